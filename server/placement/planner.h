@@ -1,0 +1,64 @@
+// Decides a placement from the shape of a model and the speed of its workers.
+
+#ifndef HEADWISE_SERVER_PLACEMENT_PLANNER_H_
+#define HEADWISE_SERVER_PLACEMENT_PLANNER_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "server/placement/placement.h"
+
+namespace headwise {
+
+// Sizes that the cost model needs; filled from a model by the edges, so that
+// this folder knows no file format.
+struct ModelShape {
+  int64_t num_layers = 0;
+  int64_t num_units = 0;  // per layer
+  int64_t num_mlp_tiles = 0;
+  int64_t num_vocab_tiles = 0;
+  int64_t heads_per_kv_head = 0;
+  int64_t head_dim = 0;
+  int64_t model_dim = 0;
+  int64_t unit_weight_bytes = 0;        // q, k, v rows and o columns of one unit
+  int64_t mlp_tile_weight_bytes = 0;    // gate, up rows and down columns
+  int64_t vocab_tile_weight_bytes = 0;  // output rows
+  int64_t kv_bytes_per_unit_position = 0;
+};
+
+struct WorkerCapacity {
+  std::string name;
+  double speed = 1.0;        // relative, > 0
+  int64_t memory_bytes = 0;  // for weights and KV; 0: unlimited
+};
+
+struct RankForecast {
+  int64_t num_units = 0;
+  int64_t num_mlp_tiles = 0;
+  int64_t num_vocab_tiles = 0;
+  int64_t weight_bytes = 0;
+  int64_t kv_bytes_per_position = 0;
+  int64_t kv_capacity_bytes = 0;  // memory_bytes - weight_bytes, or unlimited
+  double decode_ms = 0.0;         // own work of one token at context_len
+};
+
+struct PlacementPlan {
+  Placement placement;
+  std::vector<RankForecast> ranks;  // [world_size]
+  // A token waits for the slowest rank at every exchange.
+  double decode_ms = 0.0;
+  int64_t max_context_len = 0;  // longest single sequence that every rank can hold
+};
+
+// Pure and deterministic. InvalidArgument for an empty worker list, more than 64
+// workers, a speed that is not a positive number, or a shape that is not positive;
+// ResourceExhausted if the weights do not fit, with needed and available bytes.
+absl::StatusOr<PlacementPlan> PlanPlacement(
+    const ModelShape& shape, const std::vector<WorkerCapacity>& workers,
+    int64_t context_len);
+
+}  // namespace headwise
+
+#endif  // HEADWISE_SERVER_PLACEMENT_PLANNER_H_

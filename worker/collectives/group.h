@@ -1,0 +1,54 @@
+// Collectives among the ranks that serve one model together.
+
+#ifndef HEADWISE_WORKER_COLLECTIVES_GROUP_H_
+#define HEADWISE_WORKER_COLLECTIVES_GROUP_H_
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+
+namespace headwise {
+
+// One rank's end of a group. All ranks must make the same calls in the same
+// order with the same sizes. Calls come from one thread at a time; only Abort may
+// come from any thread.
+//
+// Every call ends within the group's timeout: DeadlineExceeded names the ranks
+// that were waited for, Unavailable says why the group was aborted or that a
+// peer's process is gone. After the first error the group is dead: every later
+// call fails at once, and a new group is built under a new membership epoch.
+class Group {
+ public:
+  virtual ~Group() = default;
+
+  virtual int rank() const = 0;
+  virtual int world_size() const = 0;
+  virtual uint64_t membership_epoch() const = 0;
+  virtual const char* kind() const = 0;  // "in-process", "shared-memory", "gloo"
+
+  // Replaces `values` by their sum over ranks, modulo 2^64. Integer addition is
+  // associative, so the result does not depend on order or algorithm.
+  virtual absl::Status AllReduceSum(absl::Span<int64_t> values) = 0;
+
+  // The same for fp32 sums: equal on all ranks, but its bits depend on
+  // world_size. Only --reduction=fast uses it.
+  virtual absl::Status AllReduceSum(absl::Span<float> values) = 0;
+
+  // all = mine of rank 0, mine of rank 1, ...; requires all.size() ==
+  // world_size * mine.size().
+  virtual absl::Status AllGather(absl::Span<const uint8_t> mine,
+                                 absl::Span<uint8_t> all) = 0;
+
+  virtual absl::Status Broadcast(absl::Span<uint8_t> data, int root) = 0;
+  virtual absl::Status Send(absl::Span<const uint8_t> data, int to) = 0;
+  virtual absl::Status Receive(absl::Span<uint8_t> data, int from) = 0;
+
+  // Makes every present and later call of this rank fail with `reason`; peers
+  // learn of it at once where the transport can tell them, else by timeout.
+  virtual void Abort(absl::Status reason) = 0;
+};
+
+}  // namespace headwise
+
+#endif  // HEADWISE_WORKER_COLLECTIVES_GROUP_H_
