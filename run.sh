@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# Sets everything up and runs the main job: a coordinator and two worker
+# processes serve SmolLM2-135M-Instruct, its attention heads spread unevenly
+# over the workers; one question is answered, then the head map is shown.
+#
+#   ./run.sh
+#
+# Needs Debian 12, and root or sudo the first time (packages). Ends what it
+# started; the exit status is 0 only if the answer and the map came.
+set -euo pipefail
+
+HEADWISE_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+readonly HEADWISE_ROOT
+source "$HEADWISE_ROOT/cmake/setup.sh"
+
+readonly QUESTION="What is the capital of France?"
+readonly NUM_WORKERS=2
+readonly START_SECONDS=60   # for a process to open its port
+readonly READY_SECONDS=120  # for the workers to load and to form their group
+readonly STOP_SECONDS=5     # for a process to end on SIGTERM
+
+run_dir=""
+pids=()
+
+usage() {
+  echo "usage: ./run.sh" >&2
+  echo "Takes no arguments; got: $*" >&2
+  exit 2
+}
+
+# Ends the processes that this script started, by their ids.
+stop_all() {
+  local status=$? pid deadline
+  trap - EXIT INT TERM
+  for pid in "${pids[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
+  deadline=$((SECONDS + STOP_SECONDS))
+  for pid in "${pids[@]}"; do
+    while kill -0 "$pid" 2>/dev/null && ((SECONDS < deadline)); do
+      sleep 0.05
+    done
+    kill -KILL "$pid" 2>/dev/null || true
+    wait "$pid" 2>/dev/null || true
+  done
+  if ((status != 0)) && [[ -n "$run_dir" ]]; then show_logs; fi
+  [[ -z "$run_dir" ]] || rm -rf "$run_dir"
+  exit "$status"
+}
+
+show_logs() {
+  local log
+  for log in "$run_dir"/*.log; do
+    [[ -f "$log" ]] || continue
+    say "last lines of $(basename "$log"):"
+    tail -n 20 "$log" >&2
+  done
+}
+
+# start NAME PROGRAM ARGUMENT...: in the background, log in run_dir/NAME.log.
+start() {
+  local name="$1" program="$2"
+  shift 2
+  "$RELEASE_DIR/bin/$program" "$@" --port-file "$run_dir/$name.port" \
+    >"$run_dir/$name.log" 2>&1 &
+  pids+=("$!")
+  say "start: $name is process $!"
+}
+
+check_alive() {
+  local pid
+  for pid in "${pids[@]}"; do
+    kill -0 "$pid" 2>/dev/null || fail "process $pid ended while it was needed"
+  done
+}
+
+# wait_for WHAT SECONDS COMMAND...: until COMMAND succeeds.
+wait_for() {
+  local what="$1" deadline=$((SECONDS + $2))
+  shift 2
+  until "$@" >/dev/null 2>&1; do
+    check_alive
+    ((SECONDS < deadline)) || fail "$what: not within the time allowed"
+    sleep 0.1
+  done
+}
+
+# A port file holds one line, "port" or "host:port", written at once.
+server_address() {
+  local text
+  text="$(<"$run_dir/$1.port")"
+  if [[ "$text" == *:* ]]; then echo "$text"; else echo "127.0.0.1:$text"; fi
+}
+
+start_cluster() {
+  local rank
+  start coordinator headwise-coordinator --listen 127.0.0.1:0 \
+    --model "$MODEL_PATH" --min-workers "$NUM_WORKERS"
+  wait_for "coordinator's port" "$START_SECONDS" \
+    test -s "$run_dir/coordinator.port"
+  server="$(server_address coordinator)"
+  for ((rank = 0; rank < NUM_WORKERS; rank++)); do
+    start "worker-$rank" headwise-worker --listen 127.0.0.1:0 \
+      --coordinator "$server" --name "worker-$rank" --threads 1
+  done
+  wait_for "cluster" "$READY_SECONDS" \
+    "$RELEASE_DIR/bin/headwise" heads map --server "$server"
+  say "ready: coordinator at $server, $NUM_WORKERS workers of one thread"
+}
+
+ask() {
+  say "asking: $QUESTION"
+  "$RELEASE_DIR/bin/headwise" chat --server "$server" --prompt "$QUESTION" ||
+    fail "headwise chat"
+  echo
+  "$RELEASE_DIR/bin/headwise" heads map --server "$server" ||
+    fail "headwise heads map"
+}
+
+(($# == 0)) || usage "$@"
+lock_build
+install_packages "${BUILD_PACKAGES[@]}"
+install_model
+configure release
+build release headwise headwise-coordinator headwise-worker
+unlock_build
+
+run_dir="$(mktemp -d "${TMPDIR:-/tmp}/headwise.XXXXXX")"
+trap stop_all EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+start_cluster
+ask
