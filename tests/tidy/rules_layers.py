@@ -1,0 +1,128 @@
+"""Who may include whom.
+
+The table is docs/architecture.md's picture: a folder may include itself and the
+folders listed; of two rows the longest matching prefix counts.
+"""
+
+import re
+
+_INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.M)
+_PROTO = 'proto'
+_WORKER_BELOW_SERVICE = ['worker/attention', 'worker/cache',
+                         'worker/neural_memory', 'worker/collectives',
+                         'worker/backends']
+_SERVER_INSIDE = ['server/scheduler', 'server/placement', 'server/membership']
+
+ALLOWED = {
+    'base': [],
+    'model': ['base'],
+    'proto': [],
+    'worker/attention': ['base'],
+    'worker/cache': ['base'],
+    'worker/backends': ['base', 'model'],
+    'worker/collectives': ['base', 'worker/backends'],
+    'worker/neural_memory': ['base', 'model', 'worker/backends'],
+    'worker/executor': ['base', 'model', *_WORKER_BELOW_SERVICE],
+    'worker': ['base', 'model', 'worker', _PROTO],  # service/, main programs
+    'server/membership': ['base', 'model', _PROTO, 'server/placement'],
+    'server/placement': ['base', 'server/membership'],
+    'server/scheduler': ['base', 'server/placement', 'server/membership'],
+    'server/dispatch': ['base', 'model', _PROTO, *_SERVER_INSIDE],
+    'server/frontends': ['base', 'model', _PROTO, *_SERVER_INSIDE],
+    'server': ['base', 'model', _PROTO, 'server'],  # the program itself
+    'client/cpp': ['base', 'model', _PROTO],
+    'client': ['base', 'model', _PROTO, 'client'],
+    'tests': ['base', 'model', _PROTO, 'worker', 'server', 'client', 'bench'],
+    'bench': ['base', 'model', _PROTO, 'worker', 'server', 'client', 'tests'],
+    'lab': ['base', 'model', _PROTO, 'worker', 'server', 'client', 'tests',
+            'bench'],
+}
+
+# docs/decisions/2026-11-24-let-the-cli-join-server-and-worker.md
+JOINS_BOTH_SIDES = re.compile(r'client/cli/embedded_cluster[._]\w+(\.\w+)?$')
+
+# Unit tests beside the code, and fuzz targets, may use test support and what
+# else their own side offers.
+_TEST_FILE = re.compile(r'(_test|_fuzz|_bench)\.(cc|cu|h)$')
+
+_RPC = re.compile(r'^(grpc|grpcpp|grpc\+\+|google/protobuf)/|\.pb\.h$')
+_RPC_FOLDERS = ('server/frontends/', 'server/dispatch/', 'server/membership/',
+                'worker/service/', 'client/', 'proto/', 'tests/', 'bench/')
+_CUDA = re.compile(r'^(cuda|cublas|cudnn|nccl|device_launch|flashinfer|cute/|'
+                   r'cutlass/)')
+_CUDA_FILES = re.compile(r'^(worker/backends/cuda/|worker/collectives/nccl_)')
+_GLOO_FILES = re.compile(r'^worker/collectives/')
+
+_INTEGERS_ONLY = ('server/scheduler/', 'server/placement/',
+                  'worker/attention/', 'worker/cache/')
+_THREAD_OWNER = re.compile(r'^server/scheduler/engine(_\w+)?\.(h|cc)$')
+_THREADS = re.compile(r'\bstd::(jthread|thread|async)\b|\bpthread_create\b')
+
+
+def _row(path):
+    parts = path.split('/')[:-1]
+    while parts:
+        folder = '/'.join(parts)
+        if folder in ALLOWED:
+            return folder
+        parts.pop()
+    return None
+
+
+def _is_inside(path, folder):
+    return path.startswith(folder + '/')
+
+
+def includes_of(source):
+    """Pairs (line, included name, is quoted)."""
+    # Quoted names are blanked as literals are, so look at the text, and only
+    # at lines that are directives.
+    for match in _INCLUDE.finditer(source.text):
+        line_start = source.text.rfind('\n', 0, match.start(1)) + 1
+        if source.directives[line_start:match.start(1)].strip():
+            yield (source.line_of(match.start(1)), match.group(2),
+                   match.group(1) == '"')
+
+
+def _side(path):
+    return path.split('/')[0]
+
+
+def _may_include(path, row, name):
+    if JOINS_BOTH_SIDES.search(path) and _side(name) in ('server', 'worker'):
+        return True
+    if _is_inside(name, row) or any(_is_inside(name, f) for f in ALLOWED[row]):
+        return True
+    return bool(_TEST_FILE.search(path)) and (
+        _side(name) in (_side(path), 'tests', 'model', 'base'))
+
+
+def _edge_problem(path, name):
+    """Libraries that live at one edge each."""
+    if _RPC.search(name):
+        program = path.startswith('server/') and path.count('/') == 1
+        if not (program or path.startswith(_RPC_FOLDERS)):
+            return f'{name}: gRPC and protobuf stop at the edges'
+    if _CUDA.search(name) and not _CUDA_FILES.search(path):
+        return f'{name}: CUDA and NCCL belong to worker/backends/cuda'
+    if name.startswith('gloo/') and not _GLOO_FILES.search(path):
+        return f'{name}: gloo belongs to worker/collectives'
+    return None
+
+
+def check(path, source):
+    row = _row(path)
+    if row is None:
+        return
+    for line, name, quoted in includes_of(source):
+        ours = quoted and _side(name) in {f.split('/')[0] for f in ALLOWED}
+        if ours and not _may_include(path, row, name):
+            yield line, f'{row} may not include {name}'
+        problem = _edge_problem(path, name)
+        if problem:
+            yield line, problem
+    if (path.startswith(_INTEGERS_ONLY) and not _TEST_FILE.search(path)
+            and not _THREAD_OWNER.search(path)):
+        for match in _THREADS.finditer(source.code):
+            yield (source.line_of(match.start()),
+                   f'{match.group(0)}: {row} has no threads of its own')
