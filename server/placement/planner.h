@@ -22,8 +22,8 @@ struct ModelShape {
   int64_t heads_per_kv_head = 0;
   int64_t head_dim = 0;
   int64_t model_dim = 0;
-  int64_t unit_weight_bytes = 0;        // q, k, v rows and o columns of one unit
-  int64_t mlp_tile_weight_bytes = 0;    // gate, up rows and down columns
+  int64_t unit_weight_bytes = 0;      // q, k, v rows and o columns of one unit
+  int64_t mlp_tile_weight_bytes = 0;  // gate, up rows and down columns
   int64_t vocab_tile_weight_bytes = 0;  // output rows
   int64_t kv_bytes_per_unit_position = 0;
 };
@@ -40,8 +40,9 @@ struct RankForecast {
   int64_t num_vocab_tiles = 0;
   int64_t weight_bytes = 0;
   int64_t kv_bytes_per_position = 0;
-  int64_t kv_capacity_bytes = 0;  // memory_bytes - weight_bytes, or unlimited
-  double decode_ms = 0.0;         // own work of one token at context_len
+  // memory_bytes - weight_bytes; INT64_MAX: unlimited
+  int64_t kv_capacity_bytes = 0;
+  double decode_ms = 0.0;  // own work of one token at context_len
 };
 
 struct PlacementPlan {
@@ -49,12 +50,20 @@ struct PlacementPlan {
   std::vector<RankForecast> ranks;  // [world_size]
   // A token waits for the slowest rank at every exchange.
   double decode_ms = 0.0;
-  int64_t max_context_len = 0;  // longest single sequence that every rank can hold
+  // Longest single sequence that every rank can hold, in whole blocks of 64
+  // positions; INT64_MAX: unlimited.
+  int64_t max_context_len = 0;
 };
 
-// Pure and deterministic. InvalidArgument for an empty worker list, more than 64
-// workers, a speed that is not a positive number, or a shape that is not positive;
-// ResourceExhausted if the weights do not fit, with needed and available bytes.
+// Every layer's slowest rank is as fast as whole units and tiles allow; within
+// that, totals are in proportion to speed. Memory, where it binds, comes first.
+//
+// Pure and deterministic. InvalidArgument for an empty worker list, more than
+// 64 workers, a speed that is not a positive number (1e-6 to 1e6), or a shape
+// that is not positive; ResourceExhausted if the weights and the KV of one
+// sequence of context_len do not fit, with needed and available bytes. (Where
+// less than one piece per rank is free it may refuse what a search would
+// place.)
 absl::StatusOr<PlacementPlan> PlanPlacement(
     const ModelShape& shape, const std::vector<WorkerCapacity>& workers,
     int64_t context_len);
