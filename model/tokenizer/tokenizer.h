@@ -16,8 +16,8 @@
 namespace headwise {
 
 // Immutable after Create, hence safe to share between threads. Encoding takes
-// time linear in the text (times the log of the longest word's length), whatever
-// the text is; invalid UTF-8 is encoded byte by byte, never refused.
+// time linear in the text (times the log of the longest word's length),
+// whatever the text is; invalid UTF-8 is encoded byte by byte, never refused.
 class Tokenizer {
  public:
   struct EncodeOptions {
@@ -33,9 +33,9 @@ class Tokenizer {
 
   virtual std::vector<int32_t> Encode(absl::string_view text,
                                       const EncodeOptions& options) const = 0;
-  // The bytes that `id` stands for; special tokens give their text. Empty for an
-  // id outside the vocabulary. The bytes of one token need not be whole UTF-8
-  // characters.
+  // The bytes that `id` stands for; special tokens give their text. Empty for
+  // an id outside the vocabulary. The bytes of one token need not be whole
+  // UTF-8 characters.
   virtual std::string TokenBytes(int32_t id) const = 0;
   // The concatenation of TokenBytes, without the space that add_space_prefix
   // put in front; control tokens are left out if `skip_special`.

@@ -34,8 +34,8 @@ struct TokenizerData {
   TokenizerKind kind = TokenizerKind::kBytePairEncoding;
   PreTokenizer pre_tokenizer = PreTokenizer::kGpt2;
   bool normalize_nfc = false;
-  // One per id. For byte-level BPE in GPT-2's printable byte alphabet, as in the
-  // file. Views into the model's mapping or into `storage`.
+  // One per id. For byte-level BPE in GPT-2's printable byte alphabet, as in
+  // the file. Views into the model's mapping or into `storage`.
   std::vector<absl::string_view> tokens;
   std::vector<TokenType> types;  // same size as tokens
   std::vector<float> scores;     // kSentencePiece: same size; else empty
@@ -46,8 +46,8 @@ struct TokenizerData {
   int32_t unknown_id = -1;
   // Ids that end a generation besides eos_id (end of turn and the like).
   std::vector<int32_t> end_of_turn_ids;
-  bool add_bos = false;           // encode(add_special) puts bos_id first
-  bool add_space_prefix = false;  // kSentencePiece: "a" is encoded as " a"
+  bool add_bos = false;              // encode(add_special) puts bos_id first
+  bool add_space_prefix = false;     // kSentencePiece: "a" is encoded as " a"
   std::vector<std::string> storage;  // owns text that is not in a mapping
 };
 
