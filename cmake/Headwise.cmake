@@ -66,6 +66,8 @@ function(headwise_test)
                ENVIRONMENT "${T_ENV}")
 endfunction()
 
+set(HEADWISE_FUZZ_SECONDS 10 CACHE STRING "Seconds of one fuzz target's run")
+
 # headwise_fuzz(NAME target SRCS f_fuzz.cc DEPS lib ... CORPUS dir)
 # A libFuzzer target; a short run over the kept corpus is a ctest entry.
 function(headwise_fuzz)
@@ -81,7 +83,7 @@ function(headwise_fuzz)
   set(found ${CMAKE_BINARY_DIR}/fuzz/${F_NAME}.found)
   file(MAKE_DIRECTORY ${found})
   add_test(NAME ${F_NAME}
-    COMMAND ${F_NAME} -max_total_time=20 -timeout=10 -rss_limit_mb=2048
-            ${found} ${F_CORPUS})
+    COMMAND ${F_NAME} -max_total_time=${HEADWISE_FUZZ_SECONDS} -timeout=10
+            -rss_limit_mb=2048 ${found} ${F_CORPUS})
   set_tests_properties(${F_NAME} PROPERTIES LABELS fuzz TIMEOUT 120)
 endfunction()
