@@ -84,6 +84,6 @@ function(headwise_fuzz)
   file(MAKE_DIRECTORY ${found})
   add_test(NAME ${F_NAME}
     COMMAND ${F_NAME} -max_total_time=${HEADWISE_FUZZ_SECONDS} -timeout=10
-            -rss_limit_mb=2048 ${found} ${F_CORPUS})
+            -rss_limit_mb=2048 -artifact_prefix=${found}/ ${found} ${F_CORPUS})
   set_tests_properties(${F_NAME} PROPERTIES LABELS fuzz TIMEOUT 120)
 endfunction()

@@ -67,7 +67,7 @@ def ensure_package():
 
 
 class Peer:
-    """One model, and the one context that the last request needed."""
+    """One model, and one context for each (threads, flash) that was asked."""
 
     def __init__(self, model_path):
         import llama_cpp  # pylint: disable=import-outside-toplevel
@@ -80,16 +80,16 @@ class Peer:
             str(model_path).encode(), llama_cpp.llama_model_default_params())
         if not self.model:
             raise RuntimeError(f'llama.cpp cannot load {model_path}')
+        self.contexts = {}  # (threads, flash): [context, tokens in its cache]
         self.context = None
-        self.settings = None  # (threads, flash) of the context
-        self.num_cached = 0
+        self.settings = None
 
     def use(self, threads, flash):
-        if self.settings == (threads, flash):
+        self.settings = (threads, flash)
+        if self.settings in self.contexts:
+            self.context = self.contexts[self.settings][0]
             return
         lib = self.lib
-        if self.context:
-            lib.llama_free(self.context)
         params = lib.llama_context_default_params()
         params.n_ctx = CONTEXT_LEN
         params.n_batch = params.n_ubatch = BATCH
@@ -99,10 +99,17 @@ class Peer:
         self.context = lib.llama_init_from_model(self.model, params)
         if not self.context:
             raise RuntimeError('llama.cpp cannot make a context')
-        self.settings = (threads, flash)
-        self.num_cached = 0
-        self.feed(16)  # the first call allocates and spins up threads
+        self.contexts[self.settings] = [self.context, 0]
+        self.feed(16)  # the first call allocates and starts threads
         self.cut(0)
+
+    @property
+    def num_cached(self):
+        return self.contexts[self.settings][1]
+
+    @num_cached.setter
+    def num_cached(self, value):
+        self.contexts[self.settings][1] = value
 
     def cut(self, num_tokens):
         """Forgets all positions from num_tokens on."""
@@ -138,10 +145,9 @@ class Peer:
             raise ValueError(f'depth {depth} + tokens {tokens} are above the '
                              f'context of {CONTEXT_LEN}')
         self.use(int(request['threads']), bool(request['flash']))
+        self.cut(min(depth, self.num_cached))
         if self.num_cached < depth:
-            self.cut(0)
-            self.feed(depth)
-        self.cut(depth)
+            self.feed(depth - self.num_cached)
         if work == 'decode':
             seconds = self.feed(tokens, batch_size=1)
         elif work == 'prefill':
