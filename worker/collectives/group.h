@@ -11,8 +11,8 @@
 namespace headwise {
 
 // One rank's end of a group. All ranks must make the same calls in the same
-// order with the same sizes. Calls come from one thread at a time; only Abort may
-// come from any thread.
+// order with the same sizes. Calls come from one thread at a time; only Abort
+// may come from any thread.
 //
 // Every call ends within the group's timeout: DeadlineExceeded names the ranks
 // that were waited for, Unavailable says why the group was aborted or that a
@@ -25,7 +25,8 @@ class Group {
   virtual int rank() const = 0;
   virtual int world_size() const = 0;
   virtual uint64_t membership_epoch() const = 0;
-  virtual const char* kind() const = 0;  // "in-process", "shared-memory", "gloo"
+  virtual const char* kind()
+      const = 0;  // "in-process", "shared-memory", "gloo"
 
   // Replaces `values` by their sum over ranks, modulo 2^64. Integer addition is
   // associative, so the result does not depend on order or algorithm.
@@ -41,6 +42,9 @@ class Group {
                                  absl::Span<uint8_t> all) = 0;
 
   virtual absl::Status Broadcast(absl::Span<uint8_t> data, int root) = 0;
+
+  // Send may wait for the peer's Receive, so two ranks that send to each other
+  // must agree who receives first.
   virtual absl::Status Send(absl::Span<const uint8_t> data, int to) = 0;
   virtual absl::Status Receive(absl::Span<uint8_t> data, int from) = 0;
 
