@@ -11,11 +11,11 @@ namespace headwise {
 
 }  // namespace headwise
 
-#define HEADWISE_CHECK(condition)                                    \
-  do {                                                               \
-    if (!(condition)) [[unlikely]] {                                 \
-      ::headwise::CheckFailed(__FILE__, __LINE__, #condition);       \
-    }                                                                \
+#define HEADWISE_CHECK(condition)                              \
+  do {                                                         \
+    if (!(condition)) [[unlikely]] {                           \
+      ::headwise::CheckFailed(__FILE__, __LINE__, #condition); \
+    }                                                          \
   } while (false)
 
 #endif  // HEADWISE_BASE_CHECK_H_

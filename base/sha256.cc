@@ -20,15 +20,15 @@ Sha256::Sha256() : context_(std::make_unique<Context>()) {
 Sha256::~Sha256() = default;
 
 void Sha256::Update(absl::Span<const uint8_t> bytes) {
-  HEADWISE_CHECK(
-      EVP_DigestUpdate(context_->evp, bytes.data(), bytes.size()) == 1);
+  HEADWISE_CHECK(EVP_DigestUpdate(context_->evp, bytes.data(), bytes.size()) ==
+                 1);
 }
 
 Sha256Digest Sha256::Finish() {
   Sha256Digest digest;
   unsigned length = 0;
-  HEADWISE_CHECK(
-      EVP_DigestFinal_ex(context_->evp, digest.data(), &length) == 1);
+  HEADWISE_CHECK(EVP_DigestFinal_ex(context_->evp, digest.data(), &length) ==
+                 1);
   HEADWISE_CHECK(length == digest.size());
   return digest;
 }

@@ -11,6 +11,8 @@
 
 #include "absl/status/statusor.h"
 #include "model/model.h"
+#include "worker/backends/cpu/isa.h"
+#include "worker/cache/kv_book.h"
 #include "worker/collectives/group.h"
 #include "worker/executor/step.h"
 
@@ -22,25 +24,18 @@ struct Shard {
     std::vector<int> units;      // KV heads, ascending
     std::vector<int> mlp_tiles;  // ascending
   };
-  std::vector<Layer> layers;      // [num_layers]
-  std::vector<int> vocab_tiles;   // ascending
+  std::vector<Layer> layers;         // [num_layers]
+  std::vector<int> vocab_tiles;      // ascending
   std::vector<int> vocab_tile_rank;  // [num_vocab_tiles], of all ranks
 };
 
 enum class KvType { kFp32, kFp16, kBf16, kInt8 };
 absl::StatusOr<KvType> ParseKvType(const std::string& text);
 
-enum class Isa { kAvx2, kAvx512, kAmx };
-// The best that this machine can run ("best"), or the named one;
-// InvalidArgument for another name, FailedPrecondition if the CPU lacks it.
-absl::StatusOr<Isa> ParseIsa(const std::string& text);
-std::vector<Isa> IsasOfThisMachine();
-const char* IsaName(Isa isa);
-
 enum class ReductionMode { kExact, kFast };
 
 struct ExecutorOptions {
-  int num_threads = 1;           // including the caller of Run
+  int num_threads = 1;  // including the caller of Run
   Isa isa = Isa::kAvx2;
   KvType kv_type = KvType::kFp16;
   ReductionMode reduction = ReductionMode::kExact;
@@ -51,15 +46,12 @@ struct ExecutorOptions {
 // KV bytes of one unit per position.
 int64_t KvBytesPerPosition(KvType type, int64_t head_dim);
 
-// Positions in one block of the cache.
-inline constexpr int64_t kKvBlockPositions = 64;
-
-// Owns the shard's packed weights, its KV cache and its threads. Run is called by
-// one thread at a time.
+// Owns the shard's packed weights, its KV cache and its threads. Run is called
+// by one thread at a time.
 class Executor {
  public:
-  // Packs the shard's weights. `model` must outlive the executor; `group` may be
-  // set later (SetGroup) but before the first Run. `progress` is called with
+  // Packs the shard's weights. `model` must outlive the executor; `group` may
+  // be set later (SetGroup) but before the first Run. `progress` is called with
   // values from 0 to 1 by the calling thread. Unimplemented or InvalidArgument
   // names a tensor that the backend can't serve.
   static absl::StatusOr<std::unique_ptr<Executor>> Create(
@@ -69,12 +61,15 @@ class Executor {
 
   virtual void SetGroup(Group* group) = 0;  // not owned
 
-  // Runs one step on this rank; all ranks run the same step. InvalidArgument for
-  // a slice that contradicts the cache (wrong position, unknown sequence) and
-  // ResourceExhausted if blocks run out: the step then changed nothing on any
-  // rank, since every rank sees the same books. Any other error leaves the rank
-  // unusable. A NaN, an Inf or a value beyond the exact range is Internal and
-  // names the layer.
+  // Runs one step on this rank; all ranks run the same step.
+  //
+  // InvalidArgument for a slice that contradicts the books (wrong position,
+  // unknown sequence, a token outside the vocabulary), on every rank alike;
+  // ResourceExhausted if this rank's blocks run out. In both cases nothing but
+  // the frees was done. Internal, on every rank alike, if a value was NaN,
+  // infinite or beyond the range of the exact sum (names the layer): the step's
+  // sequences are spoiled and must be freed, the rank goes on. Any other error
+  // is the group's and leaves the rank unusable.
   virtual absl::StatusOr<StepResult> Run(const Step& step) = 0;
 
   virtual int64_t weight_bytes() const = 0;

@@ -13,10 +13,10 @@ namespace headwise {
 
 // Applied in this order: repetition_penalty, temperature, top_k, top_p, min_p.
 struct SamplingOptions {
-  float temperature = 0.0f;  // >= 0; 0: the most probable token
-  int32_t top_k = 0;         // 0: all
-  float top_p = 1.0f;        // (0, 1]; 1: all
-  float min_p = 0.0f;        // [0, 1); 0: all
+  float temperature = 0.0f;         // >= 0; 0: the most probable token
+  int32_t top_k = 0;                // 0: all
+  float top_p = 1.0f;               // (0, 1]; 1: all
+  float min_p = 0.0f;               // [0, 1); 0: all
   float repetition_penalty = 1.0f;  // > 0; 1: none
   uint64_t seed = 0;
   int32_t top_logprobs = 0;  // alternatives to return, 0 to 20
@@ -28,8 +28,8 @@ struct Slice {
   uint64_t sequence_id = 0;
   int64_t first_position = 0;
   std::vector<int32_t> tokens;
-  // One row, whose token is the one that this sequence's previous slice sampled;
-  // `tokens` is empty.
+  // One row, whose token is the one that this sequence's previous slice
+  // sampled; `tokens` is empty.
   bool use_last_sample = false;
   bool sample = false;  // draw a token after the last row
   SamplingOptions sampling;
@@ -58,10 +58,10 @@ struct SliceResult {
   bool has_token = false;
   int32_t token = 0;
   float logprob = 0.0f;
-  std::vector<RankedToken> top;           // best first
-  std::vector<float> score_logprobs;      // [rows]
+  std::vector<RankedToken> top;              // best first
+  std::vector<float> score_logprobs;         // [rows]
   std::vector<Sha256Digest> logits_digests;  // [rows]
-  std::vector<float> hidden;              // [rows, model_dim]
+  std::vector<float> hidden;                 // [rows, model_dim]
 };
 
 struct StepResult {

@@ -1,0 +1,36 @@
+// The fixed ranges into which a context is cut, whoever attends to them.
+//
+// A range is attended on its own and gives one partial; partials are merged in
+// position order. So the bits do not depend on how many threads or workers
+// share a context. Do not change the cuts without a line in CHANGELOG.md:
+// logits of contexts beyond the first range change with them.
+
+#ifndef HEADWISE_WORKER_ATTENTION_RANGES_H_
+#define HEADWISE_WORKER_ATTENTION_RANGES_H_
+
+#include <algorithm>
+#include <cstdint>
+
+namespace headwise {
+
+// Short ranges at first, so that the few units of a layer fill all threads at
+// once; long ones further on, so that a million positions are 143 partials.
+inline constexpr int64_t kShortRange = 512;
+inline constexpr int64_t kLongRange = 8192;
+
+// The end of the range that begins at `begin`, itself the begin of a range.
+constexpr int64_t RangeEnd(int64_t begin) {
+  return begin + (begin < kLongRange ? kShortRange : kLongRange);
+}
+
+// How many ranges hold positions below `end`.
+constexpr int64_t NumRanges(int64_t end) {
+  const int64_t in_short = std::min(end, kLongRange);
+  const int64_t in_long = std::max<int64_t>(end - kLongRange, 0);
+  return (in_short + kShortRange - 1) / kShortRange +
+         (in_long + kLongRange - 1) / kLongRange;
+}
+
+}  // namespace headwise
+
+#endif  // HEADWISE_WORKER_ATTENTION_RANGES_H_

@@ -1,0 +1,31 @@
+#include "worker/attention/ranges.h"
+
+#include "gtest/gtest.h"
+
+namespace headwise {
+namespace {
+
+// Ranges tile the positions without a gap, begin on multiples of the kernel's
+// chunk of 256, and their number is what NumRanges says, at every length.
+TEST(RangesTest, TileEveryContext) {
+  int64_t begin = 0;
+  int64_t count = 0;
+  for (int64_t end = 0; end <= 3 * kLongRange + 5; ++end) {
+    if (end > begin) {
+      EXPECT_EQ(begin % 256, 0);
+      begin = RangeEnd(begin);
+      ++count;
+    }
+    ASSERT_GE(begin, end);
+    ASSERT_EQ(NumRanges(end), count) << "end=" << end;
+  }
+}
+
+TEST(RangesTest, AMillionPositionsAreFewRanges) {
+  EXPECT_EQ(NumRanges(0), 0);
+  EXPECT_EQ(NumRanges(1), 1);
+  EXPECT_EQ(NumRanges(int64_t{1} << 20), 16 + 127);
+}
+
+}  // namespace
+}  // namespace headwise

@@ -1,0 +1,292 @@
+#include "worker/executor/executor.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/status_macros.h"
+#include "base/thread_team.h"
+#include "worker/executor/layer_runner.h"
+#include "worker/executor/row_batch.h"
+#include "worker/executor/sampler.h"
+#include "worker/executor/sequences.h"
+#include "worker/executor/shard_weights.h"
+#include "worker/executor/vocab_head.h"
+
+namespace headwise {
+namespace {
+
+KvElement ElementOf(KvType type) {
+  switch (type) {
+    case KvType::kFp32:
+      return KvElement::kFp32;
+    case KvType::kFp16:
+      return KvElement::kFp16;
+    case KvType::kBf16:
+      return KvElement::kBf16;
+    case KvType::kInt8:
+      return KvElement::kInt8;
+  }
+  HEADWISE_CHECK(false);
+}
+
+class CpuExecutor final : public Executor {
+ public:
+  CpuExecutor(const Model& model, Shard shard, const ExecutorOptions& options,
+              std::unique_ptr<ThreadTeam> team, ShardWeights weights)
+      : model_(model),
+        team_(std::move(team)),
+        weights_(std::move(weights)),
+        context_{&model,
+                 &weights_,
+                 &KernelsFor(options.isa),
+                 team_.get(),
+                 {ElementOf(options.kv_type), model.hyperparameters().head_dim},
+                 options.reduction},
+        num_units_(CountUnits(shard)),
+        sequences_(num_units_,
+                   options.kv_capacity_bytes / context_.layout.block_bytes(),
+                   context_.layout.block_bytes(),
+                   model.hyperparameters().vocab_size),
+        layers_(context_),
+        vocab_(context_, std::move(shard.vocab_tile_rank)) {}
+
+  void SetGroup(Group* group) override { group_ = group; }
+  absl::StatusOr<StepResult> Run(const Step& step) override;
+
+  int64_t weight_bytes() const override { return weights_.bytes; }
+  int64_t kv_capacity_blocks() const override {
+    return sequences_.book().capacity_blocks();
+  }
+  int64_t kv_blocks_used() const override {
+    return sequences_.book().used_blocks();
+  }
+
+ private:
+  static int64_t CountUnits(const Shard& shard) {
+    int64_t count = 0;
+    for (const Shard::Layer& layer : shard.layers) {
+      count += static_cast<int64_t>(layer.units.size());
+    }
+    return count;
+  }
+
+  std::vector<RowBatch> CutIntoBatches(const Step& step);
+  absl::Status RunBatch(const Step& step, const RowBatch& batch,
+                        StepResult* result);
+  // Where in the result a row that the vocabulary head ran belongs.
+  struct RowPlace {
+    int64_t slice;
+    int64_t slice_row;
+  };
+  void WantRows(const Step& step, const RowBatch& batch,
+                std::vector<VocabRow>* rows, std::vector<RowPlace>* places);
+  void KeepResults(const Step& step, const std::vector<RowPlace>& places,
+                   StepResult* result);
+  void SampleRow(const Slice& slice, int64_t logits_row, SliceResult* result);
+  void KeepHidden(const Step& step, const RowBatch& batch, StepResult* result);
+
+  const Model& model_;
+  const std::unique_ptr<ThreadTeam> team_;
+  const ShardWeights weights_;
+  const LayerRunnerContext context_;
+  const int64_t num_units_;
+  Sequences sequences_;
+  LayerRunner layers_;
+  VocabHead vocab_;
+  Group* group_ = nullptr;
+};
+
+// Rows of all slices in order, kMaxBatchRows at a time.
+std::vector<RowBatch> CpuExecutor::CutIntoBatches(const Step& step) {
+  std::vector<RowBatch> batches;
+  for (size_t i = 0; i < step.slices.size(); ++i) {
+    const Slice& slice = step.slices[i];
+    const std::vector<int32_t> tokens = sequences_.Append(slice);
+    int64_t done = 0;
+    while (done < slice.num_rows()) {
+      if (batches.empty() || batches.back().num_rows == kMaxBatchRows) {
+        batches.emplace_back();
+      }
+      RowBatch& batch = batches.back();
+      const int64_t count =
+          std::min(kMaxBatchRows - batch.num_rows, slice.num_rows() - done);
+      batch.pieces.push_back({slice.sequence_id, static_cast<int64_t>(i), done,
+                              batch.num_rows, count,
+                              slice.first_position + done});
+      for (int64_t r = 0; r < count; ++r) {
+        batch.tokens.push_back(tokens[done + r]);
+        batch.positions.push_back(slice.first_position + done + r);
+      }
+      batch.num_rows += count;
+      done += count;
+    }
+  }
+  for (RowBatch& batch : batches) PlanSpans(&batch);
+  return batches;
+}
+
+void CpuExecutor::WantRows(const Step& step, const RowBatch& batch,
+                           std::vector<VocabRow>* rows,
+                           std::vector<RowPlace>* places) {
+  const int64_t n = model_.hyperparameters().model_dim;
+  for (const BatchPiece& piece : batch.pieces) {
+    const Slice& slice = step.slices[piece.slice];
+    for (int64_t r = 0; r < piece.num_rows; ++r) {
+      const int64_t slice_row = piece.first_slice_row + r;
+      VocabRow row;
+      row.residual = layers_.residual() + (piece.first_row + r) * n;
+      row.logits = slice.sample && slice_row + 1 == slice.num_rows();
+      if (!slice.score_targets.empty()) {
+        row.target = slice.score_targets[slice_row];
+        row.score = row.target >= 0;
+      }
+      row.digest = slice.hash_logits;
+      if (!row.logits && !row.score && !row.digest) continue;
+      rows->push_back(row);
+      places->push_back({piece.slice, slice_row});
+    }
+  }
+}
+
+void CpuExecutor::SampleRow(const Slice& slice, int64_t logits_row,
+                            SliceResult* result) {
+  Sequence& sequence = sequences_.Get(slice.sequence_id);
+  SampledToken sampled =
+      Sample(*context_.kernels, vocab_.logits(logits_row), sequence.tokens,
+             slice.sampling, static_cast<int64_t>(sequence.tokens.size()));
+  sequence.last_sample = sampled.token;
+  result->has_token = true;
+  result->token = sampled.token;
+  result->logprob = sampled.logprob;
+  result->top = std::move(sampled.top);
+}
+
+void CpuExecutor::KeepResults(const Step& step,
+                              const std::vector<RowPlace>& places,
+                              StepResult* result) {
+  for (size_t i = 0; i < places.size(); ++i) {
+    const VocabResult& row = vocab_.results()[i];
+    const Slice& slice = step.slices[places[i].slice];
+    SliceResult& out = result->results[places[i].slice];
+    if (row.logits_row >= 0) SampleRow(slice, row.logits_row, &out);
+    if (!slice.score_targets.empty()) {
+      out.score_logprobs[places[i].slice_row] = row.logprob;
+    }
+    if (slice.hash_logits) {
+      out.logits_digests[places[i].slice_row] = row.digest;
+    }
+  }
+}
+
+void CpuExecutor::KeepHidden(const Step& step, const RowBatch& batch,
+                             StepResult* result) {
+  const Hyperparameters& hyper = model_.hyperparameters();
+  const int64_t n = hyper.model_dim;
+  for (const BatchPiece& piece : batch.pieces) {
+    if (!step.slices[piece.slice].embed) continue;
+    std::vector<float>& hidden = result->results[piece.slice].hidden;
+    for (int64_t r = 0; r < piece.num_rows; ++r) {
+      context_.kernels->rms_norm(
+          layers_.residual() + (piece.first_row + r) * n,
+          weights_.output_norm.data(), hyper.norm_epsilon, n,
+          hidden.data() + (piece.first_slice_row + r) * n);
+    }
+  }
+}
+
+absl::Status CpuExecutor::RunBatch(const Step& step, const RowBatch& batch,
+                                   StepResult* result) {
+  BatchBlocks blocks;
+  for (const BatchPiece& piece : batch.pieces) {
+    blocks.push_back(&sequences_.Get(piece.sequence_id).blocks);
+  }
+  HEADWISE_RETURN_IF_ERROR(layers_.Run(batch, blocks, group_));
+  KeepHidden(step, batch, result);
+  std::vector<VocabRow> rows;
+  std::vector<RowPlace> places;
+  WantRows(step, batch, &rows, &places);
+  if (rows.empty()) return absl::OkStatus();
+  HEADWISE_RETURN_IF_ERROR(vocab_.Run(rows, group_, &layers_.collective_use()));
+  KeepResults(step, places, result);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<StepResult> CpuExecutor::Run(const Step& step) {
+  HEADWISE_CHECK(group_ != nullptr);
+  const absl::Time start = Clock::Monotonic().Now();
+  for (uint64_t id : step.free_sequence_ids) sequences_.Free(id);
+  HEADWISE_RETURN_IF_ERROR(sequences_.Check(step));
+  StepResult result;
+  result.step_id = step.step_id;
+  const int64_t n = model_.hyperparameters().model_dim;
+  for (const Slice& slice : step.slices) {
+    SliceResult& out = result.results.emplace_back();
+    out.sequence_id = slice.sequence_id;
+    const auto rows = static_cast<size_t>(slice.num_rows());
+    if (!slice.score_targets.empty()) out.score_logprobs.resize(rows);
+    if (slice.hash_logits) out.logits_digests.resize(rows);
+    if (slice.embed) out.hidden.resize(rows * static_cast<size_t>(n));
+  }
+  layers_.collective_use() = {};
+  for (const RowBatch& batch : CutIntoBatches(step)) {
+    HEADWISE_RETURN_IF_ERROR(RunBatch(step, batch, &result));
+  }
+  const CollectiveUse& use = layers_.collective_use();
+  result.collective_seconds = absl::ToDoubleSeconds(use.time);
+  result.collective_bytes = use.bytes;
+  result.num_collectives = use.count;
+  result.compute_seconds =
+      absl::ToDoubleSeconds(Clock::Monotonic().Now() - start - use.time);
+  result.kv_blocks_used = kv_blocks_used();
+  if (group_->rank() != 0) result.results.clear();
+  return result;
+}
+
+}  // namespace
+
+absl::StatusOr<KvType> ParseKvType(const std::string& text) {
+  if (text == "fp32") return KvType::kFp32;
+  if (text == "fp16") return KvType::kFp16;
+  if (text == "bf16") return KvType::kBf16;
+  if (text == "int8") return KvType::kInt8;
+  return absl::InvalidArgumentError(
+      absl::StrCat("kv_type '", text, "': expected fp32, fp16, bf16 or int8"));
+}
+
+int64_t KvBytesPerPosition(KvType type, int64_t head_dim) {
+  const KvLayout layout = {ElementOf(type), head_dim};
+  return layout.block_bytes() / KvLayout::kPositions;
+}
+
+absl::StatusOr<std::unique_ptr<Executor>> Executor::Create(
+    const Model& model, Shard shard, const ExecutorOptions& options,
+    std::function<void(double)> progress) {
+  if (options.num_threads < 1 || options.num_threads > 1024) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "num_threads ", options.num_threads, " is not in [1, 1024]"));
+  }
+  const WorkGrid grid = MakeWorkGrid(model.hyperparameters());
+  if (static_cast<int64_t>(shard.vocab_tile_rank.size()) !=
+      grid.num_vocab_tiles) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("vocab_tile_rank has ", shard.vocab_tile_rank.size(),
+                     " entries, the model ", grid.num_vocab_tiles, " tiles"));
+  }
+  // A sum of n exact contributions below 2^51 each must stay below 2^63.
+  if (grid.num_units + grid.num_mlp_tiles > 4096) {
+    return absl::UnimplementedError(absl::StrCat(
+        "a layer of ", grid.num_units, " KV heads and ", grid.num_mlp_tiles,
+        " MLP tiles has more than 4096 terms in an exact sum"));
+  }
+  auto team =
+      std::make_unique<ThreadTeam>(options.num_threads, options.pin_to_cpus);
+  HEADWISE_ASSIGN_OR_RETURN(ShardWeights weights,
+                            PackShard(model, shard, *team, progress));
+  return std::make_unique<CpuExecutor>(model, std::move(shard), options,
+                                       std::move(team), std::move(weights));
+}
+
+}  // namespace headwise

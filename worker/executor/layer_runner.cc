@@ -1,0 +1,272 @@
+#include "worker/executor/layer_runner.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "base/clock.h"
+
+namespace headwise {
+namespace {
+
+// Up to this many rows every thread prepares all rows for itself.
+constexpr int64_t kRowsForEveryMember = 4;
+
+absl::Status NotExactError(int64_t layer) {
+  return absl::InternalError(
+      absl::StrCat("a value is not finite or not below 2^19 in layer ", layer));
+}
+
+}  // namespace
+
+LayerRunner::LayerRunner(const LayerRunnerContext& context)
+    : context_(context),
+      hyper_(context.model->hyperparameters()),
+      kernels_(*context.kernels),
+      rope_(ComputeRopeFrequencies(hyper_.rope)),
+      num_threads_(context.team->num_threads()),
+      softmax_scale_(static_cast<float>(
+          1.0 / std::sqrt(static_cast<double>(hyper_.head_dim)))),
+      tile_width_(MakeWorkGrid(hyper_).mlp_tile_width),
+      counters_(static_cast<size_t>(2 * hyper_.num_layers)) {
+  int64_t units = 0;
+  for (const LayerWeights& layer : context.weights->layers) {
+    first_unit_.push_back(units);
+    const auto count = static_cast<int64_t>(layer.units.size());
+    units += count;
+    max_units_ = std::max(max_units_, count);
+    max_tiles_ =
+        std::max(max_tiles_, static_cast<int64_t>(layer.mlp_tiles.size()));
+  }
+  for (int64_t i = 0; i < num_threads_; ++i) {
+    members_.push_back(std::make_unique<Member>());
+  }
+}
+
+void LayerRunner::Reserve(const RowBatch& batch) {
+  const int64_t rows = batch.num_rows;
+  const int64_t g = hyper_.heads_per_kv_head();
+  const int64_t dim = hyper_.head_dim;
+  const auto reserve_rows = [&](Rows& to) {
+    to.residual.Reserve(rows * hyper_.model_dim);
+    to.normed.Reserve(rows * hyper_.model_dim);
+    to.normed_q.Reserve(rows, hyper_.model_dim);
+    to.mixed.Reserve(max_units_ * rows * g * dim);
+    to.mixed_q.resize(static_cast<size_t>(max_units_));
+    if (g * dim % 32 != 0) return;  // then its weights are floats
+    for (QuantizedBuffer& unit : to.mixed_q) unit.Reserve(rows, g * dim);
+  };
+  if (!every_member_) reserve_rows(shared_);
+  for (std::unique_ptr<Member>& member : members_) {
+    if (every_member_) reserve_rows(member->rows);
+    member->head.Reserve(rows * std::max<int64_t>(2 * dim, 96));
+    const int64_t span_rows = std::min<int64_t>(rows, kMaxBatchRows) * g;
+    member->attend.Reserve(AttendScratchFloats(span_rows, dim));
+    member->part_out.Reserve(span_rows * dim);
+    member->part_lse.Reserve(span_rows);
+    member->lse.Reserve(span_rows);
+    member->not_exact[0] = member->not_exact[1] = 0;
+  }
+  const int64_t pairs = hyper_.rope.rotary_dim / 2;
+  cosines_.Reserve(rows * pairs);
+  sines_.Reserve(rows * pairs);
+  queries_.Reserve(max_units_ * rows * g * dim);
+  attended_.Reserve(max_units_ * rows * g * dim);
+  const int64_t partial_rows = batch.num_partials * batch.max_partial_rows * g;
+  partial_out_.Reserve(max_units_ * partial_rows * dim);
+  partial_lse_.Reserve(max_units_ * partial_rows);
+  hidden_.Reserve(max_tiles_ * rows * tile_width_);
+  hidden_q_.resize(static_cast<size_t>(max_tiles_));
+  for (QuantizedBuffer& tile : hidden_q_) tile.Reserve(rows, tile_width_);
+  sums_.Reserve(rows * hyper_.model_dim + 1);
+  if (context_.reduction == ReductionMode::kFast) {
+    fast_sums_.Reserve(rows * hyper_.model_dim);
+  }
+}
+
+absl::Status LayerRunner::Run(const RowBatch& batch, const BatchBlocks& blocks,
+                              Group* group) {
+  batch_ = &batch;
+  blocks_ = &blocks;
+  group_ = group;
+  every_member_ = batch.num_rows <= kRowsForEveryMember;
+  status_ = absl::OkStatus();
+  Reserve(batch);
+  for (std::atomic<int64_t>& counter : counters_) counter.store(0);
+  context_.team->Run([this](int member) { RunMember(member); });
+  return status_;
+}
+
+const float* LayerRunner::residual() const {
+  return every_member_ ? members_[0]->rows.residual.data()
+                       : shared_.residual.data();
+}
+
+void LayerRunner::RunMember(int member) {
+  ThreadTeam& team = *context_.team;
+  Embed(member);
+  for (int64_t l = 0; l < hyper_.num_layers; ++l) {
+    const LayerWeights& layer = context_.weights->layers[l];
+    if (l > 0) AddResidual(member);
+    NormRows(member, layer.attention_norm);
+    ProjectHeads(member, l);
+    team.Barrier();
+    AttendSpans(member, l);
+    team.Barrier();
+    MixRows(member, l);
+    ProjectOutput(member, l);
+    if (!FinishSums(member, l, 0)) return;
+    AddResidual(member);
+    NormRows(member, layer.mlp_norm);
+    GateUp(member, l);
+    team.Barrier();
+    Down(member, l);
+    if (!FinishSums(member, l, 1)) return;
+  }
+  AddResidual(member);
+}
+
+PartRange LayerRunner::PartOfRows(int member) const {
+  if (every_member_) return {0, batch_->num_rows};
+  return PartOf(batch_->num_rows, member, static_cast<int>(num_threads_));
+}
+
+void LayerRunner::Embed(int member) {
+  const TensorView& table = *context_.model->FindTensor("token_embd.weight");
+  Rows& rows = RowsOf(member);
+  const PartRange part = PartOfRows(member);
+  for (int64_t row = part.begin; row < part.end; ++row) {
+    DequantizeRow(table, batch_->tokens[row],
+                  {rows.residual.data() + row * hyper_.model_dim,
+                   static_cast<size_t>(hyper_.model_dim)});
+  }
+  const int64_t pairs = hyper_.rope.rotary_dim / 2;
+  const PartRange angles =
+      PartOf(batch_->num_rows, member, static_cast<int>(num_threads_));
+  for (int64_t row = angles.begin; row < angles.end; ++row) {
+    kernels_.rope_angles(static_cast<double>(batch_->positions[row]),
+                         rope_.inverse_frequencies.data(), pairs,
+                         rope_.magnitude, cosines_.data() + row * pairs,
+                         sines_.data() + row * pairs);
+  }
+  context_.team->Barrier();
+}
+
+void LayerRunner::AddResidual(int member) {
+  Rows& rows = RowsOf(member);
+  const PartRange part = PartOfRows(member);
+  const int64_t n = hyper_.model_dim;
+  for (int64_t row = part.begin; row < part.end; ++row) {
+    float* x = rows.residual.data() + row * n;
+    if (context_.reduction == ReductionMode::kExact) {
+      kernels_.add_fixed_point(sums_.data() + row * n, n, x);
+      continue;
+    }
+    for (int64_t i = 0; i < n; ++i) x[i] += fast_sums_.data()[row * n + i];
+  }
+}
+
+void LayerRunner::NormRows(int member, const std::vector<float>& weight) {
+  Rows& rows = RowsOf(member);
+  const PartRange part = PartOfRows(member);
+  const int64_t n = hyper_.model_dim;
+  for (int64_t row = part.begin; row < part.end; ++row) {
+    float* normed = rows.normed.data() + row * n;
+    kernels_.rms_norm(rows.residual.data() + row * n, weight.data(),
+                      hyper_.norm_epsilon, n, normed);
+    kernels_.quantize(normed, n, rows.normed_q.Row(row));
+  }
+  if (!every_member_) context_.team->Barrier();
+}
+
+MatMulArgs LayerRunner::ProductArgs(const Product& product) const {
+  MatMulArgs args;
+  product.weights->Describe(&args);
+  args.first_group = product.groups.begin;
+  args.last_group = product.groups.end;
+  args.rows = product.quantized;
+  args.x = product.x;
+  args.x_stride = product.x_stride;
+  args.num_tokens = batch_->num_rows;
+  return args;
+}
+
+void LayerRunner::Multiply(const Product& product, float* out,
+                           int64_t out_stride) const {
+  MatMulArgs args = ProductArgs(product);
+  args.out = out;
+  args.out_stride = out_stride;
+  kernels_.matmul(args);
+}
+
+void LayerRunner::MultiplyAndAdd(const Product& product, int* not_exact) {
+  MatMulArgs args = ProductArgs(product);
+  args.out_stride = hyper_.model_dim;
+  if (context_.reduction == ReductionMode::kExact) {
+    args.sink = ProductSink::kAddExact;
+    args.acc = sums_.data() + 16 * product.groups.begin;
+    args.not_exact = not_exact;
+  } else {
+    args.sink = ProductSink::kAddFloat;
+    args.out = fast_sums_.data() + 16 * product.groups.begin;
+  }
+  kernels_.matmul(args);
+}
+
+void LayerRunner::ClearSums(PartRange groups) {
+  const int64_t begin = 16 * groups.begin;
+  const auto count = static_cast<size_t>(16 * (groups.end - groups.begin));
+  for (int64_t row = 0; row < batch_->num_rows; ++row) {
+    const int64_t at = row * hyper_.model_dim + begin;
+    if (context_.reduction == ReductionMode::kExact) {
+      std::memset(sums_.data() + at, 0, count * sizeof(int64_t));
+    } else {
+      std::memset(fast_sums_.data() + at, 0, count * sizeof(float));
+    }
+  }
+}
+
+bool LayerRunner::FinishSums(int member, int64_t layer, int phase) {
+  context_.team->Barrier();
+  if (group_->world_size() > 1) {
+    if (member == 0) status_ = ReduceSums(layer, phase);
+    context_.team->Barrier();
+    return status_.ok();
+  }
+  // Flags of this phase are not written again before the next barrier, so every
+  // member sees the same.
+  bool exact = true;
+  for (const std::unique_ptr<Member>& each : members_) {
+    exact = exact && each->not_exact[phase] == 0;
+  }
+  if (exact) return true;
+  if (member == 0) status_ = NotExactError(layer);
+  return false;
+}
+
+absl::Status LayerRunner::ReduceSums(int64_t layer, int phase) {
+  const absl::Time start = Clock::Monotonic().Now();
+  const int64_t count = batch_->num_rows * hyper_.model_dim;
+  absl::Status status;
+  if (context_.reduction == ReductionMode::kExact) {
+    int64_t& flag = sums_.data()[count];
+    flag = 0;
+    for (const std::unique_ptr<Member>& each : members_) {
+      flag += each->not_exact[phase];
+    }
+    status = group_->AllReduceSum(
+        absl::MakeSpan(sums_.data(), static_cast<size_t>(count + 1)));
+    collective_use_.bytes += (count + 1) * 8;
+    if (status.ok() && flag != 0) status = NotExactError(layer);
+  } else {
+    status = group_->AllReduceSum(
+        absl::MakeSpan(fast_sums_.data(), static_cast<size_t>(count)));
+    collective_use_.bytes += count * 4;
+  }
+  collective_use_.time += Clock::Monotonic().Now() - start;
+  ++collective_use_.count;
+  return status;
+}
+
+}  // namespace headwise

@@ -1,0 +1,68 @@
+// The weights of one rank's shard, packed for the kernels.
+
+#ifndef HEADWISE_WORKER_EXECUTOR_SHARD_WEIGHTS_H_
+#define HEADWISE_WORKER_EXECUTOR_SHARD_WEIGHTS_H_
+
+#include <functional>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "base/thread_team.h"
+#include "model/model.h"
+#include "model/work_grid.h"
+#include "worker/backends/cpu/packed_matrix.h"
+#include "worker/executor/executor.h"
+
+namespace headwise {
+
+// One unit: a KV head with the g = heads_per_kv_head query heads that share it.
+struct UnitWeights {
+  int kv_head = 0;
+  PackedMatrix query;             // [g * head_dim, model_dim]
+  PackedMatrix key;               // [head_dim, model_dim]
+  PackedMatrix value;             // [head_dim, model_dim]
+  PackedMatrix output;            // [model_dim, g * head_dim]
+  std::vector<float> query_bias;  // [g * head_dim] or empty
+  std::vector<float> key_bias;    // [head_dim] or empty
+  std::vector<float> value_bias;  // [head_dim] or empty
+};
+
+// One tile of the MLP: `width` columns of the hidden layer.
+struct MlpTileWeights {
+  int64_t width = 0;
+  PackedMatrix gate;  // [width, model_dim]
+  PackedMatrix up;    // [width, model_dim]
+  PackedMatrix down;  // [model_dim, width]
+};
+
+struct LayerWeights {
+  std::vector<float> attention_norm;  // [model_dim]
+  std::vector<float> query_norm;      // [head_dim] or empty
+  std::vector<float> key_norm;        // [head_dim] or empty
+  std::vector<float> mlp_norm;        // [model_dim]
+  std::vector<UnitWeights> units;
+  std::vector<MlpTileWeights> mlp_tiles;
+};
+
+struct VocabTileWeights {
+  int index = 0;      // of the tile in the vocabulary
+  PackedMatrix rows;  // [vocab_tile_width, model_dim]; the last tile less
+};
+
+struct ShardWeights {
+  std::vector<LayerWeights> layers;
+  std::vector<float> output_norm;  // [model_dim]
+  std::vector<VocabTileWeights> vocab_tiles;
+  int64_t bytes = 0;  // of all packed matrices
+};
+
+// Packs on all members of `team`. `progress` is called by the caller's thread.
+// InvalidArgument for a shard that names what the model has not; Unimplemented
+// for a shape that the kernels have not, with the tensor's name.
+absl::StatusOr<ShardWeights> PackShard(
+    const Model& model, const Shard& shard, ThreadTeam& team,
+    const std::function<void(double)>& progress);
+
+}  // namespace headwise
+
+#endif  // HEADWISE_WORKER_EXECUTOR_SHARD_WEIGHTS_H_

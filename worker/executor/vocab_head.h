@@ -1,0 +1,99 @@
+// From final rows to logits, log-probabilities and digests.
+
+#ifndef HEADWISE_WORKER_EXECUTOR_VOCAB_HEAD_H_
+#define HEADWISE_WORKER_EXECUTOR_VOCAB_HEAD_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "base/sha256.h"
+#include "base/thread_team.h"
+#include "model/work_grid.h"
+#include "worker/backends/cpu/kernels.h"
+#include "worker/collectives/group.h"
+#include "worker/executor/layer_runner.h"
+#include "worker/executor/quantized_buffer.h"
+#include "worker/executor/shard_weights.h"
+
+namespace headwise {
+
+// What is wanted of one row.
+struct VocabRow {
+  const float* residual = nullptr;  // [model_dim]
+  bool logits = false;              // the whole row, for sampling
+  bool score = false;               // log-probability of `target`
+  int32_t target = -1;              // -1: none
+  bool digest = false;              // SHA-256 of the row
+};
+
+struct VocabResult {
+  int64_t logits_row = -1;  // in logits(), if wanted
+  float logprob = 0.0f;
+  Sha256Digest digest = {};
+};
+
+// Vocabulary rows are spread over ranks by tiles of kVocabTileWidth. A logit is
+// one dot product, so nothing is summed over ranks: whole rows, or each tile's
+// maximum, sum and digest, are gathered by every rank.
+//
+// The digest of a row is the SHA-256 of its tiles' digests in order, a tile's
+// that of its fp32 logits, little-endian.
+class VocabHead {
+ public:
+  VocabHead(const LayerRunnerContext& context,
+            std::vector<int> vocab_tile_rank);
+
+  // `use` is charged with the gathers. Errors are the group's.
+  absl::Status Run(const std::vector<VocabRow>& rows, Group* group,
+                   CollectiveUse* use);
+
+  const std::vector<VocabResult>& results() const { return results_; }
+  // Row `i` of those whose logits were wanted, [vocab_size].
+  absl::Span<const float> logits(int64_t i) const {
+    return {logits_.data() + i * vocab_size_, static_cast<size_t>(vocab_size_)};
+  }
+
+ private:
+  // What a tile contributes to one scored row; crosses the wire as bytes
+  // between ranks of one build.
+  struct TileScore {
+    SoftmaxStats stats;
+    float target_logit = 0.0f;
+    Sha256Digest digest = {};
+  };
+  static_assert(sizeof(TileScore) == 44);
+
+  void NormRows(int member);
+  void RunTiles(int member);
+  void FinishTile(const VocabTileWeights& tile, int64_t local,
+                  const float* tile_logits);
+  absl::Status Gather(Group* group, CollectiveUse* use);
+  void AssembleLogits(int64_t row);
+  void AssembleScore(int64_t row);
+  int64_t TileWidth(int64_t tile) const;
+
+  const LayerRunnerContext context_;
+  const std::vector<int> tile_rank_;  // [num_vocab_tiles]
+  std::vector<int64_t> tile_place_;   // index among its rank's tiles
+  int64_t max_tiles_ = 0;             // of any rank
+  const int64_t model_dim_;
+  const int64_t vocab_size_;
+
+  const std::vector<VocabRow>* rows_ = nullptr;
+  std::vector<int64_t> score_row_;  // [rows] index among scored ones, or -1
+  int64_t num_logits_ = 0;
+  int64_t num_scores_ = 0;
+  AlignedBuffer<float> normed_;  // [rows][model_dim]
+  QuantizedBuffer normed_q_;
+  std::vector<AlignedBuffer<float>> tile_logits_;  // [members][rows][width]
+  // [ranks][max_tiles][num_logits][width], [ranks][max_tiles][num_scores]
+  AlignedBuffer<float> my_logits_, all_logits_;
+  std::vector<TileScore> my_scores_, all_scores_;
+  AlignedBuffer<float> logits_;  // [num_logits][vocab_size]
+  std::vector<VocabResult> results_;
+};
+
+}  // namespace headwise
+
+#endif  // HEADWISE_WORKER_EXECUTOR_VOCAB_HEAD_H_
