@@ -39,7 +39,8 @@ class RequestSink {
   // False ends the sequence as finished (a stop string was found); the engine
   // then calls OnFinished(OK).
   virtual bool OnToken(const SliceOutcome& outcome) { return true; }
-  // kScore, kEmbed: the outcome of rows [first_position, first_position + rows).
+  // kScore, kEmbed: the outcome of rows [first_position, first_position +
+  // rows).
   virtual void OnRows(int64_t first_position, const SliceOutcome& outcome) {}
   virtual void OnFinished(const absl::Status& status,
                           const RequestUsage& usage) = 0;
@@ -48,8 +49,8 @@ class RequestSink {
 struct EngineRequest {
   std::string request_id;  // for logs
   WorkKind kind = WorkKind::kGenerate;
-  std::vector<int32_t> prompt;      // 1 or more tokens, each in the vocabulary
-  int64_t max_new_tokens = 0;       // kGenerate: >= 1
+  std::vector<int32_t> prompt;  // 1 or more tokens, each in the vocabulary
+  int64_t max_new_tokens = 0;   // kGenerate: >= 1
   SamplingPlan sampling;
   std::vector<int32_t> stop_tokens;  // end generation; reported by OnToken
   bool hash_logits = false;          // kScore
@@ -57,10 +58,10 @@ struct EngineRequest {
 };
 
 struct EngineOptions {
-  int64_t max_step_tokens = 512;      // rows in one step
+  int64_t max_step_tokens = 512;  // rows in one step
   int64_t max_running_sequences = 64;
   int64_t max_queued_requests = 1024;
-  int64_t prefill_chunk = 512;        // rows of one sequence in one step
+  int64_t prefill_chunk = 512;  // rows of one sequence in one step
   // Positions that the cluster's caches can hold: the least over ranks.
   int64_t kv_capacity_tokens = 0;
   int64_t kv_bytes_per_token = 0;  // over all ranks; for messages
@@ -88,10 +89,10 @@ class Engine {
   // Admits or refuses at once. OK: `sink` now hears of the request until
   // OnFinished; returns an id for Cancel. OutOfRange: it can never fit (needed
   // and available bytes, longest context that fits). ResourceExhausted: the
-  // queue is full. Unavailable: the group is lost. On an error the sink is never
-  // called.
-  virtual absl::StatusOr<uint64_t> Submit(EngineRequest request,
-                                          std::shared_ptr<RequestSink> sink) = 0;
+  // queue is full. Unavailable: the group is lost. On an error the sink is
+  // never called.
+  virtual absl::StatusOr<uint64_t> Submit(
+      EngineRequest request, std::shared_ptr<RequestSink> sink) = 0;
   // The work stops within one step and the KV is freed; the sink hears
   // Cancelled. No effect if the request has finished.
   virtual void Cancel(uint64_t id) = 0;

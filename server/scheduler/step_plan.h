@@ -30,8 +30,9 @@ struct SlicePlan {
   uint64_t sequence_id = 0;
   int64_t first_position = 0;
   std::vector<int32_t> tokens;
-  // One row, whose token is the one that this sequence's previous slice sampled:
-  // so that a step can be sent before the one ahead of it has come back.
+  // One row, whose token is the one that this sequence's previous slice
+  // sampled: so that a step can be sent before the one ahead of it has come
+  // back.
   bool use_last_sample = false;
   bool sample = false;
   SamplingPlan sampling;
@@ -77,15 +78,14 @@ class Dispatcher {
  public:
   virtual ~Dispatcher() = default;
 
-  // Takes the plan. Calls `done` exactly once, from any thread, never from within
-  // Submit: with the outcome; with the executor's InvalidArgument or
+  // Takes the plan. Calls `done` exactly once, from any thread, never from
+  // within Submit: with the outcome; with the executor's InvalidArgument or
   // ResourceExhausted (nothing was changed); or with Unavailable when the group
   // is lost, after which every Submit fails so until a new group stands and all
   // sequences are gone from the workers. At most kMaxStepsInFlight plans may be
   // unanswered. Thread-safe.
   virtual void Submit(
-      StepPlan plan,
-      std::function<void(absl::StatusOr<StepOutcome>)> done) = 0;
+      StepPlan plan, std::function<void(absl::StatusOr<StepOutcome>)> done) = 0;
 };
 
 // One step runs, the next one waits at the workers: no bubble between them.

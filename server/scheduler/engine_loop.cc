@@ -1,0 +1,192 @@
+#include "server/scheduler/engine_loop.h"
+
+#include <optional>
+#include <utility>
+
+namespace headwise {
+namespace {
+
+bool IsFalse(bool* value) { return !*value; }
+
+}  // namespace
+
+EngineLoop::EngineLoop(const EngineOptions& options, Dispatcher& dispatcher,
+                       const Clock& clock)
+    : dispatcher_(dispatcher),
+      clock_(clock),
+      inbox_(std::make_shared<OutcomeInbox>()),
+      scheduler_(options) {}
+
+absl::StatusOr<uint64_t> EngineLoop::Submit(EngineRequest request,
+                                            std::shared_ptr<RequestSink> sink) {
+  absl::StatusOr<uint64_t> id;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (is_shutting_down_) {
+      return absl::UnavailableError("the engine is shutting down");
+    }
+    id = scheduler_.Submit(std::move(request), clock_.Now());
+    if (!id.ok()) return id;
+    sinks_.emplace(*id, std::move(sink));
+  }
+  inbox_->Wake();
+  return id;
+}
+
+void EngineLoop::Cancel(uint64_t id) {
+  {
+    absl::MutexLock lock(&mutex_);
+    scheduler_.Cancel(id, clock_.Now());
+  }
+  inbox_->Wake();
+}
+
+void EngineLoop::Suspend(absl::Status reason) {
+  {
+    absl::MutexLock lock(&mutex_, absl::Condition(&IsFalse, &is_sending_));
+    scheduler_.Suspend(reason, clock_.Now());
+  }
+  inbox_->Wake();
+}
+
+void EngineLoop::Resume(int64_t kv_capacity_tokens) {
+  {
+    absl::MutexLock lock(&mutex_, absl::Condition(&IsFalse, &is_sending_));
+    scheduler_.Resume(kv_capacity_tokens, clock_.Now());
+  }
+  inbox_->Wake();
+}
+
+void EngineLoop::BeginShutdown() {
+  {
+    absl::MutexLock lock(&mutex_);
+    is_shutting_down_ = true;
+    scheduler_.CancelAll(clock_.Now());
+  }
+  inbox_->Wake();
+}
+
+bool EngineLoop::finished() const {
+  absl::MutexLock lock(&mutex_);
+  return is_shutting_down_ && sinks_.empty() && scheduler_.idle();
+}
+
+EngineStats EngineLoop::stats() const {
+  absl::MutexLock lock(&mutex_);
+  return scheduler_.stats();
+}
+
+bool EngineLoop::Step() {
+  AddArrivals(inbox_->Take());
+  const bool has_applied = ApplyArrivals();
+  const bool has_sent = FillPipeline();
+  return has_applied || has_sent;
+}
+
+void EngineLoop::AwaitWork() {
+  absl::Time deadline;
+  {
+    absl::MutexLock lock(&mutex_);
+    deadline = scheduler_.next_deadline();
+  }
+  inbox_->Await(deadline - clock_.Now());
+}
+
+void EngineLoop::AddArrivals(std::vector<OutcomeInbox::Arrival> arrivals) {
+  absl::MutexLock lock(&mutex_);
+  for (OutcomeInbox::Arrival& arrival : arrivals) {
+    scheduler_.AddOutcome(arrival.ticket, std::move(arrival.outcome));
+  }
+}
+
+// One outcome at a time: a sink that stops at one token must not hear the next.
+bool EngineLoop::ApplyArrivals() {
+  bool has_applied = false;
+  while (true) {
+    std::optional<TicketedPlan> plan;
+    std::vector<SinkCall> calls;
+    {
+      absl::MutexLock lock(&mutex_);
+      if (!scheduler_.ApplyOutcome(clock_.Now())) return has_applied;
+      has_applied = true;
+      if (!scheduler_.has_steps_in_flight()) {
+        plan = NextPlanLocked();
+      }
+      calls = TakeCallsLocked();
+    }
+    if (plan.has_value()) Send(*std::move(plan));
+    Deliver(std::move(calls));
+  }
+}
+
+bool EngineLoop::FillPipeline() {
+  bool has_worked = false;
+  while (true) {
+    std::optional<TicketedPlan> plan;
+    std::vector<SinkCall> calls;
+    {
+      absl::MutexLock lock(&mutex_);
+      plan = NextPlanLocked();
+      calls = TakeCallsLocked();
+    }
+    if (!plan.has_value() && calls.empty()) return has_worked;
+    has_worked = true;
+    if (plan.has_value()) Send(*std::move(plan));
+    Deliver(std::move(calls));
+  }
+}
+
+void EngineLoop::Send(TicketedPlan plan) {
+  dispatcher_.Submit(std::move(plan.plan),
+                     [inbox = inbox_, ticket = plan.ticket](
+                         absl::StatusOr<StepOutcome> outcome) {
+                       inbox->Put({ticket, std::move(outcome)});
+                     });
+  absl::MutexLock lock(&mutex_);
+  is_sending_ = false;
+}
+
+std::optional<TicketedPlan> EngineLoop::NextPlanLocked() {
+  std::optional<TicketedPlan> plan = scheduler_.NextStep(clock_.Now());
+  is_sending_ = plan.has_value();
+  return plan;
+}
+
+std::vector<EngineLoop::SinkCall> EngineLoop::TakeCallsLocked() {
+  std::vector<SinkCall> calls;
+  for (SchedulerEvent& event : scheduler_.TakeEvents()) {
+    const auto found = sinks_.find(event.request_id);
+    std::shared_ptr<RequestSink> sink = found->second;
+    if (event.kind == SchedulerEvent::Kind::kFinished) sinks_.erase(found);
+    calls.push_back({std::move(sink), std::move(event)});
+  }
+  return calls;
+}
+
+void EngineLoop::Deliver(std::vector<SinkCall> calls) {
+  std::vector<uint64_t> stopped;
+  for (const SinkCall& call : calls) {
+    const SchedulerEvent& event = call.event;
+    switch (event.kind) {
+      case SchedulerEvent::Kind::kPrefill:
+        call.sink->OnPrefill(event.first, event.total);
+        break;
+      case SchedulerEvent::Kind::kToken:
+        if (!call.sink->OnToken(event.outcome)) {
+          stopped.push_back(event.request_id);
+        }
+        break;
+      case SchedulerEvent::Kind::kRows:
+        call.sink->OnRows(event.first, event.outcome);
+        break;
+      case SchedulerEvent::Kind::kFinished:
+        call.sink->OnFinished(event.status, event.usage);
+        break;
+    }
+  }
+  if (stopped.empty()) return;
+  absl::MutexLock lock(&mutex_);
+  for (const uint64_t id : stopped) scheduler_.Stop(id, clock_.Now());
+}
+
+}  // namespace headwise

@@ -1,0 +1,155 @@
+// Decides which rows run in which step, and when a request ends.
+
+#ifndef HEADWISE_SERVER_SCHEDULER_SCHEDULER_H_
+#define HEADWISE_SERVER_SCHEDULER_SCHEDULER_H_
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "server/scheduler/engine.h"
+#include "server/scheduler/free_queue.h"
+#include "server/scheduler/kv_ledger.h"
+#include "server/scheduler/sequence.h"
+#include "server/scheduler/step_plan.h"
+
+namespace headwise {
+
+// Names a step across lost groups: step ids start again at 1 in each.
+struct StepTicket {
+  uint64_t group = 0;
+  uint64_t step_id = 0;
+};
+
+struct TicketedPlan {
+  StepTicket ticket;
+  StepPlan plan;
+};
+
+// What a request's sink is to hear. Events of one request are in order, and
+// kFinished is its last.
+struct SchedulerEvent {
+  enum class Kind { kPrefill, kToken, kRows, kFinished };
+  Kind kind = Kind::kFinished;
+  uint64_t request_id = 0;
+  int64_t first = 0;  // kPrefill: processed tokens; kRows: first position
+  int64_t total = 0;  // kPrefill
+  SliceOutcome outcome = {};  // kToken, kRows
+  absl::Status status = {};   // kFinished
+  RequestUsage usage = {};    // kFinished
+};
+
+// Continuous batching with chunked prefill over a pipeline of plans.
+//
+// A request waits (bounded, first come first served, no overtaking: so a small
+// one cannot starve a big one at the head) until its full need of KV can be
+// reserved and a place is free, then runs until its last token. Each plan has
+// one row for every sequence in decode, then at most prefill_chunk rows of each
+// prompt in order of arrival, max_step_tokens in all. At most
+// max_step_tokens sequences run, so a decode never misses a plan, and every
+// plan has room for at least one row of the oldest prompt: a prefill holds up a
+// decode by at most one step of max_step_tokens rows, kMaxStepsInFlight times.
+//
+// A plan is formed while another one is in flight; a row whose token is still
+// in flight says use_last_sample. If its sequence turns out to have ended, the
+// row's outcome is dropped.
+//
+// A pure state machine: not thread-safe, no clock, no thread. The order of
+// calls decides everything.
+class Scheduler {
+ public:
+  // CHECKs that limits are positive, capacities not negative.
+  explicit Scheduler(const EngineOptions& options);
+
+  // As Engine::Submit. Ids grow with arrival and are never used again.
+  absl::StatusOr<uint64_t> Submit(EngineRequest request, absl::Time now);
+  // Ends the request with Cancelled; with OK (its sink wants no more tokens).
+  // No effect if it has ended.
+  void Cancel(uint64_t id, absl::Time now);
+  void Stop(uint64_t id, absl::Time now);
+  void CancelAll(absl::Time now);
+  // Ends requests whose deadline is at or before `now`.
+  void Expire(absl::Time now);
+  // As Engine::Suspend and Engine::Resume.
+  void Suspend(const absl::Status& reason, absl::Time now);
+  void Resume(int64_t kv_capacity_tokens, absl::Time now);
+
+  // The next plan to send, if there is room in the pipeline and work to do.
+  std::optional<TicketedPlan> NextStep(absl::Time now);
+  // A step was answered; outcomes may come in any order. Of a group that was
+  // lost since, they are ignored.
+  void AddOutcome(const StepTicket& ticket,
+                  absl::StatusOr<StepOutcome> outcome);
+  // Applies the outcome of the oldest step in flight. False if it has not come.
+  bool ApplyOutcome(absl::Time now);
+
+  std::vector<SchedulerEvent> TakeEvents();
+
+  // Steps sent and not answered, lost groups' included.
+  int64_t steps_unanswered() const;
+  bool has_steps_in_flight() const { return !steps_.empty(); }
+  // Nothing waits, runs, is in flight or remains to be freed.
+  bool idle() const;
+  absl::Time next_deadline() const;  // InfiniteFuture if none
+  EngineStats stats() const;
+
+ private:
+  // What the outcome of a slice is compared with; the plan itself is gone.
+  struct SentSlice {
+    uint64_t sequence_id = 0;
+    int64_t first_position = 0;
+    int64_t num_rows = 0;
+    bool sample = false;
+    bool score = false;
+    bool hash_logits = false;
+    bool embed = false;
+  };
+  struct SentStep {
+    uint64_t step_id = 0;
+    std::vector<SentSlice> slices;
+    FreeQueue::Batch frees;
+    std::optional<absl::StatusOr<StepOutcome>> outcome;
+  };
+  using RunningMap = std::map<uint64_t, Sequence>;
+
+  static bool Matches(const SentSlice& sent, const SliceOutcome& outcome);
+
+  void Admit(absl::Time now);
+  void AddSlices(StepPlan& plan, SentStep& sent);
+  void ApplyResults(SentStep& step, StepOutcome outcome, absl::Time now);
+  void ApplyResult(const SentSlice& sent, SliceOutcome outcome, absl::Time now);
+  void FailStep(const SentStep& step, const absl::Status& status,
+                absl::Time now);
+  void OnSliceDone(uint64_t sequence_id, bool ran);
+  void End(uint64_t id, const absl::Status& status, absl::Time now);
+  void EndAll(const absl::Status& status, absl::Time now);
+  void Emit(SchedulerEvent event) { events_.push_back(std::move(event)); }
+
+  const EngineOptions options_;
+  const int64_t max_running_;
+  KvLedger kv_;
+  FreeQueue frees_;
+  std::map<uint64_t, WaitingRequest> waiting_;  // by arrival
+  RunningMap running_;                          // by arrival
+  std::set<std::pair<absl::Time, uint64_t>> deadlines_;
+  std::deque<SentStep> steps_;  // in flight, oldest first
+  std::vector<SchedulerEvent> events_;
+  std::optional<absl::Status> suspended_;  // Unavailable, with the reason
+  uint64_t group_ = 1;
+  uint64_t last_step_id_ = 0;  // of this group
+  uint64_t last_request_id_ = 0;
+  uint64_t steps_total_ = 0;
+  int64_t lost_steps_unanswered_ = 0;
+};
+
+}  // namespace headwise
+
+#endif  // HEADWISE_SERVER_SCHEDULER_SCHEDULER_H_

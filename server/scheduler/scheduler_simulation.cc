@@ -1,0 +1,335 @@
+#include "server/scheduler/scheduler_simulation.h"
+
+#include <algorithm>
+#include <iterator>
+#include <string>
+#include <utility>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace headwise {
+namespace {
+
+bool IsGroupLost(const absl::Status& status) {
+  return !status.ok() && !absl::IsInvalidArgument(status) &&
+         !absl::IsResourceExhausted(status);
+}
+
+void Append(const SliceOutcome& outcome, SliceOutcome& rows) {
+  const auto append = [](const auto& from, auto& to) {
+    to.insert(to.end(), from.begin(), from.end());
+  };
+  append(outcome.score_logprobs, rows.score_logprobs);
+  append(outcome.logits_digests, rows.logits_digests);
+  append(outcome.hidden, rows.hidden);
+}
+
+}  // namespace
+
+SchedulerSimulation::SchedulerSimulation(uint64_t seed,
+                                         const SimulatedFault& fault)
+    : random_(seed),
+      options_(RandomOptions()),
+      fault_(fault),
+      scheduler_(options_),
+      workers_(std::in_place, options_.kv_capacity_tokens) {}
+
+EngineOptions SchedulerSimulation::RandomOptions() {
+  return {.max_step_tokens = 1 + Below(40),
+          .max_running_sequences = 1 + Below(8),
+          .max_queued_requests = 1 + Below(6),
+          .prefill_chunk = 1 + Below(20),
+          .kv_capacity_tokens = 40 + Below(400),
+          .kv_bytes_per_token = 1000,
+          .max_context_len = 30 + Below(300)};
+}
+
+EngineRequest SchedulerSimulation::RandomRequest() {
+  EngineRequest request;
+  request.kind = static_cast<WorkKind>(Below(4) % 3);  // kGenerate more often
+  for (int64_t i = 1 + Below(120); i > 0; --i) {
+    request.prompt.push_back(static_cast<int32_t>(Below(50)));
+  }
+  request.max_new_tokens = 1 + Below(20);
+  request.sampling.seed = Below(3);
+  request.hash_logits = Below(2) == 0;
+  if (Below(2) == 0) request.stop_tokens = {3, 14, 15, 92, 65, 35, 89};
+  if (Below(5) == 0) request.deadline = now_ + absl::Milliseconds(Below(200));
+  return request;
+}
+
+void SchedulerSimulation::Run() {
+  const int64_t num_actions = 100 + Below(300);
+  for (int64_t i = 0; i < num_actions; ++i) {
+    Act();
+    if (testing::Test::HasFailure()) return;
+  }
+  CheckDrains();
+}
+
+void SchedulerSimulation::Act() {
+  switch (Below(8)) {
+    case 0:
+      return SubmitOne();
+    case 1:
+      return Below(4) == 0 ? CancelOne() : SubmitOne();
+    case 2:
+      now_ += absl::Milliseconds(Below(20));
+      return;
+    case 3:
+    case 4:
+      return FormPlan();
+    case 5:
+      return ExecuteOldest();
+    case 6:
+      return DeliverOne();
+    case 7:
+      return MaybeResume();
+  }
+}
+
+void SchedulerSimulation::SubmitOne() {
+  Record record;
+  record.request = RandomRequest();
+  record.expected = ExpectedAnswerOf(record.request);
+  record.submitted = now_;
+  if (Below(4) == 0) record.stop_after = 1 + Below(8);
+
+  const EngineRequest& request = record.request;
+  const int64_t needed =
+      static_cast<int64_t>(request.prompt.size()) +
+      (request.kind == WorkKind::kGenerate ? request.max_new_tokens : 0);
+  absl::StatusCode expected = absl::StatusCode::kOk;
+  if (is_suspended_) {
+    expected = absl::StatusCode::kUnavailable;
+  } else if (needed > options_.max_context_len ||
+             needed > options_.kv_capacity_tokens / 64 * 64) {
+    expected = absl::StatusCode::kOutOfRange;
+  } else if (scheduler_.stats().waiting == options_.max_queued_requests) {
+    expected = absl::StatusCode::kResourceExhausted;
+  }
+  const absl::StatusOr<uint64_t> id = scheduler_.Submit(request, now_);
+  ASSERT_EQ(id.status().code(), expected) << id.status();
+  if (!id.ok()) return;
+  EXPECT_TRUE(records_.emplace(*id, std::move(record)).second);
+}
+
+void SchedulerSimulation::CancelOne() {
+  if (records_.empty()) return;
+  auto chosen = records_.begin();
+  std::advance(chosen, Below(static_cast<int64_t>(records_.size())));
+  chosen->second.is_cancelled = true;
+  scheduler_.Cancel(chosen->first, now_);
+  HearEvents();
+  EXPECT_TRUE(chosen->second.finished.has_value());
+}
+
+void SchedulerSimulation::FormPlan() {
+  std::optional<TicketedPlan> ticketed = scheduler_.NextStep(now_);
+  HearEvents();
+  for (const auto& [id, record] : records_) {
+    if (record.request.deadline <= now_) {
+      EXPECT_TRUE(record.finished.has_value());
+    }
+  }
+  if (!ticketed.has_value()) return;
+  EXPECT_FALSE(is_suspended_);
+  CheckPlan(ticketed->plan);
+  SentPlan& plan = plans_.emplace_back();
+  plan.ticketed = *std::move(ticketed);
+  plan.failures_known = failures_applied_;
+  EXPECT_LE(static_cast<int>(plans_.size() + lost_plans_.size()),
+            kMaxStepsInFlight);
+  if (++num_plans_ != fault_.nth_plan) return;
+  plan.is_faulty = !fault_.is_suspend;
+  if (!fault_.is_suspend) return;
+  scheduler_.Suspend(absl::NotFoundError("a worker is gone"), now_);
+  LoseGroup();
+  HearEvents();
+}
+
+// Within the bounds of the options, and only what is still wanted.
+void SchedulerSimulation::CheckPlan(const StepPlan& plan) {
+  EXPECT_FALSE(plan.slices.empty() && plan.free_sequence_ids.empty());
+  int64_t num_rows = 0;
+  for (const SlicePlan& slice : plan.slices) {
+    num_rows += slice.num_rows();
+    const Record& record = records_.at(slice.sequence_id);
+    EXPECT_FALSE(record.finished.has_value());
+    EXPECT_LE(slice.num_rows(), options_.prefill_chunk);
+    const int64_t prompt_len =
+        static_cast<int64_t>(record.request.prompt.size());
+    const int64_t end = slice.first_position + slice.num_rows();
+    const bool generates = record.request.kind == WorkKind::kGenerate;
+    EXPECT_EQ(slice.sample, generates && end >= prompt_len);
+    // A row whose sample would be one too many is never sent.
+    EXPECT_LT(end - prompt_len, generates ? record.request.max_new_tokens : 1);
+  }
+  EXPECT_LE(num_rows, options_.max_step_tokens);
+  for (const uint64_t id : plan.free_sequence_ids) {
+    EXPECT_TRUE(records_.at(id).finished.has_value());
+  }
+  const EngineStats stats = scheduler_.stats();
+  EXPECT_LE(stats.kv_tokens_used, stats.kv_tokens_capacity);
+  EXPECT_LE(stats.running, options_.max_running_sequences);
+}
+
+// A plan that was formed while the failure of an earlier one was not known may
+// be refused; any other must be accepted.
+void SchedulerSimulation::ExecuteOldest() {
+  const auto plan = std::find_if(
+      plans_.begin(), plans_.end(),
+      [](const SentPlan& sent) { return !sent.outcome.has_value(); });
+  if (plan == plans_.end()) return;
+  if (!workers_.has_value()) {
+    plan->outcome = absl::UnavailableError("the group is lost");
+  } else if (plan->is_faulty) {
+    plan->outcome = absl::Status(fault_.code, "injected");
+    workers_->SkipStep();
+  } else {
+    plan->outcome = workers_->Execute(plan->ticketed.plan);
+    if (!plan->outcome->ok()) {
+      EXPECT_GT(failures_executed_, plan->failures_known)
+          << plan->outcome->status();
+    }
+  }
+  if (plan->outcome->ok()) return;
+  ++failures_executed_;
+  if (IsGroupLost(plan->outcome->status())) workers_.reset();
+}
+
+void SchedulerSimulation::DeliverOne() {
+  std::vector<SentPlan*> ready;
+  for (std::deque<SentPlan>* plans : {&plans_, &lost_plans_}) {
+    for (SentPlan& plan : *plans) {
+      if (plan.outcome.has_value() && !plan.is_delivered) {
+        ready.push_back(&plan);
+      }
+    }
+  }
+  if (ready.empty()) return;
+  SentPlan& chosen = *ready[Below(static_cast<int64_t>(ready.size()))];
+  chosen.is_delivered = true;
+  scheduler_.AddOutcome(chosen.ticketed.ticket, *chosen.outcome);
+  std::erase_if(lost_plans_,
+                [](const SentPlan& plan) { return plan.is_delivered; });
+  while (scheduler_.ApplyOutcome(now_)) {
+    ASSERT_FALSE(plans_.empty());
+    const absl::Status status = plans_.front().outcome->status();
+    plans_.pop_front();
+    if (!status.ok()) ++failures_applied_;
+    if (IsGroupLost(status)) LoseGroup();
+    HearEvents();
+  }
+}
+
+void SchedulerSimulation::LoseGroup() {
+  is_suspended_ = true;
+  workers_.reset();
+  ++failures_executed_;
+  failures_applied_ = failures_executed_;
+  for (SentPlan& plan : plans_) {
+    if (plan.is_delivered) continue;
+    if (!plan.outcome.has_value()) {
+      plan.outcome = absl::UnavailableError("the group is lost");
+    }
+    lost_plans_.push_back(std::move(plan));
+  }
+  plans_.clear();
+}
+
+void SchedulerSimulation::MaybeResume() {
+  if (!is_suspended_) return;
+  workers_.emplace(options_.kv_capacity_tokens);
+  scheduler_.Resume(options_.kv_capacity_tokens, now_);
+  is_suspended_ = false;
+  HearEvents();
+}
+
+void SchedulerSimulation::HearEvents() {
+  std::vector<uint64_t> stopped;
+  for (SchedulerEvent& event : scheduler_.TakeEvents()) {
+    Record& record = records_.at(event.request_id);
+    ASSERT_FALSE(record.finished.has_value()) << "heard after the end";
+    switch (event.kind) {
+      case SchedulerEvent::Kind::kPrefill:
+        EXPECT_GT(event.first, record.num_prefilled);
+        EXPECT_LE(event.first, event.total);
+        record.num_prefilled = event.first;
+        break;
+      case SchedulerEvent::Kind::kToken:
+        record.tokens.push_back(event.outcome.token);
+        if (static_cast<int64_t>(record.tokens.size()) == record.stop_after) {
+          stopped.push_back(event.request_id);
+        }
+        break;
+      case SchedulerEvent::Kind::kRows:
+        EXPECT_EQ(event.first, record.num_rows);
+        record.num_rows = record.num_prefilled;
+        Append(event.outcome, record.rows);
+        break;
+      case SchedulerEvent::Kind::kFinished:
+        record.finished = event.status;
+        CheckEnd(record, event.usage);
+        break;
+    }
+  }
+  for (const uint64_t id : stopped) scheduler_.Stop(id, now_);
+  if (!stopped.empty()) HearEvents();
+}
+
+void SchedulerSimulation::CheckEnd(const Record& record,
+                                   const RequestUsage& usage) {
+  const int64_t num_tokens = static_cast<int64_t>(record.tokens.size());
+  EXPECT_EQ(usage.prompt_tokens,
+            static_cast<int64_t>(record.request.prompt.size()));
+  EXPECT_EQ(usage.generated_tokens, num_tokens);
+  EXPECT_EQ(usage.queue_time + usage.prefill_time + usage.decode_time,
+            now_ - record.submitted);
+  std::vector<int32_t> expected = record.expected.tokens;
+  switch (record.finished->code()) {
+    case absl::StatusCode::kOk:
+      ++num_answered_ok_;
+      EXPECT_EQ(record.rows.score_logprobs, record.expected.score_logprobs);
+      EXPECT_EQ(record.rows.logits_digests, record.expected.logits_digests);
+      EXPECT_EQ(record.rows.hidden, record.expected.hidden);
+      if (num_tokens == record.stop_after) expected.resize(num_tokens);
+      break;
+    case absl::StatusCode::kCancelled:
+      EXPECT_TRUE(record.is_cancelled);
+      break;
+    case absl::StatusCode::kDeadlineExceeded:
+      EXPECT_LE(record.request.deadline, now_);
+      break;
+    default:
+      EXPECT_GT(failures_executed_, 0) << *record.finished;
+      EXPECT_THAT(record.finished->code(),
+                  testing::AnyOf(absl::StatusCode::kInternal,
+                                 absl::StatusCode::kUnavailable));
+  }
+  // What it heard before it ended is the beginning of its own answer.
+  if (!record.finished->ok()) expected.resize(num_tokens);
+  EXPECT_EQ(record.tokens, expected);
+}
+
+void SchedulerSimulation::CheckDrains() {
+  // Every round moves each stage of the pipeline once; a request needs at most
+  // one plan for each of its 140 rows, and a few to be freed.
+  const int64_t max_rounds = static_cast<int64_t>(records_.size()) * 200 + 100;
+  for (int64_t i = 0; i < max_rounds && !scheduler_.idle(); ++i) {
+    FormPlan();
+    ExecuteOldest();
+    DeliverOne();
+    MaybeResume();
+  }
+  EXPECT_TRUE(scheduler_.idle());
+  for (const auto& [id, record] : records_) {
+    EXPECT_TRUE(record.finished.has_value()) << "request " << id;
+  }
+  EXPECT_EQ(scheduler_.stats().kv_tokens_used, 0);
+  EXPECT_EQ(scheduler_.next_deadline(), absl::InfiniteFuture());
+  EXPECT_EQ(workers_.has_value() ? workers_->num_sequences() : 0, 0);
+}
+
+}  // namespace headwise

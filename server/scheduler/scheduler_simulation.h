@@ -1,0 +1,104 @@
+// For tests: a scheduler, a model of the workers' books, and random events.
+
+#ifndef HEADWISE_SERVER_SCHEDULER_SCHEDULER_SIMULATION_H_
+#define HEADWISE_SERVER_SCHEDULER_SCHEDULER_SIMULATION_H_
+
+#include <cstdint>
+#include <deque>
+#include <limits>
+#include <map>
+#include <optional>
+#include <random>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "server/scheduler/model_workers.h"
+#include "server/scheduler/scheduler.h"
+
+namespace headwise {
+
+// What goes wrong when the n-th plan (1-based) is formed: it fails with `code`,
+// or the group is suspended from outside.
+struct SimulatedFault {
+  int64_t nth_plan = std::numeric_limits<int64_t>::max();
+  absl::StatusCode code = absl::StatusCode::kInvalidArgument;
+  bool is_suspend = false;
+};
+
+// Whatever mix of requests, options, cancels, stops, deadlines and faults comes
+// out of the seed, it expects (with GoogleTest) that every plan is one that
+// workers accept, within the bounds of the options, and that every request
+// hears its own answer, or the beginning of it, and one end. Plans run in
+// order, outcomes arrive in any.
+class SchedulerSimulation {
+ public:
+  SchedulerSimulation(uint64_t seed, const SimulatedFault& fault);
+
+  // Random actions, then drains.
+  void Run();
+
+  bool fault_happened() const { return num_plans_ >= fault_.nth_plan; }
+  int64_t num_answered_ok() const { return num_answered_ok_; }
+
+ private:
+  struct Record {
+    EngineRequest request;
+    ExpectedAnswer expected;
+    absl::Time submitted;
+    int64_t stop_after = 0;  // the sink's stop at this token; 0: none
+    bool is_cancelled = false;
+    std::vector<int32_t> tokens;
+    SliceOutcome rows;  // concatenated
+    int64_t num_rows = 0;
+    int64_t num_prefilled = 0;
+    std::optional<absl::Status> finished;
+  };
+  struct SentPlan {
+    TicketedPlan ticketed;
+    int64_t failures_known = 0;  // when it was formed
+    bool is_faulty = false;
+    bool is_delivered = false;
+    std::optional<absl::StatusOr<StepOutcome>> outcome;  // once executed
+  };
+
+  int64_t Below(int64_t limit) {
+    return static_cast<int64_t>(random_() % limit);
+  }
+  EngineOptions RandomOptions();
+  EngineRequest RandomRequest();
+
+  void Act();
+  void SubmitOne();
+  void CancelOne();
+  void FormPlan();
+  void ExecuteOldest();
+  void DeliverOne();
+  void LoseGroup();
+  void MaybeResume();
+  void HearEvents();
+
+  void CheckPlan(const StepPlan& plan);
+  void CheckEnd(const Record& record, const RequestUsage& usage);
+  void CheckDrains();
+
+  std::mt19937_64 random_;
+  const EngineOptions options_;
+  const SimulatedFault fault_;
+  Scheduler scheduler_;
+  std::optional<ModelWorkers> workers_;  // none: the group is lost
+  absl::Time now_ = absl::UnixEpoch();
+  std::map<uint64_t, Record> records_;
+  std::deque<SentPlan> plans_;       // of this group, not applied, oldest first
+  std::deque<SentPlan> lost_plans_;  // of earlier groups, not answered
+  int64_t num_plans_ = 0;
+  int64_t num_answered_ok_ = 0;
+  int64_t failures_executed_ = 0;
+  int64_t failures_applied_ = 0;
+  bool is_suspended_ = false;
+};
+
+}  // namespace headwise
+
+#endif  // HEADWISE_SERVER_SCHEDULER_SCHEDULER_SIMULATION_H_

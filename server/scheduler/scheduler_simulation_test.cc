@@ -1,0 +1,54 @@
+#include "server/scheduler/scheduler_simulation.h"
+
+#include <cstdint>
+#include <string>
+
+#include "gtest/gtest.h"
+
+namespace headwise {
+namespace {
+
+TEST(SchedulerSimulationTest, RandomWorkloadsHearTheirOwnAnswerOnce) {
+  int64_t num_answered_ok = 0;
+  for (uint64_t seed = 1; seed <= 3000; ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    SchedulerSimulation simulation(seed, SimulatedFault());
+    simulation.Run();
+    num_answered_ok += simulation.num_answered_ok();
+    if (HasFailure()) return;
+  }
+  EXPECT_GT(num_answered_ok, 15000);  // the runs are not all refusals
+}
+
+class SchedulerFaultTest : public testing::TestWithParam<SimulatedFault> {};
+
+// The n-th plan fails, for n = 1, 2, 3, ... until the run has no n-th plan.
+TEST_P(SchedulerFaultTest, AnyPlanMayFailAndTheRestGoesOn) {
+  for (uint64_t seed = 1; seed <= 25; ++seed) {
+    for (int64_t n = 1;; ++n) {
+      SCOPED_TRACE(testing::Message() << "seed " << seed << " n " << n);
+      SimulatedFault fault = GetParam();
+      fault.nth_plan = n;
+      SchedulerSimulation simulation(seed, fault);
+      simulation.Run();
+      if (HasFailure()) return;
+      if (!simulation.fault_happened()) break;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Faults, SchedulerFaultTest,
+    testing::Values(SimulatedFault{.code = absl::StatusCode::kInvalidArgument},
+                    SimulatedFault{
+                        .code = absl::StatusCode::kResourceExhausted},
+                    SimulatedFault{.code = absl::StatusCode::kUnavailable},
+                    SimulatedFault{.code = absl::StatusCode::kInternal},
+                    SimulatedFault{.is_suspend = true}),
+    [](const auto& info) {
+      return info.param.is_suspend ? std::string("Suspend")
+                                   : absl::StatusCodeToString(info.param.code);
+    });
+
+}  // namespace
+}  // namespace headwise

@@ -1,0 +1,108 @@
+#include "server/scheduler/sequence.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+
+namespace headwise {
+
+Sequence::Sequence(uint64_t id, WaitingRequest waiting)
+    : id_(id), waiting_(std::move(waiting)) {}
+
+bool Sequence::can_decode() const {
+  return planned_samples_ >= 1 &&
+         planned_samples_ < waiting_.request.max_new_tokens;
+}
+
+SlicePlan Sequence::NextPrefillSlice(int64_t max_rows) {
+  HEADWISE_CHECK(has_prompt_left() && max_rows >= 1);
+  const EngineRequest& request = waiting_.request;
+  const int64_t first = planned_rows_;
+  const int64_t end = first + std::min(max_rows, prompt_len() - first);
+  SlicePlan slice;
+  slice.sequence_id = id_;
+  slice.first_position = first;
+  slice.tokens.assign(request.prompt.begin() + first,
+                      request.prompt.begin() + end);
+  switch (request.kind) {
+    case WorkKind::kGenerate:
+      slice.sample = end == prompt_len();
+      if (slice.sample) {
+        slice.sampling = request.sampling;
+        ++planned_samples_;
+      }
+      break;
+    case WorkKind::kScore:
+      // Row i is scored by the token that follows it; nothing follows the last.
+      for (int64_t row = first; row < end; ++row) {
+        slice.score_targets.push_back(
+            row + 1 < prompt_len() ? request.prompt[row + 1] : -1);
+      }
+      slice.hash_logits = request.hash_logits;
+      break;
+    case WorkKind::kEmbed:
+      slice.embed = true;
+      break;
+  }
+  planned_rows_ = end;
+  ++slices_in_flight_;
+  return slice;
+}
+
+SlicePlan Sequence::NextDecodeSlice() {
+  HEADWISE_CHECK(can_decode() && !has_prompt_left());
+  SlicePlan slice;
+  slice.sequence_id = id_;
+  slice.first_position = planned_rows_;
+  if (done_samples_ == planned_samples_) {
+    slice.tokens = {last_token_};
+  } else {
+    slice.use_last_sample = true;  // it is still in flight
+  }
+  slice.sample = true;
+  slice.sampling = waiting_.request.sampling;
+  ++planned_rows_;
+  ++planned_samples_;
+  ++slices_in_flight_;
+  return slice;
+}
+
+void Sequence::OnSliceDone(bool ran) {
+  HEADWISE_CHECK(slices_in_flight_ > 0);
+  --slices_in_flight_;
+  known_to_workers_ = known_to_workers_ || ran;
+}
+
+void Sequence::OnPromptRowsDone(int64_t rows, absl::Time now) {
+  done_prompt_rows_ += rows;
+  if (done_prompt_rows_ == prompt_len()) waiting_.times.prompt_done = now;
+}
+
+bool Sequence::OnToken(int32_t token) {
+  last_token_ = token;
+  ++done_samples_;
+  const std::vector<int32_t>& stops = waiting_.request.stop_tokens;
+  return done_samples_ == waiting_.request.max_new_tokens ||
+         std::find(stops.begin(), stops.end(), token) != stops.end();
+}
+
+RequestUsage Sequence::Usage(absl::Time now) const {
+  RequestUsage usage = UsageOf(waiting_, now);
+  usage.generated_tokens = done_samples_;
+  return usage;
+}
+
+RequestUsage UsageOf(const WaitingRequest& waiting, absl::Time now) {
+  const RequestTimes& times = waiting.times;
+  RequestUsage usage;
+  usage.prompt_tokens = static_cast<int64_t>(waiting.request.prompt.size());
+  const absl::Time admitted = std::min(times.admitted, now);
+  const absl::Time prompt_done = std::min(times.prompt_done, now);
+  usage.queue_time = admitted - times.submitted;
+  usage.prefill_time = prompt_done - admitted;
+  usage.decode_time = now - prompt_done;
+  return usage;
+}
+
+}  // namespace headwise
