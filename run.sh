@@ -21,6 +21,7 @@ readonly STOP_SECONDS=5     # for a process to end on SIGTERM
 
 run_dir=""
 pids=()
+names=()  # of the processes in pids
 
 usage() {
   echo "usage: ./run.sh" >&2
@@ -62,13 +63,15 @@ start() {
   "$RELEASE_DIR/bin/$program" "$@" --port-file "$run_dir/$name.port" \
     >"$run_dir/$name.log" 2>&1 &
   pids+=("$!")
+  names+=("$name")
   say "start: $name is process $!"
 }
 
 check_alive() {
-  local pid
-  for pid in "${pids[@]}"; do
-    kill -0 "$pid" 2>/dev/null || fail "process $pid ended while it was needed"
+  local i
+  for i in "${!pids[@]}"; do
+    kill -0 "${pids[i]}" 2>/dev/null ||
+      fail "${names[i]} (process ${pids[i]}) ended while it was needed"
   done
 }
 
