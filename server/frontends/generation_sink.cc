@@ -1,0 +1,104 @@
+#include "server/frontends/generation_sink.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "server/frontends/request_log.h"
+#include "server/frontends/response_writer.h"
+
+namespace headwise {
+namespace {
+
+void WriteToken(const Tokenizer& tokenizer, const RankedTokenResult& token,
+                v1::TokenLogprob* out) {
+  out->set_token(token.token);
+  out->set_logprob(token.logprob);
+  out->set_text(tokenizer.TokenBytes(token.token));
+}
+
+}  // namespace
+
+GenerationSink::GenerationSink(GenerationSinkOptions options, TextStream text,
+                               std::shared_ptr<ResponseStream> stream)
+    : options_(std::move(options)),
+      stream_(std::move(stream)),
+      text_(std::move(text)) {}
+
+void GenerationSink::OnPrefill(int64_t processed_tokens, int64_t total_tokens) {
+  v1::GenerateResponse response;
+  response.mutable_prefill()->set_processed_tokens(processed_tokens);
+  response.mutable_prefill()->set_total_tokens(total_tokens);
+  stream_->Write(std::move(response));
+}
+
+void GenerationSink::RecordToken() {
+  const absl::Time now = options_.clock.Now();
+  const int64_t context_len = options_.prompt_tokens + ++num_tokens_;
+  if (num_tokens_ == 1) {
+    options_.metrics.RecordFirstToken(context_len, now - options_.arrival);
+  } else {
+    options_.metrics.RecordTokenGap(context_len, now - last_token_);
+  }
+  last_token_ = now;
+}
+
+bool GenerationSink::OnToken(const SliceOutcome& outcome) {
+  RecordToken();
+  const bool ends = std::binary_search(
+      options_.stop_tokens.begin(), options_.stop_tokens.end(), outcome.token);
+  v1::GenerateResponse response;
+  v1::GeneratedText& generated = *response.mutable_generated();
+  // A control token has no text of its own.
+  if (!options_.tokenizer.IsSpecial(outcome.token)) {
+    generated.set_text(
+        text_.Append(options_.tokenizer.TokenBytes(outcome.token)));
+  }
+  WriteToken(options_.tokenizer,
+             {outcome.token, options_.logprobs ? outcome.logprob : 0.0f},
+             generated.add_tokens());
+  if (!outcome.top.empty()) {
+    v1::TopLogprobs& top = *generated.add_top_logprobs();
+    for (const RankedTokenResult& token : outcome.top) {
+      WriteToken(options_.tokenizer, token, top.add_alternatives());
+    }
+  }
+  stopped_ = ends || text_.stopped();
+  stream_->Write(std::move(response));
+  return !stopped_;
+}
+
+void GenerationSink::WriteEnd(const RequestUsage& usage) {
+  // A half of a stop string or of a character that nothing completed.
+  if (std::string rest = text_.Finish(); !rest.empty()) {
+    v1::GenerateResponse response;
+    response.mutable_generated()->set_text(std::move(rest));
+    stream_->Write(std::move(response));
+  }
+  stopped_ = stopped_ || text_.stopped();
+  v1::GenerateResponse response;
+  response.mutable_finished()->set_reason(stopped_ ? v1::FINISH_REASON_STOP
+                                                   : v1::FINISH_REASON_LENGTH);
+  WriteUsage(usage, response.mutable_finished()->mutable_usage());
+  stream_->Write(std::move(response));
+}
+
+void GenerationSink::OnFinished(const absl::Status& status,
+                                const RequestUsage& usage) {
+  if (status.ok()) WriteEnd(usage);
+  EndStream(options_, *stream_, status, &usage);
+}
+
+void EndStream(const GenerationSinkOptions& options, ResponseStream& stream,
+               const absl::Status& status, const RequestUsage* usage) {
+  const absl::Status sent = stream.Close(status);
+  RequestRecord record;
+  record.api = options.api;
+  record.code = sent.code();
+  record.latency = options.clock.Now() - options.arrival;
+  record.has_usage = usage != nullptr;
+  if (usage != nullptr) record.usage = *usage;
+  options.metrics.RecordRequest(record);
+  LogRequest(options.request_id, record, sent);
+}
+
+}  // namespace headwise

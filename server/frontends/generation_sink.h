@@ -1,0 +1,65 @@
+// Turns the tokens of a generation into the messages of its stream.
+
+#ifndef HEADWISE_SERVER_FRONTENDS_GENERATION_SINK_H_
+#define HEADWISE_SERVER_FRONTENDS_GENERATION_SINK_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "model/tokenizer/text_stream.h"
+#include "model/tokenizer/tokenizer.h"
+#include "server/frontends/response_stream.h"
+#include "server/frontends/server_metrics.h"
+#include "server/scheduler/engine.h"
+
+namespace headwise {
+
+// The references must outlive the sink.
+struct GenerationSinkOptions {
+  const Tokenizer& tokenizer;
+  const Clock& clock;
+  ServerMetrics& metrics;
+  const char* api = "";  // "generate", "chat": a literal
+  std::string request_id;
+  absl::Time arrival;
+  int64_t prompt_tokens = 0;
+  std::vector<int32_t> stop_tokens = {};  // ascending; end the text
+  bool logprobs = false;
+};
+
+// Called by the engine's thread alone.
+class GenerationSink final : public RequestSink {
+ public:
+  // `text` knows the stop strings.
+  GenerationSink(GenerationSinkOptions options, TextStream text,
+                 std::shared_ptr<ResponseStream> stream);
+
+  void OnPrefill(int64_t processed_tokens, int64_t total_tokens) override;
+  bool OnToken(const SliceOutcome& outcome) override;
+  void OnFinished(const absl::Status& status,
+                  const RequestUsage& usage) override;
+
+ private:
+  void RecordToken();
+  void WriteEnd(const RequestUsage& usage);
+
+  const GenerationSinkOptions options_;
+  const std::shared_ptr<ResponseStream> stream_;
+  TextStream text_;
+  bool stopped_ = false;  // by a token or a string; else by length
+  int64_t num_tokens_ = 0;
+  absl::Time last_token_;
+};
+
+// Ends a request's stream, counts and logs it: for requests with and without an
+// engine's work.
+void EndStream(const GenerationSinkOptions& options, ResponseStream& stream,
+               const absl::Status& status, const RequestUsage* usage);
+
+}  // namespace headwise
+
+#endif  // HEADWISE_SERVER_FRONTENDS_GENERATION_SINK_H_

@@ -1,0 +1,21 @@
+// The process_* series of this process, read from /proc at each scrape.
+
+#ifndef HEADWISE_SERVER_FRONTENDS_PROCESS_COLLECTOR_H_
+#define HEADWISE_SERVER_FRONTENDS_PROCESS_COLLECTOR_H_
+
+#include <vector>
+
+#include "prometheus/collectable.h"
+#include "prometheus/metric_family.h"
+
+namespace headwise {
+
+// Immutable, hence thread-safe. A value that can't be read is left out.
+class ProcessCollector final : public prometheus::Collectable {
+ public:
+  std::vector<prometheus::MetricFamily> Collect() const override;
+};
+
+}  // namespace headwise
+
+#endif  // HEADWISE_SERVER_FRONTENDS_PROCESS_COLLECTOR_H_

@@ -1,0 +1,295 @@
+#include "server/frontends/request_parser.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "model/tokenizer/text_stream.h"
+#include "server/frontends/rich_status.h"
+
+namespace headwise {
+namespace {
+
+// A request that names no limit of its own may run to the end of the context.
+int64_t NewTokensWithin(int64_t wanted, int64_t prompt_len,
+                        int64_t context_len) {
+  const int64_t room = std::max<int64_t>(1, context_len - prompt_len);
+  return wanted == 0 ? room : std::min(wanted, room);
+}
+
+absl::Status CheckPromptLength(int64_t prompt_len, int64_t max_prompt_len,
+                               const ServedModel& model) {
+  if (prompt_len <= max_prompt_len) return absl::OkStatus();
+  return absl::OutOfRangeError(absl::StrCat(
+      "the prompt has ", prompt_len, " tokens; at most ", max_prompt_len,
+      " fit into the context of ", model.name, " (max_context_len ",
+      model.model->hyperparameters().max_context_len, ")"));
+}
+
+// `source` has either a text or token ids, under the oneof's names.
+template <typename Request>
+absl::StatusOr<std::vector<int32_t>> ParsePrompt(const Request& request,
+                                                 const ServedModel& model,
+                                                 bool add_special) {
+  if (request.has_text()) {
+    if (request.text().empty()) {
+      return InvalidField("text", "is empty; at least one byte is needed");
+    }
+    std::vector<int32_t> ids = model.tokenizer->Encode(
+        request.text(), {.add_special = add_special, .parse_special = true});
+    if (ids.empty()) return InvalidField("text", "holds no token");
+    return ids;
+  }
+  if (!request.has_tokens()) {
+    return InvalidField("text", "neither text nor tokens is set");
+  }
+  const auto& ids = request.tokens().ids();
+  if (ids.empty()) {
+    return InvalidField("tokens.ids", "is empty; at least one id is needed");
+  }
+  HEADWISE_RETURN_IF_ERROR(
+      CheckTokenIds("tokens.ids", {ids.data(), static_cast<size_t>(ids.size())},
+                    model.tokenizer->vocab_size()));
+  return std::vector<int32_t>(ids.begin(), ids.end());
+}
+
+absl::Status CheckFloat(absl::string_view field, float value, float min,
+                        float max) {
+  // Written so that NaN fails.
+  if (value >= min && value <= max) return absl::OkStatus();
+  return InvalidField(
+      field, absl::StrCat("is ", value, "; must be from ", min, " to ", max));
+}
+
+absl::Status CheckInt(absl::string_view field, int64_t value, int64_t min,
+                      int64_t max) {
+  if (value >= min && value <= max) return absl::OkStatus();
+  return InvalidField(
+      field, absl::StrCat("is ", value, "; must be from ", min, " to ", max));
+}
+
+absl::StatusOr<SamplingPlan> ParseSampling(const v1::SamplingOptions& options) {
+  HEADWISE_RETURN_IF_ERROR(CheckFloat("options.sampling.temperature",
+                                      options.temperature(), 0,
+                                      kMaxTemperature));
+  HEADWISE_RETURN_IF_ERROR(
+      CheckInt("options.sampling.top_k", options.top_k(), 0, INT32_MAX));
+  HEADWISE_RETURN_IF_ERROR(
+      CheckFloat("options.sampling.top_p", options.top_p(), 0, 1));
+  HEADWISE_RETURN_IF_ERROR(CheckFloat("options.sampling.min_p", options.min_p(),
+                                      0, std::nextafter(1.0f, 0.0f)));
+  HEADWISE_RETURN_IF_ERROR(CheckFloat("options.sampling.repetition_penalty",
+                                      options.repetition_penalty(), 0,
+                                      kMaxRepetitionPenalty));
+  SamplingPlan plan;
+  plan.temperature = options.temperature();
+  plan.top_k = options.top_k();
+  if (options.top_p() > 0) plan.top_p = options.top_p();
+  plan.min_p = options.min_p();
+  if (options.repetition_penalty() > 0) {
+    plan.repetition_penalty = options.repetition_penalty();
+  }
+  plan.seed = options.seed();
+  return plan;
+}
+
+absl::StatusOr<std::vector<std::string>> ParseStop(
+    const google::protobuf::RepeatedPtrField<std::string>& stop) {
+  if (stop.size() > TextStream::kMaxStopStrings) {
+    return InvalidField(
+        "options.stop",
+        absl::StrCat("has ", stop.size(), " strings; at most ",
+                     TextStream::kMaxStopStrings, " are allowed"));
+  }
+  for (int i = 0; i < stop.size(); ++i) {
+    const int64_t bytes = static_cast<int64_t>(stop[i].size());
+    if (bytes >= 1 && bytes <= TextStream::kMaxStopStringBytes) continue;
+    return InvalidField(absl::StrCat("options.stop[", i, "]"),
+                        absl::StrCat("has ", bytes, " bytes; must have 1 to ",
+                                     TextStream::kMaxStopStringBytes));
+  }
+  return std::vector<std::string>(stop.begin(), stop.end());
+}
+
+// Everything of a generation but its prompt.
+absl::StatusOr<GenerationCall> ParseOptions(
+    const v1::GenerationOptions& options, const ServedModel& model) {
+  HEADWISE_RETURN_IF_ERROR(
+      CheckInt("options.max_tokens", options.max_tokens(), 0,
+               model.model->hyperparameters().max_context_len));
+  HEADWISE_RETURN_IF_ERROR(CheckInt(
+      "options.top_logprobs", options.top_logprobs(), 0, kMaxTopLogprobs));
+  GenerationCall call;
+  HEADWISE_ASSIGN_OR_RETURN(call.engine.sampling,
+                            ParseSampling(options.sampling()));
+  HEADWISE_ASSIGN_OR_RETURN(call.stop, ParseStop(options.stop()));
+  call.logprobs = options.logprobs() || options.top_logprobs() > 0;
+  call.engine.kind = WorkKind::kGenerate;
+  call.engine.sampling.logprobs = call.logprobs;
+  call.engine.sampling.top_logprobs = options.top_logprobs();
+  call.engine.max_new_tokens = options.max_tokens();
+  if (!options.ignore_eos()) call.engine.stop_tokens = model.end_tokens;
+  return call;
+}
+
+absl::Status SetPrompt(std::vector<int32_t> prompt, const ServedModel& model,
+                       int64_t served_context_len, GenerationCall* call) {
+  const int64_t model_len = model.model->hyperparameters().max_context_len;
+  const int64_t prompt_len = static_cast<int64_t>(prompt.size());
+  // At least one new token needs room.
+  HEADWISE_RETURN_IF_ERROR(CheckPromptLength(prompt_len, model_len - 1, model));
+  const int64_t context_len = served_context_len > 0
+                                  ? std::min(served_context_len, model_len)
+                                  : model_len;
+  call->engine.max_new_tokens =
+      NewTokensWithin(call->engine.max_new_tokens, prompt_len, context_len);
+  call->engine.prompt = std::move(prompt);
+  return absl::OkStatus();
+}
+
+absl::Status CheckMessages(
+    const google::protobuf::RepeatedPtrField<v1::ChatMessage>& messages) {
+  if (messages.empty() || messages.size() > kMaxChatMessages) {
+    return InvalidField("messages", absl::StrCat("has ", messages.size(),
+                                                 " messages; must have 1 to ",
+                                                 kMaxChatMessages));
+  }
+  static constexpr std::array<absl::string_view, 4> kRoles = {
+      "system", "user", "assistant", "tool"};
+  for (int i = 0; i < messages.size(); ++i) {
+    if (std::find(kRoles.begin(), kRoles.end(), messages[i].role()) !=
+        kRoles.end()) {
+      continue;
+    }
+    return InvalidField(
+        absl::StrCat("messages[", i, "].role"),
+        absl::StrCat("is \"", messages[i].role().substr(0, 64),
+                     "\"; must be system, user, assistant or tool"));
+  }
+  return absl::OkStatus();
+}
+
+std::string SpecialText(const Tokenizer& tokenizer, int32_t id) {
+  return id < 0 ? std::string() : tokenizer.TokenBytes(id);
+}
+
+}  // namespace
+
+absl::Status CheckModelName(absl::string_view requested,
+                            const ServedModel& model) {
+  if (requested.empty() || requested == model.name) return absl::OkStatus();
+  return absl::NotFoundError(absl::StrCat(
+      "model: \"", requested.substr(0, 256),
+      "\" is not served here; the served model is \"", model.name, "\""));
+}
+
+absl::Status CheckTokenIds(absl::string_view field,
+                           absl::Span<const int32_t> ids, int64_t vocab_size) {
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] >= 0 && ids[i] < vocab_size) continue;
+    return InvalidField(
+        absl::StrCat(field, "[", i, "]"),
+        absl::StrCat("is ", ids[i], "; must be from 0 to ", vocab_size - 1));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<GenerationCall> ParseGenerateRequest(
+    const v1::GenerateRequest& request, const ServedModel& model,
+    int64_t served_context_len) {
+  HEADWISE_RETURN_IF_ERROR(CheckModelName(request.model(), model));
+  HEADWISE_ASSIGN_OR_RETURN(GenerationCall call,
+                            ParseOptions(request.options(), model));
+  HEADWISE_ASSIGN_OR_RETURN(std::vector<int32_t> prompt,
+                            ParsePrompt(request, model, /*add_special=*/true));
+  HEADWISE_RETURN_IF_ERROR(
+      SetPrompt(std::move(prompt), model, served_context_len, &call));
+  return call;
+}
+
+absl::StatusOr<GenerationCall> ParseChatRequest(const v1::ChatRequest& request,
+                                                const ServedModel& model,
+                                                int64_t served_context_len) {
+  HEADWISE_RETURN_IF_ERROR(CheckModelName(request.model(), model));
+  HEADWISE_RETURN_IF_ERROR(CheckMessages(request.messages()));
+  HEADWISE_ASSIGN_OR_RETURN(GenerationCall call,
+                            ParseOptions(request.options(), model));
+  if (model.chat_template == nullptr) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "model ", model.name, " has no chat template; use Generate"));
+  }
+  std::vector<ChatMessage> messages;
+  for (const v1::ChatMessage& message : request.messages()) {
+    messages.push_back({message.role(), message.content()});
+  }
+  const Tokenizer& tokenizer = *model.tokenizer;
+  HEADWISE_ASSIGN_OR_RETURN(
+      const std::string text,
+      model.chat_template->Render(messages, /*add_generation_prompt=*/true,
+                                  SpecialText(tokenizer, tokenizer.bos_id()),
+                                  SpecialText(tokenizer, tokenizer.eos_id())));
+  // The template has written bos itself, where it wants one.
+  std::vector<int32_t> prompt =
+      tokenizer.Encode(text, {.add_special = false, .parse_special = true});
+  if (prompt.empty()) {
+    return InvalidField("messages", "render to no token");
+  }
+  HEADWISE_RETURN_IF_ERROR(
+      SetPrompt(std::move(prompt), model, served_context_len, &call));
+  return call;
+}
+
+absl::StatusOr<ScoreCall> ParseScoreRequest(const v1::ScoreRequest& request,
+                                            const ServedModel& model) {
+  HEADWISE_RETURN_IF_ERROR(CheckModelName(request.model(), model));
+  if (request.max_tokens() != 0) {
+    HEADWISE_RETURN_IF_ERROR(
+        CheckInt("max_tokens", request.max_tokens(), 2, INT64_MAX));
+  }
+  ScoreCall call;
+  HEADWISE_ASSIGN_OR_RETURN(call.engine.prompt,
+                            ParsePrompt(request, model, /*add_special=*/false));
+  if (request.max_tokens() != 0 &&
+      request.max_tokens() < static_cast<int64_t>(call.engine.prompt.size())) {
+    call.engine.prompt.resize(request.max_tokens());
+  }
+  const int64_t num_tokens = static_cast<int64_t>(call.engine.prompt.size());
+  if (num_tokens < 2) {
+    return InvalidField(request.has_text() ? "text" : "tokens.ids",
+                        "holds 1 token; a score needs at least 2");
+  }
+  HEADWISE_RETURN_IF_ERROR(CheckPromptLength(
+      num_tokens, model.model->hyperparameters().max_context_len, model));
+  call.engine.kind = WorkKind::kScore;
+  call.engine.hash_logits = !request.omit_logits_hash();
+  return call;
+}
+
+absl::StatusOr<EmbedCall> ParseEmbedRequest(const v1::EmbedRequest& request,
+                                            const ServedModel& model) {
+  HEADWISE_RETURN_IF_ERROR(CheckModelName(request.model(), model));
+  EmbedCall call;
+  switch (request.pooling()) {
+    case v1::POOLING_UNSPECIFIED:
+    case v1::POOLING_MEAN:
+      break;
+    case v1::POOLING_LAST:
+      call.pool_last = true;
+      break;
+    default:
+      return InvalidField("pooling", absl::StrCat("is ", request.pooling(),
+                                                  "; must be MEAN or LAST"));
+  }
+  HEADWISE_ASSIGN_OR_RETURN(call.engine.prompt,
+                            ParsePrompt(request, model, /*add_special=*/true));
+  HEADWISE_RETURN_IF_ERROR(
+      CheckPromptLength(static_cast<int64_t>(call.engine.prompt.size()),
+                        model.model->hyperparameters().max_context_len, model));
+  call.engine.kind = WorkKind::kEmbed;
+  call.normalize = request.normalize();
+  return call;
+}
+
+}  // namespace headwise

@@ -1,0 +1,25 @@
+// Plain structs to the messages of headwise.v1.
+
+#ifndef HEADWISE_SERVER_FRONTENDS_RESPONSE_WRITER_H_
+#define HEADWISE_SERVER_FRONTENDS_RESPONSE_WRITER_H_
+
+#include "headwise/v1/admin.pb.h"
+#include "headwise/v1/inference.pb.h"
+#include "server/frontends/head_map.h"
+#include "server/frontends/score_sink.h"
+#include "server/frontends/served_model.h"
+#include "server/scheduler/engine.h"
+
+namespace headwise {
+
+void WriteUsage(const RequestUsage& usage, v1::Usage* out);
+void WriteScore(const ScoreResult& result, const RequestUsage& usage,
+                v1::ScoreResponse* out);
+void WriteHeadMap(const HeadMap& map, v1::HeadMap* out);
+// `with_sha256` reads the whole model file the first time.
+void WriteModel(const ServedModel& model, int64_t served_context_len,
+                bool with_sha256, v1::Model* out);
+
+}  // namespace headwise
+
+#endif  // HEADWISE_SERVER_FRONTENDS_RESPONSE_WRITER_H_

@@ -1,0 +1,61 @@
+#include "server/frontends/rich_status.h"
+
+#include <string>
+
+#include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+
+namespace headwise {
+namespace {
+
+constexpr absl::string_view kFieldUrl = "headwise.field";
+
+void AddRetryInfo(absl::Duration delay, google::rpc::Status* rich) {
+  google::rpc::RetryInfo info;
+  info.mutable_retry_delay()->set_seconds(absl::ToInt64Seconds(delay));
+  rich->add_details()->PackFrom(info);
+}
+
+void AddFieldViolation(const std::string& field, absl::string_view message,
+                       google::rpc::Status* rich) {
+  google::rpc::BadRequest bad_request;
+  auto* violation = bad_request.add_field_violations();
+  violation->set_field(field);
+  violation->set_description(std::string(message));
+  rich->add_details()->PackFrom(bad_request);
+}
+
+}  // namespace
+
+absl::Status InvalidField(absl::string_view field, absl::string_view problem) {
+  absl::Status status =
+      absl::InvalidArgumentError(absl::StrCat(field, ": ", problem));
+  status.SetPayload(kFieldUrl, absl::Cord(field));
+  return status;
+}
+
+grpc::Status ToGrpcStatus(const absl::Status& status) {
+  if (status.ok()) return grpc::Status::OK;
+  const std::string message(status.message());
+  google::rpc::Status rich;
+  rich.set_code(static_cast<int>(status.code()));
+  rich.set_message(message);
+  google::rpc::ErrorInfo info;
+  info.set_reason(absl::StatusCodeToString(status.code()));
+  info.set_domain("headwise");
+  rich.add_details()->PackFrom(info);
+  if (const auto field = status.GetPayload(kFieldUrl); field.has_value()) {
+    AddFieldViolation(std::string(*field), message, &rich);
+  }
+  if (status.code() == absl::StatusCode::kResourceExhausted) {
+    AddRetryInfo(kRetryWhenExhausted, &rich);
+  } else if (status.code() == absl::StatusCode::kUnavailable) {
+    AddRetryInfo(kRetryWhenUnavailable, &rich);
+  }
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), message,
+                      rich.SerializeAsString());
+}
+
+}  // namespace headwise

@@ -1,0 +1,217 @@
+#include "server/frontends/server_frontends.h"
+
+#include <chrono>
+#include <exception>
+#include <mutex>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "base/status_macros.h"
+#include "grpcpp/ext/proto_server_reflection_plugin.h"
+#include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/server.h"
+#include "grpcpp/server_builder.h"
+#include "prometheus/exposer.h"
+#include "server/frontends/admin_service.h"
+#include "server/frontends/inference_service.h"
+#include "server/frontends/server_metrics.h"
+
+namespace headwise {
+namespace {
+
+constexpr int kKeepaliveMs = 20'000;
+constexpr int kKeepaliveTimeoutMs = 10'000;
+// A client may ping this often without being sent away.
+constexpr int kMinPingIntervalMs = 5'000;
+constexpr size_t kMaxModelNameBytes = 128;
+
+absl::Status CheckOptions(const ServerFrontendsOptions& options) {
+  if (options.model_name.empty() ||
+      options.model_name.size() > kMaxModelNameBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("model_name has ", options.model_name.size(),
+                     " bytes; must have 1 to ", kMaxModelNameBytes));
+  }
+  if (options.kv_bytes_per_unit_position <= 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("kv_bytes_per_unit_position is ",
+                     options.kv_bytes_per_unit_position, "; must be positive"));
+  }
+  if (options.max_request_bytes <= 0 || options.max_concurrent_streams <= 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "max_request_bytes is ", options.max_request_bytes,
+        " and max_concurrent_streams is ", options.max_concurrent_streams,
+        "; both must be positive"));
+  }
+  return absl::OkStatus();
+}
+
+ServedModel MakeServedModel(const ServerFrontendsOptions& options,
+                            const ServerFrontendsDeps& deps) {
+  ServedModel model;
+  model.name = options.model_name;
+  model.model = &deps.model;
+  model.tokenizer = &deps.tokenizer;
+  model.chat_template = deps.chat_template;
+  model.kv_type = options.kv_type;
+  model.kv_bytes_per_unit_position = options.kv_bytes_per_unit_position;
+  model.end_tokens = EndTokensOf(deps.tokenizer);
+  return model;
+}
+
+class ServerFrontendsImpl final : public ServerFrontends {
+ public:
+  ServerFrontendsImpl(const ServerFrontendsOptions& options,
+                      const ServerFrontendsDeps& deps)
+      : options_(options),
+        model_(MakeServedModel(options, deps)),
+        cluster_(deps.cluster),
+        metrics_(model_.name, deps.engine, deps.cluster),
+        frontend_{.engine = deps.engine,
+                  .model = model_,
+                  .cluster = deps.cluster,
+                  .metrics = metrics_,
+                  .clock = deps.clock,
+                  .max_call_time = options.max_call_time},
+        inference_(frontend_),
+        admin_(frontend_) {}
+
+  ~ServerFrontendsImpl() override { Shutdown(absl::ZeroDuration()); }
+
+  absl::Status Start() {
+    HEADWISE_RETURN_IF_ERROR(StartMetrics());
+    HEADWISE_RETURN_IF_ERROR(StartServer());
+    UpdateReadiness();
+    return absl::OkStatus();
+  }
+
+  int port() const override { return port_; }
+  int metrics_port() const override { return metrics_port_; }
+
+  std::shared_ptr<grpc::Channel> InProcessChannel() override {
+    grpc::ChannelArguments arguments;
+    arguments.SetMaxReceiveMessageSize(-1);
+    return server_->InProcessChannel(arguments);
+  }
+
+  void UpdateReadiness() override {
+    absl::MutexLock lock(&mutex_);
+    if (stopped_) return;
+    // Null without a socket: nobody could ask.
+    auto* health = server_->GetHealthCheckService();
+    if (health == nullptr) return;
+    const bool ready = cluster_.ready();
+    health->SetServingStatus(ready);  // "" and whatever was set before
+    for (const std::string& name : ServiceNames()) {
+      health->SetServingStatus(name, ready);
+    }
+  }
+
+  StepObserver& step_observer() override { return metrics_; }
+
+  void Shutdown(absl::Duration grace) override {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (stopped_) return;
+      stopped_ = true;
+    }
+    if (server_ != nullptr) {
+      if (auto* health = server_->GetHealthCheckService()) health->Shutdown();
+      server_->Shutdown(std::chrono::system_clock::now() +
+                        absl::ToChronoNanoseconds(grace));
+      server_->Wait();
+    }
+    exposer_.reset();
+  }
+
+ private:
+  std::vector<std::string> ServiceNames() const {
+    return {v1::Inference::service_full_name(), v1::Admin::service_full_name(),
+            model_.name};
+  }
+
+  absl::Status StartMetrics() {
+    if (options_.metrics_address.empty()) return absl::OkStatus();
+    try {
+      exposer_ =
+          std::make_unique<prometheus::Exposer>(options_.metrics_address);
+      for (const auto& collectable : metrics_.collectables()) {
+        exposer_->RegisterCollectable(collectable);
+      }
+      metrics_port_ = exposer_->GetListeningPorts().at(0);
+    } catch (const std::exception& error) {
+      return absl::UnavailableError(absl::StrCat("cannot serve metrics on ",
+                                                 options_.metrics_address, ": ",
+                                                 error.what()));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status StartServer() {
+    const bool listens = !options_.listen_address.empty();
+    if (listens) EnableHealthAndReflection();
+    grpc::ServerBuilder builder;
+    builder.SetMaxReceiveMessageSize(options_.max_request_bytes);
+    builder.SetMaxSendMessageSize(-1);
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
+                               options_.max_concurrent_streams);
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
+                               kKeepaliveTimeoutMs);
+    builder.AddChannelArgument(
+        GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+        kMinPingIntervalMs);
+    // A second server on the same port would take half of our clients.
+    builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+    if (listens) {
+      builder.AddListeningPort(options_.listen_address,
+                               grpc::InsecureServerCredentials(), &port_);
+    }
+    builder.RegisterService(&inference_);
+    builder.RegisterService(&admin_);
+    server_ = builder.BuildAndStart();
+    if (server_ == nullptr || (listens && port_ == 0)) {
+      return absl::UnavailableError(
+          absl::StrCat("cannot listen on \"", options_.listen_address, "\""));
+    }
+    return absl::OkStatus();
+  }
+
+  // Both are settings of the process in this version of gRPC.
+  static void EnableHealthAndReflection() {
+    static std::once_flag once;
+    std::call_once(once, [] {
+      grpc::EnableDefaultHealthCheckService(true);
+      grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    });
+  }
+
+  const ServerFrontendsOptions options_;
+  const ServedModel model_;
+  const ClusterState& cluster_;
+  ServerMetrics metrics_;
+  const FrontendContext frontend_;
+  InferenceService inference_;
+  AdminService admin_;
+  std::unique_ptr<prometheus::Exposer> exposer_;
+  std::unique_ptr<grpc::Server> server_;
+  int port_ = 0;
+  int metrics_port_ = 0;
+
+  absl::Mutex mutex_;
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ServerFrontends>> ServerFrontends::Create(
+    const ServerFrontendsOptions& options, const ServerFrontendsDeps& deps) {
+  HEADWISE_RETURN_IF_ERROR(CheckOptions(options));
+  auto frontends = std::make_unique<ServerFrontendsImpl>(options, deps);
+  HEADWISE_RETURN_IF_ERROR(frontends->Start());
+  return frontends;
+}
+
+}  // namespace headwise

@@ -1,0 +1,76 @@
+// The coordinator's public face: gRPC services, health, reflection, /metrics.
+
+#ifndef HEADWISE_SERVER_FRONTENDS_SERVER_FRONTENDS_H_
+#define HEADWISE_SERVER_FRONTENDS_SERVER_FRONTENDS_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "grpcpp/channel.h"
+#include "server/frontends/head_map.h"
+#include "server/frontends/served_model.h"
+#include "server/frontends/step_observer.h"
+#include "server/scheduler/engine.h"
+
+namespace headwise {
+
+struct ServerFrontendsOptions {
+  // host:port; port 0: any free one. Empty: no socket, only InProcessChannel.
+  std::string listen_address = "127.0.0.1:0";
+  // host:port of the HTTP server for /metrics; empty: none.
+  std::string metrics_address = "127.0.0.1:0";
+
+  std::string model_name;  // what requests call it; 1 to 128 bytes
+  std::string kv_type = "fp16";
+  int64_t kv_bytes_per_unit_position = 0;  // > 0
+
+  absl::Duration max_call_time = absl::Hours(1);
+  int max_request_bytes = 16 << 20;   // of one message; also caps a prompt
+  int max_concurrent_streams = 1024;  // of one connection
+};
+
+// What must outlive the frontends.
+struct ServerFrontendsDeps {
+  Engine& engine;
+  const Model& model;
+  const Tokenizer& tokenizer;
+  const ChatTemplate* chat_template = nullptr;  // null: Chat is refused
+  const ClusterState& cluster;
+  const Clock& clock = Clock::Monotonic();
+};
+
+// Thread-safe.
+class ServerFrontends {
+ public:
+  // Serves from the return on. InvalidArgument names a bad option; Unavailable
+  // an address that can't be bound.
+  static absl::StatusOr<std::unique_ptr<ServerFrontends>> Create(
+      const ServerFrontendsOptions& options, const ServerFrontendsDeps& deps);
+  // As Shutdown(absl::ZeroDuration()).
+  virtual ~ServerFrontends() = default;
+
+  virtual int port() const = 0;          // 0: none
+  virtual int metrics_port() const = 0;  // 0: none
+
+  // A channel to these services without a socket.
+  virtual std::shared_ptr<grpc::Channel> InProcessChannel() = 0;
+
+  // To be called after ClusterState::ready() has changed: sets the health of
+  // "", headwise.v1.Inference, headwise.v1.Admin and the model's name.
+  virtual void UpdateReadiness() = 0;
+
+  // The cluster tells it of every step.
+  virtual StepObserver& step_observer() = 0;
+
+  // Health is NOT_SERVING and new calls are refused at once; calls under way
+  // may end by themselves for `grace`, then they are cancelled. Returns when
+  // none is left. Further calls have no effect.
+  virtual void Shutdown(absl::Duration grace) = 0;
+};
+
+}  // namespace headwise
+
+#endif  // HEADWISE_SERVER_FRONTENDS_SERVER_FRONTENDS_H_

@@ -1,0 +1,229 @@
+#include "server/frontends/server_metrics.h"
+
+#include <algorithm>
+
+#include "server/frontends/cluster_collector.h"
+#include "server/frontends/process_collector.h"
+
+namespace headwise {
+namespace {
+
+using Buckets = prometheus::Histogram::BucketBoundaries;
+using prometheus::BuildCounter;
+using prometheus::BuildHistogram;
+
+// Seconds. The boundaries that dashboards of vLLM use, with finer ones where a
+// small model is faster than they can show.
+Buckets FirstTokenBuckets() {
+  return {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5,  .75,
+          1,    2.5,  5,   7.5, 10,  20,  40,  80, 160, 640, 2560};
+}
+Buckets TokenGapBuckets() {
+  return {.001, .002, .005, .01, .025, .05, .075, .1, .15, .2, .3,
+          .4,   .5,   .75,  1,   2.5,  5,   7.5,  10, 20,  40, 80};
+}
+Buckets RequestBuckets() {
+  return {.01, .05, .1, .3, .5, .8, 1,   1.5, 2,   2.5, 5,    10,
+          15,  20,  30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680};
+}
+// 1e-5 to 10 s, factor 2.
+Buckets StepBuckets() {
+  Buckets buckets;
+  for (double bound = 1e-5; bound < 11; bound *= 2) buckets.push_back(bound);
+  return buckets;
+}
+
+constexpr std::array<const char*, 5> kContextNames = {"<=4k", "<=32k", "<=128k",
+                                                      "<=1m", ">1m"};
+constexpr std::array<const char*, 4> kRejectionNames = {
+    "size", "memory_ever", "memory_now", "unavailable"};
+
+}  // namespace
+
+ServerMetrics::ServerMetrics(const std::string& model, const Engine& engine,
+                             const ClusterState& cluster)
+    : model_(model),
+      cluster_(cluster),
+      registry_(std::make_shared<prometheus::Registry>()) {
+  AddLatencyFamilies();
+  AddTokenFamilies();
+  AddStepFamilies();
+  collectables_ = {registry_,
+                   std::make_shared<ClusterCollector>(model, engine, cluster),
+                   std::make_shared<ProcessCollector>()};
+}
+
+void ServerMetrics::AddLatencyFamilies() {
+  auto& first_token =
+      BuildHistogram()
+          .Name("headwise_time_to_first_token_seconds")
+          .Help("From a request's arrival to its first token, by context.")
+          .Register(*registry_);
+  auto& token_gap = BuildHistogram()
+                        .Name("headwise_inter_token_latency_seconds")
+                        .Help("Between two tokens of an answer, by context.")
+                        .Register(*registry_);
+  for (int i = 0; i < kNumContextClasses; ++i) {
+    const prometheus::Labels labels = {{"model", model_},
+                                       {"ctx", kContextNames[i]}};
+    first_token_[i] = &first_token.Add(labels, FirstTokenBuckets());
+    token_gap_[i] = &token_gap.Add(labels, TokenGapBuckets());
+  }
+  const auto family = [this](const char* name, const char* help) {
+    return &BuildHistogram().Name(name).Help(help).Register(*registry_);
+  };
+  request_latency_ =
+      family("headwise_request_latency_seconds",
+             "From arrival to the end, also of requests that fail.");
+  queue_ = family("headwise_queue_seconds", "Waiting for the first step.");
+  prefill_ = family("headwise_prefill_seconds", "Steps over the prompt.");
+  decode_ = family("headwise_decode_seconds", "Steps over new tokens.");
+  for (auto* latency : {request_latency_, queue_, prefill_, decode_}) {
+    latency->Add({{"model", model_}, {"outcome", "OK"}}, RequestBuckets());
+  }
+}
+
+void ServerMetrics::AddTokenFamilies() {
+  requests_ = &BuildCounter()
+                   .Name("headwise_requests_total")
+                   .Help("Finished requests by API and status code.")
+                   .Register(*registry_);
+  for (const char* api : {"generate", "chat", "score", "embed"}) {
+    requests_->Add({{"model", model_}, {"api", api}, {"code", "OK"}});
+  }
+  auto& rejected = BuildCounter()
+                       .Name("headwise_admission_rejected_total")
+                       .Help("Requests refused before any work, by reason.")
+                       .Register(*registry_);
+  for (size_t i = 0; i < rejections_.size(); ++i) {
+    rejections_[i] =
+        &rejected.Add({{"model", model_}, {"reason", kRejectionNames[i]}});
+  }
+  auto& tokens = BuildCounter()
+                     .Name("headwise_tokens_total")
+                     .Help(
+                         "Tokens of prompts (cached ones too), generated, "
+                         "scored.")
+                     .Register(*registry_);
+  const auto kind = [&](const char* name) {
+    return &tokens.Add({{"model", model_}, {"kind", name}});
+  };
+  prompt_tokens_ = kind("prompt");
+  cached_tokens_ = kind("cached");
+  generated_tokens_ = kind("generated");
+  scored_tokens_ = kind("scored");
+}
+
+void ServerMetrics::AddStepFamilies() {
+  step_ = &BuildHistogram()
+               .Name("headwise_step_seconds")
+               .Help(
+                   "A rank's time in a step: phase compute, or exchange "
+                   "(waiting and transfer inside collectives).")
+               .Register(*registry_);
+  collective_ = &BuildHistogram()
+                     .Name("headwise_collective_seconds")
+                     .Help(
+                         "Mean time of one collective, once for each step "
+                         "and rank.")
+                     .Register(*registry_);
+  collective_bytes_ = &BuildCounter()
+                           .Name("headwise_collective_bytes_total")
+                           .Help("Bytes moved by collectives, over all ranks.")
+                           .Register(*registry_);
+  collective_errors_ = &BuildCounter()
+                            .Name("headwise_collective_errors_total")
+                            .Help("Groups lost, by the error's code.")
+                            .Register(*registry_);
+  steps_ = &BuildCounter()
+                .Name("headwise_steps_total")
+                .Help("Steps that a worker has answered: its heartbeat.")
+                .Register(*registry_);
+}
+
+int ServerMetrics::ContextClass(int64_t context_len) {
+  constexpr std::array<int64_t, kNumContextClasses - 1> kBounds = {
+      4 << 10, 32 << 10, 128 << 10, 1 << 20};
+  return static_cast<int>(
+      std::lower_bound(kBounds.begin(), kBounds.end(), context_len) -
+      kBounds.begin());
+}
+
+void ServerMetrics::RecordRequest(const RequestRecord& record) {
+  const std::string code = absl::StatusCodeToString(record.code);
+  requests_->Add({{"model", model_}, {"api", record.api}, {"code", code}})
+      .Increment();
+  const prometheus::Labels labels = {{"model", model_}, {"outcome", code}};
+  request_latency_->Add(labels, RequestBuckets())
+      .Observe(absl::ToDoubleSeconds(record.latency));
+  if (!record.has_usage) return;
+  const RequestUsage& usage = record.usage;
+  queue_->Add(labels, RequestBuckets())
+      .Observe(absl::ToDoubleSeconds(usage.queue_time));
+  prefill_->Add(labels, RequestBuckets())
+      .Observe(absl::ToDoubleSeconds(usage.prefill_time));
+  decode_->Add(labels, RequestBuckets())
+      .Observe(absl::ToDoubleSeconds(usage.decode_time));
+  CountTokens(record);
+}
+
+void ServerMetrics::CountTokens(const RequestRecord& record) {
+  prompt_tokens_->Increment(static_cast<double>(record.usage.prompt_tokens));
+  cached_tokens_->Increment(static_cast<double>(record.usage.cached_tokens));
+  generated_tokens_->Increment(
+      static_cast<double>(record.usage.generated_tokens));
+  scored_tokens_->Increment(static_cast<double>(record.scored_tokens));
+}
+
+void ServerMetrics::RecordRejection(Rejection reason) {
+  rejections_[static_cast<size_t>(reason)]->Increment();
+}
+
+void ServerMetrics::RecordFirstToken(int64_t context_len,
+                                     absl::Duration since_arrival) {
+  first_token_[ContextClass(context_len)]->Observe(
+      absl::ToDoubleSeconds(since_arrival));
+}
+
+void ServerMetrics::RecordTokenGap(int64_t context_len,
+                                   absl::Duration since_last_token) {
+  token_gap_[ContextClass(context_len)]->Observe(
+      absl::ToDoubleSeconds(since_last_token));
+}
+
+std::string ServerMetrics::BoundedWorker(absl::string_view worker) {
+  absl::MutexLock lock(&mutex_);
+  if (std::find(workers_.begin(), workers_.end(), worker) != workers_.end()) {
+    return std::string(worker);
+  }
+  if (workers_.size() >= kMaxSeenWorkers) return "other";
+  workers_.emplace_back(worker);
+  return workers_.back();
+}
+
+void ServerMetrics::OnWorkerStep(const WorkerStepSample& sample) {
+  const std::string worker = BoundedWorker(sample.worker);
+  steps_->Add({{"worker", worker}}).Increment();
+  step_->Add({{"worker", worker}, {"phase", "compute"}}, StepBuckets())
+      .Observe(sample.compute_seconds);
+  step_->Add({{"worker", worker}, {"phase", "exchange"}}, StepBuckets())
+      .Observe(sample.collective_seconds);
+  if (sample.num_collectives <= 0) return;
+  const prometheus::Labels group = {{"op", "all"},
+                                    {"group", cluster_.head_map()->group_kind}};
+  collective_->Add(group, StepBuckets())
+      .Observe(sample.collective_seconds /
+               static_cast<double>(sample.num_collectives));
+  collective_bytes_->Add(group).Increment(
+      static_cast<double>(sample.collective_bytes));
+}
+
+void ServerMetrics::OnGroupLost(const absl::Status& reason) {
+  collective_errors_
+      ->Add({{"op", "all"},
+             {"group", cluster_.head_map()->group_kind},
+             {"kind", absl::StatusCodeToString(reason.code())}})
+      .Increment();
+}
+
+}  // namespace headwise

@@ -1,0 +1,34 @@
+// What the cluster tells the metrics: plain structs, so that who calls this
+// knows no metrics library.
+
+#ifndef HEADWISE_SERVER_FRONTENDS_STEP_OBSERVER_H_
+#define HEADWISE_SERVER_FRONTENDS_STEP_OBSERVER_H_
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+
+namespace headwise {
+
+// One rank's part in one step.
+struct WorkerStepSample {
+  absl::string_view worker;         // its name
+  double compute_seconds = 0.0;     // outside collectives
+  double collective_seconds = 0.0;  // inside: waiting and transfer
+  int64_t collective_bytes = 0;     // sent and received by this rank
+  int64_t num_collectives = 0;
+};
+
+// Thread-safe; calls return at once.
+class StepObserver {
+ public:
+  virtual ~StepObserver() = default;
+  virtual void OnWorkerStep(const WorkerStepSample& sample) = 0;
+  // A group was lost; `reason` is not OK.
+  virtual void OnGroupLost(const absl::Status& reason) = 0;
+};
+
+}  // namespace headwise
+
+#endif  // HEADWISE_SERVER_FRONTENDS_STEP_OBSERVER_H_

@@ -1,0 +1,32 @@
+// The server's end of a call with one answer that hears of a client's leaving.
+
+#ifndef HEADWISE_SERVER_FRONTENDS_UNARY_CALL_H_
+#define HEADWISE_SERVER_FRONTENDS_UNARY_CALL_H_
+
+#include <functional>
+#include <utility>
+
+#include "grpcpp/support/server_callback.h"
+#include "server/frontends/cancel_hook.h"
+
+namespace headwise {
+
+// Owned by gRPC: deletes itself after Finish, and never before the method that
+// created it has returned.
+class UnaryCall final : public grpc::ServerUnaryReactor {
+ public:
+  // Calls `cancel` once when the client goes away; at once if it has already.
+  void SetCancel(std::function<void()> cancel) {
+    cancel_.Set(std::move(cancel));
+  }
+  void OnCancel() override { cancel_.Fire(); }
+  void OnDone() override { delete this; }
+
+ private:
+  ~UnaryCall() override = default;
+  CancelHook cancel_;
+};
+
+}  // namespace headwise
+
+#endif  // HEADWISE_SERVER_FRONTENDS_UNARY_CALL_H_
