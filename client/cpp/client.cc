@@ -1,0 +1,183 @@
+#include "client/cpp/client.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+#include "grpcpp/create_channel.h"
+#include "grpcpp/security/credentials.h"
+
+namespace headwise {
+namespace {
+
+constexpr int kKeepaliveMs = 20'000;
+constexpr int kKeepaliveTimeoutMs = 10'000;
+
+absl::Duration RetryDelayOf(const grpc::Status& status) {
+  google::rpc::Status rich;
+  if (!rich.ParseFromString(status.error_details())) {
+    return absl::ZeroDuration();
+  }
+  for (const auto& detail : rich.details()) {
+    google::rpc::RetryInfo info;
+    if (detail.UnpackTo(&info)) {
+      return absl::Seconds(info.retry_delay().seconds()) +
+             absl::Nanoseconds(info.retry_delay().nanos());
+    }
+  }
+  return absl::ZeroDuration();
+}
+
+Attempt ToAttempt(const grpc::Status& status) {
+  Attempt attempt;
+  attempt.status =
+      absl::Status(static_cast<absl::StatusCode>(status.error_code()),
+                   status.error_message());
+  if (!status.ok()) attempt.retry_delay = RetryDelayOf(status);
+  return attempt;
+}
+
+void SetTimeout(absl::Duration remaining, grpc::ClientContext* context) {
+  // gRPC keeps a deadline as a time of the system's clock.
+  context->set_deadline(
+      std::chrono::system_clock::now() +
+      absl::ToChronoNanoseconds(std::min(remaining, absl::Hours(24 * 365))));
+}
+
+template <typename Response, typename Method>
+absl::StatusOr<Response> CallUnary(const ClientOptions& options,
+                                   Method method) {
+  Response response;
+  const absl::Status status = CallWithRetry(
+      options.retry, options.timeout, [&](absl::Duration remaining) {
+        grpc::ClientContext context;
+        SetTimeout(remaining, &context);
+        response.Clear();
+        return ToAttempt(method(&context, &response));
+      });
+  if (!status.ok()) return status;
+  return response;
+}
+
+template <typename Method>
+absl::Status CallStream(const ClientOptions& options, Method method,
+                        Client::OnEvent on_event) {
+  return CallWithRetry(options.retry, options.timeout,
+                       [&](absl::Duration remaining) {
+                         grpc::ClientContext context;
+                         SetTimeout(remaining, &context);
+                         const auto reader = method(&context);
+                         v1::GenerateResponse event;
+                         bool seen = false;
+                         while (reader->Read(&event)) {
+                           seen = true;
+                           if (!on_event(event)) {
+                             context.TryCancel();
+                             break;
+                           }
+                         }
+                         Attempt attempt = ToAttempt(reader->Finish());
+                         attempt.may_repeat = !seen;
+                         return attempt;
+                       });
+}
+
+}  // namespace
+
+std::unique_ptr<Client> Client::Connect(const std::string& target,
+                                        const ClientOptions& options) {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(-1);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+  return std::make_unique<Client>(
+      grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(),
+                                arguments),
+      options);
+}
+
+Client::Client(std::shared_ptr<grpc::Channel> channel,
+               const ClientOptions& options)
+    : options_(options),
+      inference_(v1::Inference::NewStub(channel)),
+      admin_(v1::Admin::NewStub(channel)) {}
+
+absl::Status Client::Generate(const v1::GenerateRequest& request,
+                              OnEvent on_event) {
+  return CallStream(
+      options_,
+      [&](grpc::ClientContext* context) {
+        return inference_->Generate(context, request);
+      },
+      on_event);
+}
+
+absl::Status Client::Chat(const v1::ChatRequest& request, OnEvent on_event) {
+  return CallStream(
+      options_,
+      [&](grpc::ClientContext* context) {
+        return inference_->Chat(context, request);
+      },
+      on_event);
+}
+
+absl::StatusOr<v1::ScoreResponse> Client::Score(
+    const v1::ScoreRequest& request) {
+  return CallUnary<v1::ScoreResponse>(
+      options_, [&](grpc::ClientContext* context, v1::ScoreResponse* response) {
+        return inference_->Score(context, request, response);
+      });
+}
+
+absl::StatusOr<v1::EmbedResponse> Client::Embed(
+    const v1::EmbedRequest& request) {
+  return CallUnary<v1::EmbedResponse>(
+      options_, [&](grpc::ClientContext* context, v1::EmbedResponse* response) {
+        return inference_->Embed(context, request, response);
+      });
+}
+
+absl::StatusOr<v1::TokenizeResponse> Client::Tokenize(
+    const v1::TokenizeRequest& request) {
+  return CallUnary<v1::TokenizeResponse>(
+      options_,
+      [&](grpc::ClientContext* context, v1::TokenizeResponse* response) {
+        return inference_->Tokenize(context, request, response);
+      });
+}
+
+absl::StatusOr<v1::DetokenizeResponse> Client::Detokenize(
+    const v1::DetokenizeRequest& request) {
+  return CallUnary<v1::DetokenizeResponse>(
+      options_,
+      [&](grpc::ClientContext* context, v1::DetokenizeResponse* response) {
+        return inference_->Detokenize(context, request, response);
+      });
+}
+
+absl::StatusOr<v1::Model> Client::GetModel(const v1::GetModelRequest& request) {
+  return CallUnary<v1::Model>(
+      options_, [&](grpc::ClientContext* context, v1::Model* response) {
+        return inference_->GetModel(context, request, response);
+      });
+}
+
+absl::StatusOr<v1::HeadMap> Client::GetHeadMap(
+    const v1::GetHeadMapRequest& request) {
+  return CallUnary<v1::HeadMap>(
+      options_, [&](grpc::ClientContext* context, v1::HeadMap* response) {
+        return admin_->GetHeadMap(context, request, response);
+      });
+}
+
+absl::StatusOr<v1::HeadMap> Client::PlanPlacement(
+    const v1::PlanPlacementRequest& request) {
+  return CallUnary<v1::HeadMap>(
+      options_, [&](grpc::ClientContext* context, v1::HeadMap* response) {
+        return admin_->PlanPlacement(context, request, response);
+      });
+}
+
+}  // namespace headwise

@@ -1,0 +1,63 @@
+// A typed client of headwise.v1.
+//
+// Three layers: Client (deadlines, statuses), CallWithRetry, and the generated
+// stubs. Messages are those of the contract.
+
+#ifndef HEADWISE_CLIENT_CPP_CLIENT_H_
+#define HEADWISE_CLIENT_CPP_CLIENT_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "client/cpp/retry_policy.h"
+#include "grpcpp/channel.h"
+#include "headwise/v1/admin.grpc.pb.h"
+#include "headwise/v1/inference.grpc.pb.h"
+
+namespace headwise {
+
+struct ClientOptions {
+  // Of one call with its retries; a stream's too.
+  absl::Duration timeout = absl::Minutes(10);
+  RetryOptions retry;
+};
+
+// Thread-safe; calls block. Statuses are the server's, or DeadlineExceeded or
+// Unavailable of the transport.
+class Client {
+ public:
+  // `target` as gRPC has it: "host:port". Connects with the first call.
+  static std::unique_ptr<Client> Connect(const std::string& target,
+                                         const ClientOptions& options);
+  Client(std::shared_ptr<grpc::Channel> channel, const ClientOptions& options);
+
+  // Calls `on_event` for each message, on this thread; false from it cancels
+  // the call, which then returns Cancelled. Repeated only while no message has
+  // come.
+  using OnEvent = absl::FunctionRef<bool(const v1::GenerateResponse&)>;
+  absl::Status Generate(const v1::GenerateRequest& request, OnEvent on_event);
+  absl::Status Chat(const v1::ChatRequest& request, OnEvent on_event);
+
+  absl::StatusOr<v1::ScoreResponse> Score(const v1::ScoreRequest& request);
+  absl::StatusOr<v1::EmbedResponse> Embed(const v1::EmbedRequest& request);
+  absl::StatusOr<v1::TokenizeResponse> Tokenize(
+      const v1::TokenizeRequest& request);
+  absl::StatusOr<v1::DetokenizeResponse> Detokenize(
+      const v1::DetokenizeRequest& request);
+  absl::StatusOr<v1::Model> GetModel(const v1::GetModelRequest& request);
+  absl::StatusOr<v1::HeadMap> GetHeadMap(const v1::GetHeadMapRequest& request);
+  absl::StatusOr<v1::HeadMap> PlanPlacement(
+      const v1::PlanPlacementRequest& request);
+
+ private:
+  const ClientOptions options_;
+  const std::unique_ptr<v1::Inference::Stub> inference_;
+  const std::unique_ptr<v1::Admin::Stub> admin_;
+};
+
+}  // namespace headwise
+
+#endif  // HEADWISE_CLIENT_CPP_CLIENT_H_

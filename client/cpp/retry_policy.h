@@ -1,0 +1,43 @@
+// When a failed call is tried again, and after how long.
+
+#ifndef HEADWISE_CLIENT_CPP_RETRY_POLICY_H_
+#define HEADWISE_CLIENT_CPP_RETRY_POLICY_H_
+
+#include <functional>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+
+namespace headwise {
+
+// The answers of headwise.v1 depend on the request alone, so every method may
+// be repeated. A stream is repeated only before its first message.
+struct RetryOptions {
+  int max_attempts = 4;  // 1: never again
+  absl::Duration first_delay = absl::Milliseconds(100);
+  absl::Duration max_delay = absl::Seconds(5);  // the server's wish included
+  // Replaced by tests.
+  std::function<absl::Time()> now = absl::Now;
+  std::function<void(absl::Duration)> sleep = absl::SleepFor;
+};
+
+// What one attempt came to.
+struct Attempt {
+  absl::Status status;
+  // RetryInfo of the server; zero: it named none.
+  absl::Duration retry_delay = absl::ZeroDuration();
+  bool may_repeat = true;  // false: the caller has seen part of the answer
+};
+
+// Calls `attempt` with the time that remains, until it succeeds, fails for
+// another reason than Unavailable or ResourceExhausted, max_attempts are used
+// up, or the next delay would pass the deadline. Delays double; the server's
+// wish counts if it is longer. Returns the last attempt's status.
+absl::Status CallWithRetry(
+    const RetryOptions& options, absl::Duration timeout,
+    absl::FunctionRef<Attempt(absl::Duration remaining)> attempt);
+
+}  // namespace headwise
+
+#endif  // HEADWISE_CLIENT_CPP_RETRY_POLICY_H_

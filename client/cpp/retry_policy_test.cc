@@ -1,0 +1,99 @@
+#include "client/cpp/retry_policy.h"
+
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace headwise {
+namespace {
+
+using testing::ElementsAre;
+
+// Time that moves only by sleeping.
+class RetryTest : public testing::Test {
+ protected:
+  RetryOptions Options() {
+    RetryOptions options;
+    options.now = [this] { return now_; };
+    options.sleep = [this](absl::Duration delay) {
+      slept_.push_back(delay);
+      now_ += delay;
+    };
+    return options;
+  }
+
+  absl::Time now_ = absl::UnixEpoch();
+  std::vector<absl::Duration> slept_;
+};
+
+TEST_F(RetryTest, TransientFailuresAreRepeatedWithDoublingDelays) {
+  int calls = 0;
+  const absl::Status status =
+      CallWithRetry(Options(), absl::Minutes(1), [&](absl::Duration) {
+        return Attempt{++calls < 4 ? absl::UnavailableError("group is forming")
+                                   : absl::OkStatus()};
+      });
+  EXPECT_TRUE(status.ok());
+  EXPECT_EQ(calls, 4);
+  EXPECT_THAT(slept_,
+              ElementsAre(absl::Milliseconds(100), absl::Milliseconds(200),
+                          absl::Milliseconds(400)));
+}
+
+TEST_F(RetryTest, TheServersWishedDelayIsKeptUpToTheLimit) {
+  std::vector<absl::Duration> wishes = {absl::Seconds(2), absl::Hours(1)};
+  size_t calls = 0;
+  const absl::Status status =
+      CallWithRetry(Options(), absl::Minutes(1), [&](absl::Duration) {
+        if (calls == wishes.size()) return Attempt{absl::OkStatus()};
+        return Attempt{absl::ResourceExhaustedError("full"), wishes[calls++]};
+      });
+  EXPECT_TRUE(status.ok());
+  EXPECT_THAT(slept_, ElementsAre(absl::Seconds(2), absl::Seconds(5)));
+}
+
+TEST_F(RetryTest, OtherErrorsAndSeenAnswersAreNotRepeated) {
+  for (const Attempt& attempt :
+       {Attempt{absl::InvalidArgumentError("no")},
+        Attempt{absl::DeadlineExceededError("late")},
+        Attempt{absl::CancelledError("gone")},
+        Attempt{absl::UnavailableError("mid-stream"), absl::ZeroDuration(),
+                /*may_repeat=*/false}}) {
+    int calls = 0;
+    const absl::Status status =
+        CallWithRetry(Options(), absl::Minutes(1), [&](absl::Duration) {
+          ++calls;
+          return attempt;
+        });
+    EXPECT_EQ(status, attempt.status);
+    EXPECT_EQ(calls, 1);
+  }
+  EXPECT_TRUE(slept_.empty());
+}
+
+TEST_F(RetryTest, AttemptsAreBounded) {
+  int calls = 0;
+  const absl::Status status =
+      CallWithRetry(Options(), absl::Hours(1), [&](absl::Duration) {
+        ++calls;
+        return Attempt{absl::UnavailableError("down")};
+      });
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(calls, 4);
+}
+
+TEST_F(RetryTest, NoDelayPassesTheDeadlineAndAttemptsGetWhatRemains) {
+  std::vector<absl::Duration> remaining;
+  const absl::Status status = CallWithRetry(
+      Options(), absl::Milliseconds(250), [&](absl::Duration left) {
+        remaining.push_back(left);
+        return Attempt{absl::UnavailableError("down")};
+      });
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(remaining,
+              ElementsAre(absl::Milliseconds(250), absl::Milliseconds(150)));
+}
+
+}  // namespace
+}  // namespace headwise
