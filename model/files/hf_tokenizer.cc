@@ -125,6 +125,9 @@ absl::Status ReadSpecialIds(const HfTokenizerInput& input,
                             FindSpecial(input.config, "eos_token", vocabulary));
   HEADWISE_ASSIGN_OR_RETURN(data.unknown_id,
                             FindSpecial(input.config, "unk_token", vocabulary));
+  if (data.unknown_id >= 0 && data.kind == TokenizerKind::kSentencePiece) {
+    data.types[data.unknown_id] = TokenType::kUnknown;
+  }
   for (const int64_t id : input.eos_ids) {
     if (id < 0 || id >= input.vocab_size) {
       return absl::InvalidArgumentError(
