@@ -14,6 +14,7 @@ readonly HEADWISE_ROOT
 source "$HEADWISE_ROOT/cmake/setup.sh"
 
 readonly QUESTION="What is the capital of France?"
+readonly MAX_ANSWER_TOKENS=128
 readonly NUM_WORKERS=2
 readonly START_SECONDS=60   # for a process to open its port
 readonly READY_SECONDS=120  # for the workers to load and to form their group
@@ -111,8 +112,8 @@ start_cluster() {
 
 ask() {
   say "asking: $QUESTION"
-  "$RELEASE_DIR/bin/headwise" chat --server "$server" --prompt "$QUESTION" ||
-    fail "headwise chat"
+  "$RELEASE_DIR/bin/headwise" chat --server "$server" --prompt "$QUESTION" \
+    --max-tokens "$MAX_ANSWER_TOKENS" --verbose || fail "headwise chat"
   echo
   "$RELEASE_DIR/bin/headwise" heads map --server "$server" ||
     fail "headwise heads map"

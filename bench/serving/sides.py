@@ -66,8 +66,10 @@ class LlamaServer:
 
 def bench_arguments(case):
     """A case as arguments of `headwise bench`."""
-    return ['--prefill' if case['work'] == 'prefill' else '--decode',
-            str(case['tokens']), '--depth', str(case['depth'])]
+    if case['work'] == 'prefill':
+        return ['--prefill', str(case['tokens']), '--decode', '0']
+    return ['--prefill', '0', '--decode', str(case['tokens']),
+            '--depth', str(case['depth'])]
 
 
 class Headwise:
@@ -91,11 +93,8 @@ class Headwise:
 
 def rate_of(output, work):
     """Tokens per second of `work` in the JSON that `headwise bench` prints."""
-    answer = json.loads(output)
-    for result in answer['results']:
-        if result['work'] == work:
-            return result['tokens_per_second']
-    raise RuntimeError(f'headwise bench printed no result for {work}')
+    (result,) = json.loads(output)[work]
+    return result['tokens_per_s']
 
 
 class Cluster:
