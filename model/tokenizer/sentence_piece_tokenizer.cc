@@ -99,11 +99,11 @@ void SentencePieceTokenizer::EncodePlain(absl::string_view text,
     state->buffer.assign(kSpaceMark.data(), kSpaceMark.size());
   }
   size_t pos = 0;
-  while (pos < text.size()) {
+  do {
     pos = FillBuffer(text, pos, state);
     EncodeBuffer(state);
     state->buffer.clear();
-  }
+  } while (pos < text.size());
 }
 
 size_t SentencePieceTokenizer::FillBuffer(absl::string_view text, size_t pos,

@@ -76,13 +76,16 @@ std::vector<int32_t> TokenizerBase::EncodeCounted(absl::string_view text,
         special_tokens_.Find(text, pos, options.parse_special,
                              &state.num_steps);
     const size_t plain_end = match ? match->begin : text.size();
-    if (plain_end > pos) {
+    const bool is_control =
+        match && data_.types[match->id] != TokenType::kUserDefined;
+    // A user-defined token is text too, and may need the space in front.
+    if (plain_end > pos || (begins_text && match && !is_control)) {
       EncodePlain(text.substr(pos, plain_end - pos), begins_text, &state);
       begins_text = false;
     }
     if (!match) break;
     state.ids.push_back(match->id);
-    begins_text = data_.types[match->id] == TokenType::kControl;
+    if (is_control) begins_text = true;
     pos = match->end;
   }
   *num_steps += state.num_steps + state.merger.num_steps();

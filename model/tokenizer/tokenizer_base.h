@@ -49,8 +49,9 @@ class TokenizerBase : public Tokenizer {
   // Requires valid data.
   explicit TokenizerBase(const TokenizerData& data);
 
-  // Appends the ids of text without special tokens, never empty. `begins_text`:
-  // nothing precedes it, or a control token does.
+  // Appends the ids of text without special tokens. `begins_text`: nothing
+  // precedes it, or a control token does. Empty text is given only in front of
+  // a user-defined token that begins the text.
   virtual void EncodePlain(absl::string_view text, bool begins_text,
                            EncodeState* state) const = 0;
 
