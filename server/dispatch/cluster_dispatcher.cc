@@ -1,0 +1,323 @@
+#include "server/dispatch/cluster_dispatcher.h"
+
+#include <deque>
+#include <optional>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "base/check.h"
+
+namespace headwise {
+namespace {
+
+// How late a deadline may be noticed; also how soon a refused Submit answers.
+constexpr absl::Duration kWatchInterval = absl::Milliseconds(50);
+// Names of workers come from outside: more than this are not remembered.
+constexpr size_t kMaxTotals = 64;
+
+absl::Status Unavailable(const absl::Status& reason) {
+  return absl::UnavailableError(
+      absl::StrCat("the group of workers was lost: ", reason.message()));
+}
+
+}  // namespace
+
+class ClusterDispatcher::Core : public std::enable_shared_from_this<Core> {
+ public:
+  Core(const ClusterDispatcherOptions& options, const Clock& clock)
+      : options_(options), clock_(clock) {}
+
+  void SetGroup(StepGroup group, std::function<void(absl::Status)> on_lost);
+  void Submit(StepPlan plan, StepDone done);
+  void CheckDeadline();
+  // Requires no lock. `tell`: whether on_lost is to be called.
+  void Lose(std::optional<uint64_t> membership_epoch,
+            const absl::Status& reason, bool tell);
+  void WatchLoop();
+  void StopAndWait();
+  std::map<std::string, WorkerTotals> totals() const;
+
+ private:
+  struct Outgoing {
+    uint64_t membership_epoch = 0;
+    std::shared_ptr<const StepPlan> plan;
+    std::vector<std::shared_ptr<WorkerLink>> links;
+  };
+
+  void OnResult(uint64_t membership_epoch, size_t rank, RankStepResult result);
+  void SendAll();
+  void AddTotalsLocked(const std::string& worker, const RankStepResult& result)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool HasGroupLocked(uint64_t epoch) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return board_.has_value() && group_.membership_epoch == epoch;
+  }
+  // Callbacks are running while it is above 0; StopAndWait waits for them.
+  void EnterLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { ++num_active_; }
+  void Leave() {
+    absl::MutexLock lock(&mutex_);
+    --num_active_;
+  }
+
+  const ClusterDispatcherOptions options_;
+  const Clock& clock_;
+
+  mutable absl::Mutex mutex_;
+  StepGroup group_ ABSL_GUARDED_BY(mutex_);
+  std::optional<StepBoard> board_ ABSL_GUARDED_BY(mutex_);  // while one stands
+  std::function<void(absl::Status)> on_lost_ ABSL_GUARDED_BY(mutex_);
+  absl::Status lost_reason_ ABSL_GUARDED_BY(mutex_) =
+      absl::UnavailableError("no group of workers stands yet");
+  absl::Time last_progress_ ABSL_GUARDED_BY(mutex_);
+  // Plans that are on their way to the links, in order; one thread sends.
+  std::deque<Outgoing> outgoing_ ABSL_GUARDED_BY(mutex_);
+  bool sending_ ABSL_GUARDED_BY(mutex_) = false;
+  // Submits without a group; bounded by kMaxStepsInFlight of the engine.
+  std::vector<StepDone> refused_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, WorkerTotals> totals_ ABSL_GUARDED_BY(mutex_);
+  int num_active_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+void ClusterDispatcher::Core::SetGroup(
+    StepGroup group, std::function<void(absl::Status)> on_lost) {
+  HEADWISE_CHECK(!group.links.empty());
+  HEADWISE_CHECK(group.links.size() == group.names.size());
+  const std::vector<std::shared_ptr<WorkerLink>> links = group.links;
+  const uint64_t epoch = group.membership_epoch;
+  {
+    absl::MutexLock lock(&mutex_);
+    HEADWISE_CHECK(!board_.has_value());
+    board_.emplace(links.size(), options_.limits);
+    group_ = std::move(group);
+    on_lost_ = std::move(on_lost);
+    last_progress_ = clock_.Now();
+  }
+  for (size_t rank = 0; rank < links.size(); ++rank) {
+    StepListener listener;
+    listener.on_result = [core = shared_from_this(), epoch,
+                          rank](RankStepResult result) {
+      core->OnResult(epoch, rank, std::move(result));
+    };
+    listener.on_broken = [core = shared_from_this(), epoch,
+                          rank](absl::Status status) {
+      core->Lose(epoch,
+                 absl::UnavailableError(absl::StrCat(
+                     "stream of rank ", rank, " broke: ", status.ToString())),
+                 /*tell=*/true);
+    };
+    links[rank]->OpenSteps(epoch, std::move(listener));
+  }
+  // A stream may break while the next one is opened; that one must not stay.
+  bool stands = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    stands = HasGroupLocked(epoch);
+  }
+  if (stands) return;
+  for (const std::shared_ptr<WorkerLink>& link : links) link->CloseSteps();
+}
+
+void ClusterDispatcher::Core::Submit(StepPlan plan, StepDone done) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!board_.has_value()) {
+      refused_.push_back(std::move(done));  // the watcher answers
+      return;
+    }
+    auto shared = std::make_shared<const StepPlan>(std::move(plan));
+    if (board_->empty()) last_progress_ = clock_.Now();
+    board_->Add(shared, std::move(done));
+    outgoing_.push_back(
+        {group_.membership_epoch, std::move(shared), group_.links});
+    if (sending_) return;
+    sending_ = true;
+  }
+  SendAll();
+}
+
+// Sends without the lock, yet in order: whoever finds another thread sending
+// leaves its plan to that one.
+void ClusterDispatcher::Core::SendAll() {
+  while (true) {
+    Outgoing next;
+    {
+      absl::MutexLock lock(&mutex_);
+      if (outgoing_.empty()) {
+        sending_ = false;
+        return;
+      }
+      next = std::move(outgoing_.front());
+      outgoing_.pop_front();
+    }
+    for (const std::shared_ptr<WorkerLink>& link : next.links) {
+      link->SendStep(next.membership_epoch, next.plan);
+    }
+  }
+}
+
+void ClusterDispatcher::Core::AddTotalsLocked(const std::string& worker,
+                                              const RankStepResult& result) {
+  if (totals_.size() >= kMaxTotals && totals_.count(worker) == 0) {
+    totals_.erase(totals_.begin());
+  }
+  WorkerTotals& totals = totals_[worker];
+  ++totals.steps;
+  totals.compute_seconds += result.compute_seconds;
+  totals.collective_seconds += result.collective_seconds;
+  totals.collective_bytes += result.collective_bytes;
+  totals.num_collectives += result.num_collectives;
+  totals.kv_blocks_used = result.kv_blocks_used;
+}
+
+void ClusterDispatcher::Core::OnResult(uint64_t membership_epoch, size_t rank,
+                                       RankStepResult result) {
+  StepSample sample;
+  absl::Status status;
+  std::vector<StepBoard::Completed> completed;
+  {
+    absl::MutexLock lock(&mutex_);
+    // A late answer of a group that is no more.
+    if (!HasGroupLocked(membership_epoch)) return;
+    EnterLocked();
+    if (result.membership_epoch != membership_epoch) {
+      status = absl::AbortedError(absl::StrCat(
+          "rank ", rank, " answered for epoch ", result.membership_epoch,
+          ", the group's is ", membership_epoch));
+    } else {
+      status = board_->TakeAnswer(rank, &result);
+    }
+    last_progress_ = clock_.Now();
+    AddTotalsLocked(group_.names[rank], result);
+    sample = {group_.names[rank],      result.compute_seconds,
+              result.collective_seconds, result.collective_bytes,
+              result.num_collectives,    result.kv_blocks_used};
+    while (status.ok()) {
+      std::optional<StepBoard::Completed> step = board_->PopCompleted();
+      if (!step.has_value()) break;
+      completed.push_back(*std::move(step));
+    }
+  }
+  if (options_.on_sample) options_.on_sample(sample);
+  for (StepBoard::Completed& step : completed) {
+    step.done(std::move(step.outcome));
+  }
+  if (!status.ok()) Lose(membership_epoch, status, /*tell=*/true);
+  Leave();
+}
+
+void ClusterDispatcher::Core::Lose(std::optional<uint64_t> membership_epoch,
+                                   const absl::Status& reason, bool tell) {
+  StepGroup group;
+  std::vector<StepDone> steps;
+  std::function<void(absl::Status)> on_lost;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!board_.has_value()) return;
+    if (membership_epoch.has_value() && !HasGroupLocked(*membership_epoch)) {
+      return;
+    }
+    EnterLocked();
+    steps = board_->Clear();
+    board_.reset();
+    group = std::move(group_);
+    group_ = {};
+    on_lost = std::move(on_lost_);
+    on_lost_ = nullptr;
+    lost_reason_ = Unavailable(reason);
+  }
+  // Streams first: closing one makes its worker abort the group, so that no
+  // peer waits in a collective for the one that failed.
+  for (const std::shared_ptr<WorkerLink>& link : group.links) {
+    link->CloseSteps();
+  }
+  for (StepDone& done : steps) done(Unavailable(reason));
+  if (tell && on_lost) on_lost(reason);
+  Leave();
+}
+
+void ClusterDispatcher::Core::CheckDeadline() {
+  uint64_t epoch = 0;
+  absl::Duration allowed;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!board_.has_value() || board_->empty()) return;
+    allowed = options_.step_timeout +
+              options_.step_timeout_per_row * board_->num_rows();
+    if (clock_.Now() - last_progress_ <= allowed) return;
+    epoch = group_.membership_epoch;
+  }
+  Lose(epoch,
+       absl::DeadlineExceededError(
+           absl::StrCat("no rank has answered a step for ",
+                        absl::FormatDuration(allowed))),
+       /*tell=*/true);
+}
+
+void ClusterDispatcher::Core::WatchLoop() {
+  while (true) {
+    std::vector<StepDone> refused;
+    absl::Status reason;
+    {
+      absl::MutexLock lock(&mutex_);
+      const auto awake = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+        return stopping_ || !refused_.empty();
+      };
+      mutex_.AwaitWithTimeout(absl::Condition(&awake), kWatchInterval);
+      if (stopping_ && refused_.empty()) return;
+      refused.swap(refused_);
+      reason = lost_reason_;
+    }
+    for (StepDone& done : refused) done(reason);
+    CheckDeadline();
+  }
+}
+
+void ClusterDispatcher::Core::StopAndWait() {
+  Lose(std::nullopt, absl::CancelledError("the dispatcher is shutting down"),
+       /*tell=*/false);
+  absl::MutexLock lock(&mutex_);
+  stopping_ = true;
+  const auto idle = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return num_active_ == 0;
+  };
+  mutex_.Await(absl::Condition(&idle));
+}
+
+std::map<std::string, WorkerTotals> ClusterDispatcher::Core::totals() const {
+  absl::MutexLock lock(&mutex_);
+  return totals_;
+}
+
+ClusterDispatcher::ClusterDispatcher(const ClusterDispatcherOptions& options,
+                                     const Clock& clock)
+    : core_(std::make_shared<Core>(options, clock)),
+      watcher_([core = core_] { core->WatchLoop(); }) {}
+
+ClusterDispatcher::~ClusterDispatcher() {
+  core_->StopAndWait();
+  watcher_.join();
+}
+
+void ClusterDispatcher::SetGroup(
+    StepGroup group, std::function<void(absl::Status reason)> on_lost) {
+  core_->SetGroup(std::move(group), std::move(on_lost));
+}
+
+void ClusterDispatcher::ClearGroup(const absl::Status& reason) {
+  core_->Lose(std::nullopt, reason, /*tell=*/false);
+}
+
+void ClusterDispatcher::Submit(StepPlan plan, StepDone done) {
+  core_->Submit(std::move(plan), std::move(done));
+}
+
+void ClusterDispatcher::CheckDeadline() { core_->CheckDeadline(); }
+
+std::map<std::string, WorkerTotals> ClusterDispatcher::totals() const {
+  return core_->totals();
+}
+
+}  // namespace headwise

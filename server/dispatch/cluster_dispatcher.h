@@ -1,0 +1,107 @@
+// Sends steps to every rank of the group and joins the answers.
+
+#ifndef HEADWISE_SERVER_DISPATCH_CLUSTER_DISPATCHER_H_
+#define HEADWISE_SERVER_DISPATCH_CLUSTER_DISPATCHER_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "server/dispatch/step_board.h"
+#include "server/dispatch/worker_link.h"
+#include "server/scheduler/step_plan.h"
+
+namespace headwise {
+
+// What one rank did in one step, for the metrics edge.
+struct StepSample {
+  std::string worker;
+  double compute_seconds = 0.0;
+  double collective_seconds = 0.0;
+  int64_t collective_bytes = 0;
+  int64_t num_collectives = 0;
+  int64_t kv_blocks_used = 0;
+};
+
+// Sums over all steps that a worker has answered since the start.
+struct WorkerTotals {
+  uint64_t steps = 0;
+  double compute_seconds = 0.0;
+  double collective_seconds = 0.0;
+  int64_t collective_bytes = 0;
+  int64_t num_collectives = 0;
+  int64_t kv_blocks_used = 0;  // after the last step, not a sum
+};
+
+struct ClusterDispatcherOptions {
+  // The group is lost when no rank has answered anything for step_timeout plus
+  // step_timeout_per_row for each row in flight. The first is what a frozen
+  // worker costs a decode; the second lets a long prefill of a slow worker go on
+  // (a frozen peer in a group of several is found sooner, by its collectives).
+  absl::Duration step_timeout = absl::Seconds(3);
+  absl::Duration step_timeout_per_row = absl::Milliseconds(10);
+  OutcomeLimits limits;
+  // Hears every rank's answer; called without a lock held; must not block.
+  std::function<void(const StepSample&)> on_sample;
+};
+
+// A group that runs steps: its links have joined under one membership epoch.
+struct StepGroup {
+  uint64_t membership_epoch = 0;
+  std::vector<std::string> names;                  // by rank
+  std::vector<std::shared_ptr<WorkerLink>> links;  // by rank
+};
+
+// Thread-safe. Owns one thread, which watches deadlines and gives the answers
+// that may not come from within Submit.
+//
+// Ranks answer in order, so steps complete in order. A step whose ranks all
+// report the same InvalidArgument or ResourceExhausted changed nothing and the
+// group lives on. Anything else (a broken stream, a deadline, another status,
+// ranks that disagree, an answer of the wrong shape) loses the group: streams
+// are closed, each step in flight ends with Unavailable, then on_lost is called.
+class ClusterDispatcher final : public Dispatcher {
+ public:
+  // `clock` must outlive the dispatcher.
+  ClusterDispatcher(const ClusterDispatcherOptions& options,
+                    const Clock& clock);
+  // Ends the group and what is in flight; waits for callbacks that are running,
+  // so it must not be called from one.
+  ~ClusterDispatcher() override;
+
+  // From now on steps go to `group`; opens its streams. `on_lost` is called at
+  // most once, from any thread, and must not block. Requires that no group
+  // stands.
+  void SetGroup(StepGroup group,
+                std::function<void(absl::Status reason)> on_lost);
+
+  // Ends the group, if one stands, as if it were lost, but without a call of
+  // on_lost.
+  void ClearGroup(const absl::Status& reason);
+
+  void Submit(StepPlan plan, StepDone done) override;
+
+  // Loses the group if its step is late. The own thread calls it every 50 ms;
+  // tests call it with a clock of their own.
+  void CheckDeadline();
+
+  // By worker's name; of the members of the last 64 names that answered.
+  std::map<std::string, WorkerTotals> totals() const;
+
+ private:
+  // Shared with the listeners that links hold, which may outlive us.
+  class Core;
+  std::shared_ptr<Core> core_;
+  std::thread watcher_;
+};
+
+}  // namespace headwise
+
+#endif  // HEADWISE_SERVER_DISPATCH_CLUSTER_DISPATCHER_H_

@@ -1,0 +1,251 @@
+#include "server/dispatch/cluster_dispatcher.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/synchronization/notification.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "server/dispatch/fake_worker_link.h"
+
+namespace headwise {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class FakeClock final : public Clock {
+ public:
+  absl::Time Now() const override {
+    absl::MutexLock lock(&mutex_);
+    return now_;
+  }
+  void Advance(absl::Duration by) {
+    absl::MutexLock lock(&mutex_);
+    now_ += by;
+  }
+
+ private:
+  mutable absl::Mutex mutex_;
+  absl::Time now_ ABSL_GUARDED_BY(mutex_) = absl::UnixEpoch();
+};
+
+StepPlan Plan(uint64_t step_id) {
+  StepPlan plan;
+  plan.step_id = step_id;
+  plan.slices.resize(1);
+  plan.slices[0].tokens = {1};
+  return plan;
+}
+
+// The status of a step, once it has one.
+struct Outcome {
+  absl::Notification done;
+  absl::Status status;
+  uint64_t step_id = 0;
+};
+
+class ClusterDispatcherTest : public testing::Test {
+ protected:
+  void SetUp() override { SetGroup(1); }
+
+  void SetGroup(uint64_t epoch) {
+    dispatcher_.SetGroup({epoch, {"w0", "w1"}, {links_[0], links_[1]}},
+                         [this](absl::Status reason) {
+                           absl::MutexLock lock(&mutex_);
+                           lost_.push_back(std::move(reason));
+                         });
+  }
+
+  std::shared_ptr<Outcome> Submit(uint64_t step_id) {
+    auto outcome = std::make_shared<Outcome>();
+    dispatcher_.Submit(Plan(step_id), [outcome](
+                                          absl::StatusOr<StepOutcome> result) {
+      outcome->status = result.status();
+      if (result.ok()) outcome->step_id = result->step_id;
+      outcome->done.Notify();  // a second call would abort
+    });
+    return outcome;
+  }
+
+  size_t num_lost() {
+    absl::MutexLock lock(&mutex_);
+    return lost_.size();
+  }
+
+  static ClusterDispatcherOptions Options() {
+    ClusterDispatcherOptions options;
+    options.limits = {.vocab_size = 10, .model_dim = 4};
+    return options;
+  }
+
+  FakeClock clock_;
+  absl::Mutex mutex_;
+  std::vector<absl::Status> lost_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::shared_ptr<FakeWorkerLink>> links_ = {
+      std::make_shared<FakeWorkerLink>(), std::make_shared<FakeWorkerLink>()};
+  ClusterDispatcher dispatcher_{Options(), clock_};
+};
+
+TEST_F(ClusterDispatcherTest, EveryRankGetsEveryStepAndAllMustAnswer) {
+  const auto first = Submit(7);
+  const auto second = Submit(8);
+  EXPECT_EQ(links_[0]->num_steps(), 2u);
+  EXPECT_EQ(links_[1]->num_steps(), 2u);
+  EXPECT_TRUE(links_[0]->Answer({}, true));
+  EXPECT_TRUE(links_[0]->Answer({}, true));
+  EXPECT_FALSE(first->done.HasBeenNotified());
+  EXPECT_TRUE(links_[1]->Answer({}, false));
+  ASSERT_TRUE(first->done.HasBeenNotified());
+  EXPECT_TRUE(first->status.ok());
+  EXPECT_EQ(first->step_id, 7u);
+  EXPECT_FALSE(second->done.HasBeenNotified());
+  EXPECT_TRUE(links_[1]->Answer({}, false));
+  EXPECT_TRUE(second->done.HasBeenNotified());
+  EXPECT_EQ(num_lost(), 0u);
+}
+
+TEST_F(ClusterDispatcherTest, BrokenStreamEndsAllStepsAndClosesTheOthers) {
+  const auto first = Submit(1);
+  const auto second = Submit(2);
+  links_[1]->Break(absl::UnavailableError("socket closed"));
+  for (const auto& outcome : {first, second}) {
+    ASSERT_TRUE(outcome->done.HasBeenNotified());
+    EXPECT_EQ(outcome->status.code(), absl::StatusCode::kUnavailable);
+    EXPECT_THAT(outcome->status.message(), HasSubstr("socket closed"));
+  }
+  EXPECT_EQ(num_lost(), 1u);
+  EXPECT_FALSE(links_[0]->open()) << "its worker would wait in a collective";
+  EXPECT_FALSE(links_[1]->open());
+}
+
+TEST_F(ClusterDispatcherTest, SubmitWithoutGroupFailsButNotFromWithin) {
+  links_[0]->Break(absl::UnavailableError("gone"));
+  const auto outcome = Submit(1);
+  outcome->done.WaitForNotification();
+  EXPECT_EQ(outcome->status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(links_[0]->num_steps(), 0u);
+}
+
+TEST_F(ClusterDispatcherTest, SameRefusalLeavesTheGroupStanding) {
+  const auto refused = Submit(1);
+  links_[0]->Answer(absl::ResourceExhaustedError("blocks"), false);
+  links_[1]->Answer(absl::ResourceExhaustedError("blocks"), false);
+  ASSERT_TRUE(refused->done.HasBeenNotified());
+  EXPECT_EQ(refused->status.code(), absl::StatusCode::kResourceExhausted);
+  const auto next = Submit(2);
+  links_[0]->Answer({}, true);
+  links_[1]->Answer({}, false);
+  ASSERT_TRUE(next->done.HasBeenNotified());
+  EXPECT_TRUE(next->status.ok());
+  EXPECT_EQ(num_lost(), 0u);
+}
+
+TEST_F(ClusterDispatcherTest, ErrorOfOneRankLosesTheGroupOnce) {
+  const auto outcome = Submit(1);
+  links_[1]->Answer(absl::InternalError("NaN in layer 2"), false);
+  ASSERT_TRUE(outcome->done.HasBeenNotified());
+  EXPECT_EQ(outcome->status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(outcome->status.message(), HasSubstr("NaN in layer 2"));
+  EXPECT_EQ(num_lost(), 1u);
+}
+
+TEST_F(ClusterDispatcherTest, DeadlineCountsFromTheLastAnswerOfAnyRank) {
+  const auto outcome = Submit(1);
+  const absl::Duration limit = absl::Seconds(3) + absl::Milliseconds(10);
+  clock_.Advance(limit);
+  dispatcher_.CheckDeadline();
+  EXPECT_FALSE(outcome->done.HasBeenNotified()) << "the limit itself is fine";
+  links_[0]->Answer({}, true);  // progress
+  clock_.Advance(limit);
+  dispatcher_.CheckDeadline();
+  EXPECT_FALSE(outcome->done.HasBeenNotified());
+  clock_.Advance(absl::Nanoseconds(1));
+  dispatcher_.CheckDeadline();
+  outcome->done.WaitForNotification();
+  EXPECT_EQ(outcome->status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(num_lost(), 1u);
+}
+
+TEST_F(ClusterDispatcherTest, IdleGroupHasNoDeadline) {
+  clock_.Advance(absl::Hours(1));
+  dispatcher_.CheckDeadline();
+  const auto outcome = Submit(1);
+  dispatcher_.CheckDeadline();  // the hour before it does not count
+  EXPECT_FALSE(outcome->done.HasBeenNotified());
+  EXPECT_EQ(num_lost(), 0u);
+}
+
+TEST_F(ClusterDispatcherTest, LateAnswersOfAnOlderGroupAreIgnored) {
+  Submit(1);
+  const StepListener older = links_[0]->listener();
+  links_[1]->Break(absl::UnavailableError("gone"));
+  SetGroup(2);
+  const auto outcome = Submit(1);
+  RankStepResult late;
+  late.membership_epoch = 1;
+  late.step_id = 1;
+  late.slices.resize(1);
+  older.on_result(late);
+  older.on_broken(absl::UnavailableError("late"));
+  links_[1]->Answer({}, false);
+  EXPECT_FALSE(outcome->done.HasBeenNotified());
+  links_[0]->Answer({}, true);
+  EXPECT_TRUE(outcome->done.HasBeenNotified());
+  EXPECT_EQ(num_lost(), 1u);
+}
+
+TEST_F(ClusterDispatcherTest, AnswerWithAnotherEpochLosesTheGroup) {
+  const auto outcome = Submit(1);
+  RankStepResult forged;
+  forged.membership_epoch = 9;
+  forged.step_id = 1;
+  forged.slices.resize(1);
+  links_[0]->listener().on_result(forged);
+  ASSERT_TRUE(outcome->done.HasBeenNotified());
+  EXPECT_THAT(outcome->status.message(), HasSubstr("epoch 9"));
+}
+
+TEST_F(ClusterDispatcherTest, ClearGroupTellsNobodyButTheSteps) {
+  const auto outcome = Submit(1);
+  dispatcher_.ClearGroup(absl::UnavailableError("growing"));
+  ASSERT_TRUE(outcome->done.HasBeenNotified());
+  EXPECT_EQ(outcome->status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(num_lost(), 0u);
+  dispatcher_.ClearGroup(absl::UnavailableError("again: no effect"));
+}
+
+TEST_F(ClusterDispatcherTest, TotalsAddUpByWorker) {
+  for (uint64_t id = 1; id <= 3; ++id) {
+    Submit(id);
+    links_[0]->Answer({}, true);
+    links_[1]->Answer({}, false);
+  }
+  const auto totals = dispatcher_.totals();
+  ASSERT_EQ(totals.size(), 2u);
+  EXPECT_EQ(totals.at("w1").steps, 3u);
+  EXPECT_EQ(totals.at("w1").compute_seconds, 0.75);
+  EXPECT_EQ(totals.at("w0").collective_bytes, 30);
+}
+
+TEST(ClusterDispatcherLifeTest, DestructorEndsWhatIsInFlight) {
+  FakeClock clock;
+  auto link = std::make_shared<FakeWorkerLink>();
+  absl::Status status;
+  StepListener listener;
+  {
+    ClusterDispatcher dispatcher({}, clock);
+    dispatcher.SetGroup({1, {"w"}, {link}}, [](absl::Status) { FAIL(); });
+    dispatcher.Submit(Plan(1), [&status](absl::StatusOr<StepOutcome> result) {
+      status = result.status();
+    });
+    listener = link->listener();
+  }
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  listener.on_broken(absl::UnavailableError("after the end"));  // must be safe
+}
+
+}  // namespace
+}  // namespace headwise

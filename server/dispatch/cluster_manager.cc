@@ -1,0 +1,281 @@
+#include "server/dispatch/cluster_manager.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+
+namespace headwise {
+namespace {
+
+// How late a silent member or the end of a back-off may be noticed.
+constexpr absl::Duration kTurn = absl::Milliseconds(100);
+
+bool HasRegistration(const std::vector<Member>& members, uint64_t id) {
+  return std::any_of(
+      members.begin(), members.end(),
+      [id](const Member& member) { return member.registration_id == id; });
+}
+
+std::string Describe(const FormedGroup& group) {
+  std::string text = absl::StrCat(
+      "epoch ", group.membership_epoch, ": ", group.members.size(),
+      " workers over ", GroupChoiceName(group.group), ", ",
+      group.kv_capacity_tokens, " tokens of KV;");
+  for (size_t rank = 0; rank < group.members.size(); ++rank) {
+    absl::StrAppend(&text, rank == 0 ? " " : ", ",
+                    group.members[rank].info.name, " has ",
+                    group.plan.ranks[rank].num_units, " units");
+  }
+  return text;
+}
+
+}  // namespace
+
+ClusterManager::ClusterManager(const ClusterManagerOptions& options,
+                               const ClusterManagerDeps& deps)
+    : options_(options),
+      deps_(deps),
+      former_(options.former),
+      backoff_(options.min_backoff) {
+  deps_.membership.SetListener([this] { Wake(); });
+  SetStatus(false, "no worker has come yet", nullptr);
+}
+
+ClusterManager::~ClusterManager() {
+  deps_.membership.SetListener(nullptr);
+  former_.Cancel();
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+  }
+  if (thread_.joinable()) thread_.join();
+  deps_.dispatcher.ClearGroup(
+      absl::CancelledError("the coordinator is shutting down"));
+}
+
+void ClusterManager::Start() {
+  HEADWISE_CHECK(!thread_.joinable());
+  thread_ = std::thread([this] { Loop(); });
+}
+
+void ClusterManager::Loop() {
+  while (true) {
+    RunOnce();
+    absl::MutexLock lock(&mutex_);
+    const auto awake = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+      return woken_ || stopping_;
+    };
+    mutex_.AwaitWithTimeout(absl::Condition(&awake), kTurn);
+    woken_ = false;
+    if (stopping_) return;
+  }
+}
+
+void ClusterManager::Wake() {
+  absl::MutexLock lock(&mutex_);
+  woken_ = true;
+}
+
+void ClusterManager::OnLost(uint64_t membership_epoch, absl::Status reason) {
+  absl::MutexLock lock(&mutex_);
+  lost_.emplace(membership_epoch, std::move(reason));
+  woken_ = true;
+}
+
+void ClusterManager::RunOnce() {
+  NoticeLoss();
+  NoticeMembership();
+  MaybeForm();
+}
+
+// The dispatcher has lost the group: find out who is to blame.
+void ClusterManager::NoticeLoss() {
+  std::optional<std::pair<uint64_t, absl::Status>> lost;
+  {
+    absl::MutexLock lock(&mutex_);
+    lost.swap(lost_);
+  }
+  // The news may be of a group that was ended for another reason.
+  if (!lost.has_value() || group_ == nullptr ||
+      group_->membership_epoch != lost->first) {
+    return;
+  }
+  const std::shared_ptr<const FormedGroup> group = group_;
+  EndGroup(lost->second);
+  for (const size_t rank : former_.FindSilent(group->links)) {
+    Exclude(group->members[rank], "does not answer");
+  }
+}
+
+void ClusterManager::NoticeMembership() {
+  for (const std::string& name : deps_.membership.RemoveDead()) {
+    Log(absl::StrCat("worker ", name, " is silent: taken for dead"));
+  }
+  const auto view = deps_.membership.view();
+  for (auto it = links_.begin(); it != links_.end();) {
+    it = HasRegistration(view->members, it->first) ? std::next(it)
+                                                   : links_.erase(it);
+  }
+  if (group_ == nullptr) return;
+  for (const Member& member : group_->members) {
+    if (HasRegistration(view->members, member.registration_id)) continue;
+    EndGroup(absl::UnavailableError(
+        absl::StrCat("worker ", member.info.name, " has left")));
+    return;
+  }
+  if (deps_.clock.Now() - formed_at_ > options_.settled_after) {
+    backoff_ = options_.min_backoff;
+  }
+  if (MayGrow(FitMembers())) {
+    EndGroup(absl::UnavailableError("the group is formed anew to take in a "
+                                    "worker that has come"));
+  }
+}
+
+bool ClusterManager::MayGrow(const std::vector<Member>& fit) {
+  if (fit.size() <= group_->members.size()) {
+    newcomer_since_ = absl::InfiniteFuture();
+    return false;
+  }
+  const absl::Time now = deps_.clock.Now();
+  newcomer_since_ = std::min(newcomer_since_, now);
+  const EngineStats stats = deps_.engine.stats();
+  return (stats.running == 0 && stats.waiting == 0) ||
+         now - newcomer_since_ > options_.grow_patience;
+}
+
+std::vector<Member> ClusterManager::FitMembers() {
+  const absl::Time now = deps_.clock.Now();
+  for (auto it = quarantined_until_.begin(); it != quarantined_until_.end();) {
+    it = it->second <= now ? quarantined_until_.erase(it) : std::next(it);
+  }
+  std::vector<Member> fit = deps_.membership.view()->members;
+  fit.erase(std::remove_if(fit.begin(), fit.end(),
+                           [this](const Member& member) {
+                             return quarantined_until_.count(
+                                        member.info.name) > 0;
+                           }),
+            fit.end());
+  return fit;
+}
+
+void ClusterManager::MaybeForm() {
+  if (group_ != nullptr || deps_.clock.Now() < next_attempt_) return;
+  std::vector<Member> members = FitMembers();
+  const size_t needed = formed_before_ ? 1 : options_.min_workers;
+  if (members.size() < needed) {
+    SetStatus(false,
+              absl::StrCat(members.size(), " workers are ready, needed ",
+                           needed),
+              nullptr);
+    return;
+  }
+  // A number of its own for each attempt: what an earlier one left behind at
+  // the workers can't be mistaken for this one.
+  const uint64_t epoch = deps_.membership.Bump();
+  std::vector<std::shared_ptr<WorkerLink>> links;
+  for (const Member& member : members) {
+    std::shared_ptr<WorkerLink>& link = links_[member.registration_id];
+    if (link == nullptr) link = deps_.make_link(member.info);
+    links.push_back(link);
+  }
+  FormationFailure failure;
+  absl::StatusOr<FormedGroup> formed =
+      former_.Form(epoch, members, std::move(links), &failure);
+  if (!formed.ok()) {
+    HandleFailure(members, failure);
+    return;
+  }
+  group_ = std::make_shared<const FormedGroup>(*std::move(formed));
+  formed_before_ = true;
+  formed_at_ = deps_.clock.Now();
+  newcomer_since_ = absl::InfiniteFuture();
+  StepGroup steps;
+  steps.membership_epoch = epoch;
+  steps.links = group_->links;
+  for (const Member& member : group_->members) {
+    steps.names.push_back(member.info.name);
+  }
+  deps_.dispatcher.SetGroup(std::move(steps), [this, epoch](absl::Status why) {
+    OnLost(epoch, std::move(why));
+  });
+  deps_.engine.Resume(group_->kv_capacity_tokens);
+  Log(absl::StrCat("serving, ", Describe(*group_)));
+  SetStatus(true, Describe(*group_), group_);
+}
+
+void ClusterManager::HandleFailure(const std::vector<Member>& members,
+                                   const FormationFailure& failure) {
+  Log(absl::StrCat("no group: ", failure.status.ToString()));
+  for (const size_t rank : failure.silent) {
+    Exclude(members[rank], "is gone");
+  }
+  for (const size_t rank : failure.unfit) {
+    const std::string& name = members[rank].info.name;
+    quarantined_until_[name] = deps_.clock.Now() + options_.quarantine;
+    Log(absl::StrCat("worker ", name, " is left out for ",
+                     absl::FormatDuration(options_.quarantine)));
+  }
+  SetStatus(false, std::string(failure.status.message()), nullptr);
+  BackOff();
+}
+
+void ClusterManager::EndGroup(const absl::Status& reason) {
+  group_ = nullptr;
+  deps_.dispatcher.ClearGroup(reason);
+  deps_.engine.Suspend(absl::UnavailableError(reason.message()));
+  Log(absl::StrCat("the group is lost: ", reason.ToString()));
+  SetStatus(false, std::string(reason.message()), nullptr);
+  if (options_.on_change) options_.on_change(reason);
+  BackOff();
+}
+
+void ClusterManager::Exclude(const Member& member, const std::string& why) {
+  Log(absl::StrCat("worker ", member.info.name, " ", why, ": excluded"));
+  links_.erase(member.registration_id);
+  deps_.membership.Remove(member.registration_id);
+}
+
+void ClusterManager::BackOff() {
+  next_attempt_ = deps_.clock.Now() + backoff_;
+  backoff_ = std::min(backoff_ * 2, options_.max_backoff);
+}
+
+void ClusterManager::SetStatus(bool serving, std::string detail,
+                               std::shared_ptr<const FormedGroup> group) {
+  bool changed = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    changed = serving != status_.serving;
+    status_ = {serving, std::move(detail), std::move(group)};
+  }
+  if (changed && serving && options_.on_change) {
+    options_.on_change(absl::OkStatus());
+  }
+}
+
+void ClusterManager::Log(const std::string& line) const {
+  if (options_.log) options_.log(line);
+}
+
+ClusterStatus ClusterManager::status() const {
+  absl::MutexLock lock(&mutex_);
+  return status_;
+}
+
+absl::Status ClusterManager::WaitUntilServing(absl::Duration timeout) const {
+  absl::MutexLock lock(&mutex_);
+  const auto serving = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return status_.serving;
+  };
+  if (mutex_.AwaitWithTimeout(absl::Condition(&serving), timeout)) {
+    return absl::OkStatus();
+  }
+  return absl::DeadlineExceededError(
+      absl::StrCat("no group of workers stands after ",
+                   absl::FormatDuration(timeout), ": ", status_.detail));
+}
+
+}  // namespace headwise

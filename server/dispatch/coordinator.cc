@@ -1,0 +1,124 @@
+#include "server/dispatch/coordinator.h"
+
+#include <algorithm>
+#include <fstream>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "server/dispatch/model_shape.h"
+
+namespace headwise {
+namespace {
+
+// MemAvailable of /proc/meminfo, or 0.
+int64_t AvailableBytes() {
+  std::ifstream file("/proc/meminfo");
+  std::string key;
+  int64_t kilobytes = 0;
+  std::string unit;
+  while (file >> key >> kilobytes) {
+    std::getline(file, unit);
+    if (key == "MemAvailable:") return kilobytes * 1024;
+  }
+  return 0;
+}
+
+ClusterDispatcherOptions DispatcherOptions(const CoordinatorOptions& options,
+                                           const Hyperparameters& hyper) {
+  ClusterDispatcherOptions out;
+  out.step_timeout = options.step_timeout;
+  out.limits.vocab_size = hyper.vocab_size;
+  out.limits.model_dim = hyper.model_dim;
+  out.on_sample = options.on_sample;
+  return out;
+}
+
+ClusterManagerOptions ManagerOptions(const CoordinatorOptions& options,
+                                     const Model& model,
+                                     const ModelShape& shape) {
+  ClusterManagerOptions out;
+  out.former.model_path = options.model_path;
+  if (options.check_model_sha256) out.former.model_sha256 = model.Sha256();
+  out.former.shape = shape;
+  out.former.kv_type = options.kv_type;
+  out.former.kv_capacity_bytes = options.kv_capacity_bytes > 0
+                                     ? options.kv_capacity_bytes
+                                     : DefaultKvBytes();
+  out.former.max_step_tokens = options.engine.max_step_tokens;
+  out.former.group = options.group;
+  out.former.fast_reduction = options.fast_reduction;
+  out.former.group_timeout = options.group_timeout;
+  out.former.on_progress = options.on_progress;
+  out.min_workers = options.min_workers;
+  out.on_change = options.on_change;
+  out.log = options.log;
+  return out;
+}
+
+absl::Status CheckOptions(const CoordinatorOptions& options) {
+  if (options.kv_capacity_bytes < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("kv_capacity_bytes is ", options.kv_capacity_bytes,
+                     ", must be 0 (default) or more"));
+  }
+  const int64_t rows = options.engine.max_step_tokens;
+  if (rows < 1 || rows > (1 << 20)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "max_step_tokens is ", rows, ", allowed 1 to ", 1 << 20));
+  }
+  if (options.engine.prefill_chunk < 1 ||
+      options.engine.prefill_chunk > rows) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("prefill_chunk is ", options.engine.prefill_chunk,
+                     ", allowed 1 to max_step_tokens ", rows));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+int64_t DefaultKvBytes() {
+  return std::clamp<int64_t>(AvailableBytes() / 4, int64_t{64} << 20,
+                             int64_t{16} << 30);
+}
+
+Coordinator::Coordinator(const CoordinatorOptions& options,
+                         std::shared_ptr<const Model> model,
+                         const ModelShape& shape)
+    : model_(std::move(model)),
+      shape_(shape),
+      membership_(options.membership, Clock::Monotonic()),
+      dispatcher_(DispatcherOptions(options, model_->hyperparameters()),
+                  Clock::Monotonic()) {}
+
+absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(
+    const CoordinatorOptions& options, std::shared_ptr<const Model> model,
+    std::function<std::shared_ptr<WorkerLink>(const MemberInfo&)> make_link) {
+  HEADWISE_RETURN_IF_ERROR(CheckOptions(options));
+  HEADWISE_ASSIGN_OR_RETURN(const ModelShape shape,
+                            MakeModelShape(*model, options.kv_type));
+  std::unique_ptr<Coordinator> coordinator(
+      new Coordinator(options, std::move(model), shape));
+  EngineOptions engine = options.engine;
+  engine.kv_capacity_tokens = 0;
+  engine.kv_bytes_per_token =
+      shape.num_layers * shape.num_units * shape.kv_bytes_per_unit_position;
+  engine.max_context_len =
+      coordinator->model_->hyperparameters().max_context_len;
+  coordinator->engine_ = Engine::Create(engine, coordinator->dispatcher_,
+                                        Clock::Monotonic());
+  coordinator->engine_->Suspend(
+      absl::UnavailableError("no group of workers stands yet"));
+  coordinator->manager_ = std::make_unique<ClusterManager>(
+      ManagerOptions(options, *coordinator->model_, shape),
+      ClusterManagerDeps{coordinator->membership_, coordinator->dispatcher_,
+                         *coordinator->engine_, Clock::Monotonic(),
+                         std::move(make_link)});
+  coordinator->manager_->Start();
+  return coordinator;
+}
+
+Coordinator::~Coordinator() = default;
+
+}  // namespace headwise

@@ -1,0 +1,153 @@
+// A worker for tests: answers as it is told, on threads of its own.
+
+#ifndef HEADWISE_SERVER_DISPATCH_FAKE_WORKER_LINK_H_
+#define HEADWISE_SERVER_DISPATCH_FAKE_WORKER_LINK_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "server/dispatch/worker_link.h"
+
+namespace headwise {
+
+// Thread-safe. Prepare, Join and Probe are answered at once with the statuses
+// below; steps wait until the test answers or breaks them.
+class FakeWorkerLink final : public WorkerLink {
+ public:
+  absl::Status probe_status;
+  absl::Status prepare_status;
+  absl::Status join_status;
+  int64_t kv_capacity_blocks = 100;
+  bool answers_prepare = true;  // false: silence
+
+  void Probe(absl::Duration timeout,
+             std::function<void(absl::Status)> done) override {
+    done(probe_status);
+  }
+
+  void Prepare(PrepareOrder order, absl::Duration timeout,
+               std::function<void(double)> progress,
+               std::function<void(absl::StatusOr<PreparedRank>)> done)
+      override {
+    const int rank = order.rank;
+    {
+      absl::MutexLock lock(&mutex_);
+      orders_.push_back(std::move(order));
+    }
+    if (!answers_prepare) return;
+    progress(0.5);
+    if (!prepare_status.ok()) {
+      done(prepare_status);
+      return;
+    }
+    done(PreparedRank{"endpoint " + std::to_string(rank), 1000,
+                      kv_capacity_blocks});
+  }
+
+  void Join(uint64_t membership_epoch, std::vector<std::string> endpoints,
+            absl::Duration timeout,
+            std::function<void(absl::Status)> done) override {
+    {
+      absl::MutexLock lock(&mutex_);
+      endpoints_ = std::move(endpoints);
+    }
+    done(join_status);
+  }
+
+  void OpenSteps(uint64_t membership_epoch, StepListener listener) override {
+    absl::MutexLock lock(&mutex_);
+    epoch_ = membership_epoch;
+    listener_ = std::move(listener);
+    open_ = true;
+  }
+
+  void SendStep(uint64_t membership_epoch,
+                std::shared_ptr<const StepPlan> plan) override {
+    absl::MutexLock lock(&mutex_);
+    if (open_ && membership_epoch == epoch_) steps_.push_back(std::move(plan));
+  }
+
+  void CloseSteps() override {
+    absl::MutexLock lock(&mutex_);
+    open_ = false;
+    listener_ = {};
+    steps_.clear();
+  }
+
+  // Answers the oldest step with `status`, with empty outcomes of its slices if
+  // `with_slices`. Returns false if there is none.
+  bool Answer(absl::Status status, bool with_slices) {
+    RankStepResult result;
+    std::function<void(RankStepResult)> on_result;
+    {
+      absl::MutexLock lock(&mutex_);
+      if (steps_.empty()) return false;
+      result.membership_epoch = epoch_;
+      result.step_id = steps_.front()->step_id;
+      result.status = std::move(status);
+      result.compute_seconds = 0.25;
+      result.collective_bytes = 10;
+      if (with_slices) {
+        for (const SlicePlan& slice : steps_.front()->slices) {
+          SliceOutcome outcome;
+          outcome.sequence_id = slice.sequence_id;
+          outcome.has_token = slice.sample;
+          result.slices.push_back(std::move(outcome));
+        }
+      }
+      steps_.erase(steps_.begin());
+      on_result = listener_.on_result;
+    }
+    on_result(std::move(result));
+    return true;
+  }
+
+  void Break(const absl::Status& status) {
+    std::function<void(absl::Status)> on_broken;
+    {
+      absl::MutexLock lock(&mutex_);
+      on_broken = listener_.on_broken;
+    }
+    if (on_broken) on_broken(status);
+  }
+
+  // The listener as it is, to call it when the stream has been closed since.
+  StepListener listener() const {
+    absl::MutexLock lock(&mutex_);
+    return listener_;
+  }
+  bool open() const {
+    absl::MutexLock lock(&mutex_);
+    return open_;
+  }
+  size_t num_steps() const {
+    absl::MutexLock lock(&mutex_);
+    return steps_.size();
+  }
+  std::vector<PrepareOrder> orders() const {
+    absl::MutexLock lock(&mutex_);
+    return orders_;
+  }
+  std::vector<std::string> endpoints() const {
+    absl::MutexLock lock(&mutex_);
+    return endpoints_;
+  }
+
+ private:
+  mutable absl::Mutex mutex_;
+  bool open_ ABSL_GUARDED_BY(mutex_) = false;
+  uint64_t epoch_ ABSL_GUARDED_BY(mutex_) = 0;
+  StepListener listener_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::shared_ptr<const StepPlan>> steps_ ABSL_GUARDED_BY(mutex_);
+  std::vector<PrepareOrder> orders_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::string> endpoints_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace headwise
+
+#endif  // HEADWISE_SERVER_DISPATCH_FAKE_WORKER_LINK_H_

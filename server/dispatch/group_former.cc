@@ -1,0 +1,234 @@
+#include "server/dispatch/group_former.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "server/dispatch/gather.h"
+
+namespace headwise {
+namespace {
+
+constexpr int64_t kBlockPositions = 64;  // of a worker's cache
+constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max();
+
+// The rank itself is gone, as far as we can tell.
+bool IsGone(const absl::Status& status) {
+  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) ||
+         absl::IsCancelled(status);
+}
+
+// The rank's answers sorted into gone, unfit and fine. An epoch that a worker
+// calls old is nobody's fault: the next attempt has a higher one.
+absl::Status Judge(const char* what, const std::vector<Member>& members,
+                   const std::vector<std::optional<absl::Status>>& answers,
+                   FormationFailure* failure) {
+  absl::Status first;
+  size_t num_fine = 0;
+  std::vector<size_t> unfit;
+  for (size_t rank = 0; rank < answers.size(); ++rank) {
+    absl::Status status =
+        answers[rank].value_or(absl::DeadlineExceededError("no answer"));
+    if (status.ok()) {
+      ++num_fine;
+      continue;
+    }
+    if (IsGone(status)) {
+      failure->silent.push_back(rank);
+    } else if (!absl::IsAborted(status)) {
+      unfit.push_back(rank);
+    }
+    if (first.ok()) {
+      first = absl::Status(
+          status.code(), absl::StrCat("worker ", members[rank].info.name, " ",
+                                      what, ": ", status.message()));
+    }
+  }
+  // If all refuse, the order is wrong and not the workers.
+  if (num_fine > 0) failure->unfit = std::move(unfit);
+  return first;
+}
+
+}  // namespace
+
+int64_t KvCapacityTokens(const PlacementPlan& plan,
+                         const std::vector<PreparedRank>& prepared) {
+  int64_t tokens = kUnlimited;
+  for (size_t rank = 0; rank < prepared.size(); ++rank) {
+    const int64_t units = plan.ranks[rank].num_units;
+    if (units == 0) continue;
+    const int64_t blocks = prepared[rank].kv_capacity_blocks / units;
+    tokens = std::min(tokens, blocks > kUnlimited / kBlockPositions
+                                  ? kUnlimited
+                                  : blocks * kBlockPositions);
+  }
+  return tokens;
+}
+
+GroupChoice ResolveGroup(GroupChoice choice,
+                         const std::vector<Member>& members) {
+  if (choice != GroupChoice::kAuto) return choice;
+  const std::string& host = members.front().info.host_id;
+  if (host.empty()) return GroupChoice::kGloo;
+  for (const Member& member : members) {
+    if (member.info.host_id != host) return GroupChoice::kGloo;
+  }
+  return GroupChoice::kSharedMemory;
+}
+
+GroupFormer::GroupFormer(const GroupFormerOptions& options)
+    : options_(options) {}
+
+// Whole blocks that kv_capacity_bytes and the memory of each rank allow.
+absl::StatusOr<int64_t> GroupFormer::PlanKvTokens(
+    const PlacementPlan& plan) const {
+  int64_t bytes_per_position = 0;
+  for (const RankForecast& rank : plan.ranks) {
+    bytes_per_position += rank.kv_bytes_per_position;
+  }
+  int64_t tokens = options_.kv_capacity_bytes / bytes_per_position;
+  for (const RankForecast& rank : plan.ranks) {
+    if (rank.kv_bytes_per_position == 0) continue;
+    tokens = std::min(tokens,
+                      rank.kv_capacity_bytes / rank.kv_bytes_per_position);
+  }
+  tokens = tokens / kBlockPositions * kBlockPositions;
+  if (tokens > 0) return tokens;
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "the KV of one block of ", kBlockPositions, " positions needs ",
+      bytes_per_position * kBlockPositions, " bytes, allowed are ",
+      options_.kv_capacity_bytes,
+      " over all workers, and what each has left beside its weights"));
+}
+
+absl::StatusOr<PrepareOrder> GroupFormer::OrderFor(const FormedGroup& group,
+                                                   size_t rank) const {
+  HEADWISE_ASSIGN_OR_RETURN(const int64_t tokens, PlanKvTokens(group.plan));
+  PrepareOrder order;
+  order.membership_epoch = group.membership_epoch;
+  order.model_path = options_.model_path;
+  order.model_sha256 = options_.model_sha256;
+  order.rank = static_cast<int>(rank);
+  order.world_size = group.plan.placement.world_size;
+  order.shard = ShardOfRank(group.plan.placement, order.rank);
+  order.vocab_tile_rank = group.plan.placement.vocab_tile_rank;
+  order.group = group.group;
+  order.group_timeout = options_.group_timeout;
+  order.fast_reduction = options_.fast_reduction;
+  order.kv_type = options_.kv_type;
+  order.kv_capacity_bytes =
+      tokens * group.plan.ranks[rank].kv_bytes_per_position;
+  order.max_step_tokens = options_.max_step_tokens;
+  return order;
+}
+
+absl::Status GroupFormer::PrepareAll(FormedGroup* group,
+                                     FormationFailure* failure) {
+  using Answer = absl::StatusOr<PreparedRank>;
+  const size_t num_ranks = group->links.size();
+  auto gather = std::make_shared<Gather<Answer>>(num_ranks);
+  for (size_t rank = 0; rank < num_ranks; ++rank) {
+    HEADWISE_ASSIGN_OR_RETURN(PrepareOrder order, OrderFor(*group, rank));
+    group->links[rank]->Prepare(
+        std::move(order), options_.prepare_timeout,
+        [gather, rank, tell = options_.on_progress](double value) {
+          const double mean = gather->SetProgress(rank, value);
+          if (tell) tell(mean);
+        },
+        [gather, rank](Answer answer) {
+          gather->Set(rank, std::move(answer));
+        });
+  }
+  const std::vector<std::optional<Answer>> answers =
+      gather->Wait(options_.prepare_stall_timeout, cancelled_);
+  std::vector<std::optional<absl::Status>> statuses;
+  for (const std::optional<Answer>& answer : answers) {
+    statuses.push_back(answer.has_value()
+                           ? std::optional<absl::Status>(answer->status())
+                           : std::nullopt);
+  }
+  HEADWISE_RETURN_IF_ERROR(
+      Judge("could not prepare", group->members, statuses, failure));
+  for (const std::optional<Answer>& answer : answers) {
+    group->prepared.push_back(**answer);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status GroupFormer::JoinAll(const FormedGroup& group,
+                                  FormationFailure* failure) {
+  std::vector<std::string> endpoints;
+  for (const PreparedRank& prepared : group.prepared) {
+    endpoints.push_back(prepared.endpoint);
+  }
+  auto gather = std::make_shared<Gather<absl::Status>>(group.links.size());
+  for (size_t rank = 0; rank < group.links.size(); ++rank) {
+    group.links[rank]->Join(
+        group.membership_epoch, endpoints, options_.join_timeout,
+        [gather, rank](absl::Status status) { gather->Set(rank, status); });
+  }
+  FormationFailure judged;
+  const absl::Status status =
+      Judge("could not join", group.members,
+            gather->Wait(options_.join_timeout, cancelled_), &judged);
+  if (status.ok() || cancelled_) return status;
+  // Who fails to join may only have waited for the one that is gone.
+  failure->silent = FindSilent(group.links);
+  return status;
+}
+
+std::vector<size_t> GroupFormer::FindSilent(
+    const std::vector<std::shared_ptr<WorkerLink>>& links) {
+  auto gather = std::make_shared<Gather<absl::Status>>(links.size());
+  for (size_t rank = 0; rank < links.size(); ++rank) {
+    links[rank]->Probe(options_.probe_timeout, [gather, rank](
+                                                   absl::Status status) {
+      gather->Set(rank, status);
+    });
+  }
+  std::vector<size_t> silent;
+  const auto answers = gather->Wait(
+      options_.probe_timeout + absl::Milliseconds(200), cancelled_);
+  for (size_t rank = 0; rank < links.size(); ++rank) {
+    if (!answers[rank].has_value() || !answers[rank]->ok()) {
+      silent.push_back(rank);
+    }
+  }
+  return silent;
+}
+
+absl::StatusOr<FormedGroup> GroupFormer::Form(
+    uint64_t membership_epoch, std::vector<Member> members,
+    std::vector<std::shared_ptr<WorkerLink>> links,
+    FormationFailure* failure) {
+  FormedGroup group;
+  group.membership_epoch = membership_epoch;
+  group.members = std::move(members);
+  group.links = std::move(links);
+  group.group = ResolveGroup(options_.group, group.members);
+  std::vector<WorkerCapacity> workers;
+  for (const Member& member : group.members) {
+    workers.push_back(
+        {member.info.name, member.info.speed, member.info.memory_bytes});
+  }
+  // Placed for one block per sequence; more context is the engine's admission.
+  absl::StatusOr<PlacementPlan> plan =
+      PlanPlacement(options_.shape, workers, kBlockPositions);
+  absl::Status status = plan.status();
+  if (plan.ok()) {
+    group.plan = *std::move(plan);
+    status = PrepareAll(&group, failure);
+  }
+  if (status.ok()) status = JoinAll(group, failure);
+  if (cancelled_) status = absl::CancelledError("shutting down");
+  if (!status.ok()) {
+    failure->status = status;
+    return status;
+  }
+  group.kv_capacity_tokens = KvCapacityTokens(group.plan, group.prepared);
+  return group;
+}
+
+}  // namespace headwise

@@ -1,0 +1,58 @@
+// WorkerLink over gRPC.
+
+#ifndef HEADWISE_SERVER_DISPATCH_GRPC_WORKER_LINK_H_
+#define HEADWISE_SERVER_DISPATCH_GRPC_WORKER_LINK_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "grpcpp/channel.h"
+#include "headwise/worker/v1/worker.grpc.pb.h"
+#include "server/dispatch/worker_link.h"
+
+namespace headwise {
+
+// Metadata of Run: the decimal membership epoch that the stream belongs to, so
+// that a worker knows which group to abort even before the first step.
+inline constexpr char kEpochMetadata[] = "headwise-membership-epoch";
+
+// A channel to a worker: message limits, and HTTP/2 pings that find a peer that
+// has vanished without a word within 4 s.
+std::shared_ptr<grpc::Channel> MakeWorkerChannel(const std::string& address);
+
+// Keeps one channel. Calls in progress are cancelled by the destructor; their
+// callbacks still come, and may come after it.
+class GrpcWorkerLink final : public WorkerLink {
+ public:
+  explicit GrpcWorkerLink(std::shared_ptr<grpc::Channel> channel);
+  ~GrpcWorkerLink() override;
+
+  void Probe(absl::Duration timeout,
+             std::function<void(absl::Status)> done) override;
+  void Prepare(PrepareOrder order, absl::Duration timeout,
+               std::function<void(double)> progress,
+               std::function<void(absl::StatusOr<PreparedRank>)> done) override;
+  void Join(uint64_t membership_epoch, std::vector<std::string> endpoints,
+            absl::Duration timeout,
+            std::function<void(absl::Status)> done) override;
+  void OpenSteps(uint64_t membership_epoch, StepListener listener) override;
+  void SendStep(uint64_t membership_epoch,
+                std::shared_ptr<const StepPlan> plan) override;
+  void CloseSteps() override;
+
+ private:
+  class StepStream;
+
+  const std::shared_ptr<worker::v1::Worker::Stub> stub_;
+  absl::Mutex mutex_;
+  std::shared_ptr<StepStream> stream_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace headwise
+
+#endif  // HEADWISE_SERVER_DISPATCH_GRPC_WORKER_LINK_H_

@@ -1,0 +1,77 @@
+// Which rank has answered which step: the book behind the dispatcher.
+
+#ifndef HEADWISE_SERVER_DISPATCH_STEP_BOARD_H_
+#define HEADWISE_SERVER_DISPATCH_STEP_BOARD_H_
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/dispatch/worker_link.h"
+#include "server/scheduler/step_plan.h"
+
+namespace headwise {
+
+using StepDone = std::function<void(absl::StatusOr<StepOutcome>)>;
+
+// What a worker's answer must respect.
+struct OutcomeLimits {
+  int64_t vocab_size = 0;  // a sampled token must be below it
+  int64_t model_dim = 0;   // of the hidden states of an embedding
+};
+
+// The steps in flight of one group, in order. Calls no callback and knows no
+// time. Not thread-safe.
+class StepBoard {
+ public:
+  StepBoard(size_t num_ranks, const OutcomeLimits& limits);
+
+  void Add(std::shared_ptr<const StepPlan> plan, StepDone done);
+
+  // Records the answer of `rank` to the oldest step that it has not answered;
+  // takes the slices out of `result`. An error means that the group can't be
+  // trusted any more: another step's answer, ranks that disagree, a shape that
+  // the plan did not ask for, or a status that leaves a rank unusable.
+  absl::Status TakeAnswer(size_t rank, RankStepResult* result);
+
+  struct Completed {
+    StepDone done;
+    absl::StatusOr<StepOutcome> outcome;
+  };
+  // Removes the oldest step if all ranks have answered it.
+  std::optional<Completed> PopCompleted();
+
+  // Removes all steps; their callbacks, oldest first.
+  std::vector<StepDone> Clear();
+
+  bool empty() const { return steps_.empty(); }
+  size_t size() const { return steps_.size(); }
+  int64_t num_rows() const;  // of all steps in flight
+
+ private:
+  struct InFlight {
+    std::shared_ptr<const StepPlan> plan;
+    StepDone done;
+    size_t num_answers = 0;
+    absl::Status status;  // of the first rank that answered
+    StepOutcome outcome;  // of rank 0
+  };
+
+  absl::Status CheckOutcome(const StepPlan& plan,
+                            const RankStepResult& result) const;
+  absl::Status CheckSlice(const SlicePlan& plan,
+                          const SliceOutcome& outcome) const;
+
+  const OutcomeLimits limits_;
+  std::vector<size_t> num_answered_;  // of steps_, by rank
+  std::deque<InFlight> steps_;
+};
+
+}  // namespace headwise
+
+#endif  // HEADWISE_SERVER_DISPATCH_STEP_BOARD_H_

@@ -1,0 +1,181 @@
+#include "server/dispatch/step_board.h"
+
+#include <utility>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace headwise {
+namespace {
+
+using testing::HasSubstr;
+
+std::shared_ptr<const StepPlan> Plan(uint64_t step_id, SlicePlan slice = {}) {
+  auto plan = std::make_shared<StepPlan>();
+  plan->step_id = step_id;
+  if (slice.tokens.empty()) slice.tokens = {1};
+  plan->slices = {slice};
+  return plan;
+}
+
+RankStepResult Answer(uint64_t step_id, absl::Status status = {}) {
+  RankStepResult result;
+  result.step_id = step_id;
+  result.status = std::move(status);
+  return result;
+}
+
+RankStepResult AnswerOfRank0(uint64_t step_id) {
+  RankStepResult result = Answer(step_id);
+  result.slices.resize(1);
+  return result;
+}
+
+constexpr OutcomeLimits kLimits = {.vocab_size = 10, .model_dim = 3};
+
+// All interleavings of two ranks' in-order answers to three steps: each step
+// completes exactly when both have answered it, and in order.
+TEST(StepBoardTest, CompletesInOrderForEveryInterleaving) {
+  for (int mask = 0; mask < 64; ++mask) {
+    if (__builtin_popcount(mask) != 3) continue;
+    SCOPED_TRACE(testing::Message() << "mask=" << mask);
+    StepBoard board(2, kLimits);
+    for (uint64_t id = 5; id < 8; ++id) board.Add(Plan(id), nullptr);
+    uint64_t answered[2] = {0, 0};
+    uint64_t completed = 0;
+    for (int turn = 0; turn < 6; ++turn) {
+      const size_t rank = mask >> turn & 1;
+      RankStepResult answer = rank == 0 ? AnswerOfRank0(5 + answered[rank])
+                                        : Answer(5 + answered[rank]);
+      ++answered[rank];
+      ASSERT_TRUE(board.TakeAnswer(rank, &answer).ok());
+      while (auto step = board.PopCompleted()) {
+        ASSERT_TRUE(step->outcome.ok());
+        EXPECT_EQ(step->outcome->step_id, 5 + completed);
+        ++completed;
+      }
+      EXPECT_EQ(completed, std::min(answered[0], answered[1]));
+    }
+    EXPECT_TRUE(board.empty());
+  }
+}
+
+TEST(StepBoardTest, SameRefusalOfAllRanksIsTheStepsOwn) {
+  for (const auto& status : {absl::InvalidArgumentError("position 7"),
+                             absl::ResourceExhaustedError("blocks")}) {
+    StepBoard board(2, kLimits);
+    board.Add(Plan(1), nullptr);
+    RankStepResult first = Answer(1, status), second = Answer(1, status);
+    EXPECT_TRUE(board.TakeAnswer(1, &first).ok());
+    EXPECT_FALSE(board.PopCompleted().has_value());
+    EXPECT_TRUE(board.TakeAnswer(0, &second).ok());
+    auto step = board.PopCompleted();
+    ASSERT_TRUE(step.has_value());
+    EXPECT_EQ(step->outcome.status(), status);
+  }
+}
+
+TEST(StepBoardTest, RanksThatDisagreeAreAnError) {
+  StepBoard board(2, kLimits);
+  board.Add(Plan(1), nullptr);
+  RankStepResult first = AnswerOfRank0(1);
+  RankStepResult second = Answer(1, absl::ResourceExhaustedError("blocks"));
+  EXPECT_TRUE(board.TakeAnswer(0, &first).ok());
+  const absl::Status status = board.TakeAnswer(1, &second);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(status.message(), HasSubstr("disagree"));
+}
+
+TEST(StepBoardTest, OtherStatusesNameTheRankAndKeepTheCode) {
+  for (const auto code :
+       {absl::StatusCode::kInternal, absl::StatusCode::kUnavailable,
+        absl::StatusCode::kDeadlineExceeded, absl::StatusCode::kAborted}) {
+    StepBoard board(3, kLimits);
+    board.Add(Plan(4), nullptr);
+    RankStepResult answer = Answer(4, absl::Status(code, "NaN in layer 3"));
+    const absl::Status status = board.TakeAnswer(2, &answer);
+    EXPECT_EQ(status.code(), code);
+    EXPECT_THAT(status.message(), HasSubstr("rank 2"));
+    EXPECT_THAT(status.message(), HasSubstr("NaN in layer 3"));
+  }
+}
+
+TEST(StepBoardTest, AnswersThatWereNotAskedForAreErrors) {
+  StepBoard board(1, kLimits);
+  RankStepResult answer = AnswerOfRank0(1);
+  EXPECT_FALSE(board.TakeAnswer(0, &answer).ok());
+  board.Add(Plan(1), nullptr);
+  answer = AnswerOfRank0(2);
+  EXPECT_FALSE(board.TakeAnswer(0, &answer).ok());
+  answer = AnswerOfRank0(1);
+  EXPECT_TRUE(board.TakeAnswer(0, &answer).ok());
+  answer = AnswerOfRank0(1);
+  EXPECT_FALSE(board.TakeAnswer(0, &answer).ok()) << "answered twice";
+}
+
+// One wrong field at a time, from an answer that is accepted.
+TEST(StepBoardTest, OutcomeMustHaveTheShapeThatThePlanAskedFor) {
+  SlicePlan slice;
+  slice.sequence_id = 9;
+  slice.tokens = {1, 2};
+  slice.sample = true;
+  slice.sampling.top_logprobs = 1;
+  slice.score_targets = {2, -1};
+  slice.hash_logits = true;
+  slice.embed = true;
+  RankStepResult good = AnswerOfRank0(1);
+  good.slices[0].sequence_id = 9;
+  good.slices[0].has_token = true;
+  good.slices[0].token = 9;
+  good.slices[0].top = {{9, -0.5f}};
+  good.slices[0].score_logprobs = {-1.0f, 0.0f};
+  good.slices[0].logits_digests.resize(2);
+  good.slices[0].hidden.resize(6);
+
+  const auto take = [&](RankStepResult result) {
+    StepBoard board(1, kLimits);
+    board.Add(Plan(1, slice), nullptr);
+    return board.TakeAnswer(0, &result).ok();
+  };
+  EXPECT_TRUE(take(good));
+  const auto broken = [&](auto change) {
+    RankStepResult bad = good;
+    change(bad.slices);
+    return !take(std::move(bad));
+  };
+  EXPECT_TRUE(broken([](auto& s) { s.clear(); }));
+  EXPECT_TRUE(broken([](auto& s) { s.push_back(s[0]); }));
+  EXPECT_TRUE(broken([](auto& s) { s[0].sequence_id = 8; }));
+  EXPECT_TRUE(broken([](auto& s) { s[0].has_token = false; }));
+  EXPECT_TRUE(broken([](auto& s) { s[0].token = 10; }));
+  EXPECT_TRUE(broken([](auto& s) { s[0].token = -1; }));
+  EXPECT_TRUE(broken([](auto& s) { s[0].top.push_back({1, -1.0f}); }));
+  EXPECT_TRUE(broken([](auto& s) { s[0].top[0].token = 10; }));
+  EXPECT_TRUE(broken([](auto& s) { s[0].score_logprobs.pop_back(); }));
+  EXPECT_TRUE(broken([](auto& s) { s[0].logits_digests.resize(3); }));
+  EXPECT_TRUE(broken([](auto& s) { s[0].hidden.pop_back(); }));
+}
+
+TEST(StepBoardTest, UnaskedExtrasAreRefused) {
+  StepBoard board(1, kLimits);
+  board.Add(Plan(1), nullptr);
+  RankStepResult answer = AnswerOfRank0(1);
+  answer.slices[0].hidden.resize(3);
+  EXPECT_FALSE(board.TakeAnswer(0, &answer).ok());
+}
+
+TEST(StepBoardTest, ClearHandsBackTheCallbacksOldestFirst) {
+  StepBoard board(2, kLimits);
+  std::vector<int> called;
+  board.Add(Plan(1), [&](auto) { called.push_back(1); });
+  board.Add(Plan(2), [&](auto) { called.push_back(2); });
+  EXPECT_EQ(board.num_rows(), 2);
+  for (StepDone& done : board.Clear()) done(absl::CancelledError());
+  EXPECT_THAT(called, testing::ElementsAre(1, 2));
+  EXPECT_TRUE(board.empty());
+  EXPECT_EQ(board.num_rows(), 0);
+}
+
+}  // namespace
+}  // namespace headwise

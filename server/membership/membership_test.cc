@@ -1,0 +1,184 @@
+#include "server/membership/membership.h"
+
+#include <limits>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace headwise {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+class FakeClock final : public Clock {
+ public:
+  absl::Time Now() const override { return now_; }
+  void Advance(absl::Duration by) { now_ += by; }
+
+ private:
+  absl::Time now_ = absl::UnixEpoch();
+};
+
+MemberInfo Worker(const std::string& name) {
+  MemberInfo info;
+  info.name = name;
+  info.address = "127.0.0.1:1";
+  info.version = "v1";
+  return info;
+}
+
+class MembershipTest : public testing::Test {
+ protected:
+  std::vector<std::string> Names() const {
+    std::vector<std::string> names;
+    for (const Member& m : book_.view()->members) names.push_back(m.info.name);
+    return names;
+  }
+  uint64_t Epoch() const { return book_.view()->membership_epoch; }
+
+  FakeClock clock_;
+  Membership book_{{.version = "v1", .max_members = 3, .first_epoch = 100},
+                   clock_};
+};
+
+TEST_F(MembershipTest, EveryChangeRaisesTheEpochAndViewsStayAsTheyWere) {
+  const auto empty = book_.view();
+  EXPECT_EQ(empty->membership_epoch, 100u);
+  const auto b = book_.Register(Worker("b"));
+  const auto a = book_.Register(Worker("a"));
+  ASSERT_TRUE(a.ok() && b.ok());
+  EXPECT_NE(*a, *b);
+  EXPECT_THAT(Names(), ElementsAre("a", "b"));
+  EXPECT_EQ(Epoch(), 102u);
+  EXPECT_TRUE(book_.Remove(*b));
+  EXPECT_EQ(Epoch(), 103u);
+  EXPECT_FALSE(book_.Remove(*b));
+  EXPECT_EQ(Epoch(), 103u) << "nothing changed, so the epoch must not";
+  EXPECT_THAT(empty->members, IsEmpty());
+  EXPECT_EQ(book_.Bump(), 104u);
+  EXPECT_THAT(Names(), ElementsAre("a"));
+}
+
+TEST_F(MembershipTest, DeadAfterExactlyTheLimitPlusOne) {
+  const auto a = book_.Register(Worker("a"));
+  const auto b = book_.Register(Worker("b"));
+  clock_.Advance(absl::Seconds(2));
+  ASSERT_TRUE(book_.Heartbeat(*b).ok());
+  clock_.Advance(absl::Seconds(1));
+  EXPECT_THAT(book_.RemoveDead(), IsEmpty()) << "3 s is the limit itself";
+  clock_.Advance(absl::Nanoseconds(1));
+  EXPECT_THAT(book_.RemoveDead(), ElementsAre("a"));
+  EXPECT_THAT(Names(), ElementsAre("b"));
+  EXPECT_EQ(book_.Heartbeat(*a).code(), absl::StatusCode::kNotFound);
+  EXPECT_TRUE(book_.Heartbeat(*b).ok());
+}
+
+TEST_F(MembershipTest, NewerRegistrationWinsAndTheOlderIsToldSo) {
+  const auto older = book_.Register(Worker("a"));
+  MemberInfo info = Worker("a");
+  info.address = "127.0.0.1:2";
+  const auto newer = book_.Register(info);
+  ASSERT_TRUE(newer.ok());
+  EXPECT_EQ(book_.view()->members.size(), 1u);
+  EXPECT_EQ(book_.view()->members[0].info.address, "127.0.0.1:2");
+  const absl::Status status = book_.Heartbeat(*older);
+  EXPECT_EQ(status.code(), absl::StatusCode::kAborted);
+  EXPECT_THAT(status.message(), HasSubstr("registered as a"));
+  EXPECT_FALSE(book_.Remove(*older)) << "the end of the older one's stream";
+  EXPECT_TRUE(book_.Heartbeat(*newer).ok());
+}
+
+TEST_F(MembershipTest, AnotherBuildIsRefusedWithBothVersions) {
+  MemberInfo info = Worker("a");
+  info.version = "v2";
+  const auto id = book_.Register(info);
+  EXPECT_EQ(id.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(id.status().message(), HasSubstr("v2"));
+  EXPECT_THAT(id.status().message(), HasSubstr("v1"));
+  EXPECT_EQ(Epoch(), 100u);
+}
+
+TEST_F(MembershipTest, FieldsOutOfRangeAreRefused) {
+  const auto code = [&](const MemberInfo& info) {
+    return book_.Register(info).status().code();
+  };
+  EXPECT_EQ(code(Worker("")), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code(Worker(std::string(129, 'x'))),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code(Worker("a\"b")), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code(Worker(std::string("a\0b", 3))),
+            absl::StatusCode::kInvalidArgument);
+  for (const double speed :
+       {0.0, -1.0, std::numeric_limits<double>::quiet_NaN(),
+        std::numeric_limits<double>::infinity()}) {
+    MemberInfo info = Worker("a");
+    info.speed = speed;
+    EXPECT_EQ(code(info), absl::StatusCode::kInvalidArgument) << speed;
+  }
+  MemberInfo info = Worker("a");
+  info.memory_bytes = -1;
+  EXPECT_EQ(code(info), absl::StatusCode::kInvalidArgument);
+  info = Worker("a");
+  info.host_id = std::string(257, 'h');
+  EXPECT_EQ(code(info), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Epoch(), 100u);
+}
+
+TEST_F(MembershipTest, FullBookRefusesNewNamesButTakesReplacements) {
+  for (const char* name : {"a", "b", "c"}) {
+    ASSERT_TRUE(book_.Register(Worker(name)).ok());
+  }
+  EXPECT_EQ(book_.Register(Worker("d")).status().code(),
+            absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(book_.Register(Worker("c")).ok());
+}
+
+TEST_F(MembershipTest, ListenerHearsEachChangeAndMayCallBack) {
+  int calls = 0;
+  size_t last_size = 99;
+  book_.SetListener([&] {
+    ++calls;
+    last_size = book_.view()->members.size();  // deadlocks if a lock is held
+  });
+  const auto a = book_.Register(Worker("a"));
+  EXPECT_EQ(calls, 1);
+  EXPECT_EQ(last_size, 1u);
+  EXPECT_TRUE(book_.Heartbeat(*a).ok());
+  EXPECT_EQ(calls, 1);
+  clock_.Advance(absl::Seconds(4));
+  book_.RemoveDead();
+  EXPECT_EQ(calls, 2);
+  EXPECT_EQ(last_size, 0u);
+}
+
+TEST_F(MembershipTest, ManyReplacementsStayBounded) {
+  const auto first = book_.Register(Worker("a"));
+  for (int i = 0; i < 300; ++i) ASSERT_TRUE(book_.Register(Worker("a")).ok());
+  EXPECT_EQ(book_.Heartbeat(*first).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(Epoch(), 401u);
+}
+
+TEST_F(MembershipTest, ConcurrentUseKeepsEpochsExact) {
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; ++t) {
+    threads.emplace_back([this, t] {
+      for (int i = 0; i < 50; ++i) {
+        const auto id = book_.Register(Worker(std::string(1, 'a' + t)));
+        ASSERT_TRUE(id.ok());
+        ASSERT_TRUE(book_.Heartbeat(*id).ok());
+        ASSERT_TRUE(book_.Remove(*id));
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(Epoch(), 100u + 3 * 50 * 2);
+  EXPECT_THAT(Names(), IsEmpty());
+}
+
+}  // namespace
+}  // namespace headwise

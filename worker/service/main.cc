@@ -1,0 +1,243 @@
+// headwise-worker: serves a share of a model's attention heads.
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "spdlog/spdlog.h"
+#include "worker/collectives/process_identity.h"
+#include "worker/service/registrar.h"
+#include "worker/service/worker_node.h"
+#include "worker/service/worker_server.h"
+
+namespace headwise {
+namespace {
+
+struct Flags {
+  std::string listen = "127.0.0.1:0";
+  std::string advertise_host;
+  std::string coordinator;
+  std::string name;
+  double speed = 1.0;
+  int threads = 0;
+  std::string isa = "best";
+  int64_t memory_bytes = 0;
+  std::string model_root;
+  std::string group_address;
+  std::string port_file;
+  bool json = false;
+};
+
+constexpr char kDescription[] =
+    R"(Serves a share of a model's attention heads to a headwise-coordinator.
+
+A worker holds no configuration of its own: the coordinator tells it which model
+to map and which heads, MLP tiles and vocabulary rows of it to serve. It only
+offers threads, memory and a speed.
+
+Two ways to be found:
+  headwise-worker --listen 0.0.0.0:7001            and, at the coordinator,
+  headwise-coordinator --workers host:7001 ...
+or, announcing itself:
+  headwise-worker --coordinator host:7000
+)";
+
+void AddFlags(CLI::App& app, Flags& flags) {
+  app.add_option("--listen", flags.listen,
+                 "host:port to serve on; port 0 takes any free one")
+      ->capture_default_str();
+  app.add_option("--advertise-host", flags.advertise_host,
+                 "host under which the coordinator reaches this worker; "
+                 "default: that of --listen");
+  app.add_option("--coordinator", flags.coordinator,
+                 "host:port of a coordinator to register with; reconnects "
+                 "for as long as the worker runs");
+  app.add_option("--name", flags.name,
+                 "unique in the cluster; default: worker-<port>");
+  app.add_option("--speed", flags.speed,
+                 "relative speed: half of it gets about half of the heads")
+      ->check(CLI::Range(1e-6, 1e6))
+      ->capture_default_str();
+  app.add_option("--threads", flags.threads,
+                 "compute threads; 0: one per CPU")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  app.add_option("--isa", flags.isa,
+                 "avx2, avx512, amx, or best: the same bits, another speed")
+      ->check(CLI::IsMember({"avx2", "avx512", "amx", "best"}))
+      ->capture_default_str();
+  app.add_option("--memory-bytes", flags.memory_bytes,
+                 "for weights and KV together; 0: no limit")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_option("--model-root", flags.model_root,
+                 "only models below this folder may be opened; relative paths "
+                 "start there; default: any path");
+  app.add_option("--group-address", flags.group_address,
+                 "address or interface for traffic between workers over TCP; "
+                 "default: the host of --listen");
+  app.add_option("--port-file", flags.port_file,
+                 "the bound port is written to this file once the worker "
+                 "serves");
+  app.add_flag("--json", flags.json, "log one JSON object per line");
+}
+
+void SetUpLogging(const Flags& flags) {
+  if (flags.json) {
+    spdlog::set_pattern(
+        R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l","message":"%v"})");
+  }
+}
+
+// Another process may read the file at any time, so it appears complete.
+bool WritePortFile(const std::string& path, int port) {
+  const std::string temporary = path + ".tmp";
+  std::ofstream out(temporary);
+  out << port << "\n";
+  out.close();
+  return out.good() && std::rename(temporary.c_str(), path.c_str()) == 0;
+}
+
+absl::StatusOr<WorkerNodeOptions> MakeNodeOptions(const Flags& flags) {
+  WorkerNodeOptions options;
+  options.num_threads = flags.threads;
+  if (options.num_threads == 0) {
+    options.num_threads =
+        static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  }
+  absl::StatusOr<Isa> isa = ParseIsa(flags.isa);
+  if (!isa.ok()) return isa.status();
+  options.isa = *isa;
+  options.memory_bytes = flags.memory_bytes;
+  options.model_root = flags.model_root;
+  options.bind_address = flags.group_address;
+  if (options.bind_address.empty()) {
+    options.bind_address = flags.listen.substr(0, flags.listen.rfind(':'));
+  }
+  if (options.bind_address == "0.0.0.0" || options.bind_address == "[::]" ||
+      options.bind_address == "localhost") {
+    options.bind_address = "127.0.0.1";
+  }
+  return options;
+}
+
+worker::v1::WorkerInfo MakeInfo(const Flags& flags,
+                                const WorkerNodeOptions& options) {
+  worker::v1::WorkerInfo info;
+  info.set_name(flags.name);
+  // Without a host id the coordinator takes TCP between workers.
+  info.set_host_id(HostId().value_or(""));
+  info.set_speed(flags.speed);
+  info.set_memory_bytes(flags.memory_bytes);
+  info.set_num_threads(static_cast<uint32_t>(options.num_threads));
+  info.set_isa(IsaName(options.isa));
+  info.set_process_id(static_cast<uint64_t>(getpid()));
+  return info;
+}
+
+// Set before any thread starts, so that all inherit the mask and the signals
+// arrive here only. Written to by other threads to end the program as well.
+class StopSignal {
+ public:
+  StopSignal() {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &set, nullptr);
+    signal(SIGPIPE, SIG_IGN);
+    set_ = set;
+  }
+  int Wait() const {
+    int number = 0;
+    sigwait(&set_, &number);
+    return number;
+  }
+  static void Raise() { kill(getpid(), SIGTERM); }
+
+ private:
+  sigset_t set_;
+};
+
+std::unique_ptr<Registrar> StartRegistrar(const Flags& flags,
+                                          const WorkerServer& server,
+                                          std::atomic<int>& exit_code) {
+  if (flags.coordinator.empty()) return nullptr;
+  RegistrarOptions options;
+  options.coordinator = flags.coordinator;
+  options.info = server.info();
+  options.on_change = [&flags, &exit_code](const absl::Status& status) {
+    if (status.ok()) {
+      spdlog::info("registered with {}", flags.coordinator);
+      return;
+    }
+    spdlog::warn("registration with {}: {}", flags.coordinator,
+                 status.ToString());
+    if (!absl::IsAborted(status)) return;
+    spdlog::error("another worker has taken this name; leaving");
+    exit_code = 4;
+    StopSignal::Raise();
+  };
+  return std::make_unique<Registrar>(std::move(options));
+}
+
+int Run(const Flags& flags) {
+  StopSignal stop;
+  SetUpLogging(flags);
+  absl::StatusOr<WorkerNodeOptions> options = MakeNodeOptions(flags);
+  if (!options.ok()) {
+    spdlog::error("{}", options.status().ToString());
+    return 2;
+  }
+  WorkerNode node(*options);
+  WorkerServerOptions server_options;
+  server_options.listen = flags.listen;
+  server_options.advertise_host = flags.advertise_host;
+  server_options.info = MakeInfo(flags, *options);
+  absl::StatusOr<std::unique_ptr<WorkerServer>> server =
+      WorkerServer::Start(std::move(server_options), node);
+  if (!server.ok()) {
+    spdlog::error("{}", server.status().ToString());
+    return 3;
+  }
+  spdlog::info("worker {} listens on {}, {} threads, {}",
+               (*server)->info().name(), (*server)->info().address(),
+               options->num_threads, IsaName(options->isa));
+  // The one line on standard output, for scripts.
+  std::printf("%d\n", (*server)->port());
+  std::fflush(stdout);
+  if (!flags.port_file.empty() &&
+      !WritePortFile(flags.port_file, (*server)->port())) {
+    spdlog::error("can't write --port-file {}", flags.port_file);
+    return 3;
+  }
+  std::atomic<int> exit_code = 0;
+  std::unique_ptr<Registrar> registrar =
+      StartRegistrar(flags, **server, exit_code);
+  const int signal_number = stop.Wait();
+  spdlog::info("signal {}: leaving", signal_number);
+  registrar.reset();  // first: no new group may count on us
+  server->reset();
+  return exit_code;
+}
+
+}  // namespace
+}  // namespace headwise
+
+int main(int argc, char** argv) {
+  CLI::App app(headwise::kDescription, "headwise-worker");
+  headwise::Flags flags;
+  headwise::AddFlags(app, flags);
+  CLI11_PARSE(app, argc, argv);
+  return headwise::Run(flags);
+}

@@ -1,0 +1,115 @@
+#include "worker/service/registrar.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "grpcpp/create_channel.h"
+#include "grpcpp/security/credentials.h"
+
+namespace headwise {
+namespace {
+
+constexpr int kMaxMessageBytes = 64 << 10;  // both ways; real ones: below 1 kB
+
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
+  grpc::ChannelArguments args;
+  args.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  args.SetMaxSendMessageSize(kMaxMessageBytes);
+  args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 2000);
+  args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 2000);
+  args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+  args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
+  args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(),
+                                   args);
+}
+
+absl::Status FromGrpc(const grpc::Status& status) {
+  return absl::Status(static_cast<absl::StatusCode>(status.error_code()),
+                      status.error_message());
+}
+
+}  // namespace
+
+Registrar::Registrar(RegistrarOptions options)
+    : options_(std::move(options)), thread_([this] { Loop(); }) {}
+
+Registrar::~Registrar() {
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+    if (context_ != nullptr) context_->TryCancel();
+  }
+  thread_.join();
+}
+
+bool Registrar::Wait(absl::Duration duration) {
+  absl::MutexLock lock(&mutex_);
+  return !mutex_.AwaitWithTimeout(absl::Condition(&stopping_), duration);
+}
+
+void Registrar::Loop() {
+  const auto channel = MakeChannel(options_.coordinator);
+  const auto stub = worker::v1::Registry::NewStub(channel);
+  absl::Duration backoff = options_.min_backoff;
+  while (Wait(absl::ZeroDuration())) {
+    bool accepted = false;
+    const absl::Status status = Attempt(*stub, &accepted);
+    if (!Wait(absl::ZeroDuration())) return;
+    if (options_.on_change) options_.on_change(status);
+    if (absl::IsAborted(status)) return;
+    if (accepted) backoff = options_.min_backoff;
+    if (!Wait(backoff)) return;
+    backoff = std::min(backoff * 2, options_.max_backoff);
+  }
+}
+
+absl::Status Registrar::Attempt(worker::v1::Registry::Stub& stub,
+                                bool* accepted) {
+  grpc::ClientContext context;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (stopping_) return absl::CancelledError("the worker stops");
+    context_ = &context;
+  }
+  std::unique_ptr<Stream> stream = stub.Register(&context);
+  worker::v1::RegisterRequest hello;
+  *hello.mutable_info() = options_.info;
+  worker::v1::RegisterResponse answer;
+  // A coordinator that is frozen is left by the channel's keepalive.
+  *accepted =
+      stream->Write(hello) && stream->Read(&answer) && answer.accepted();
+  absl::Status result = absl::UnavailableError(absl::StrCat(
+      "no answer from the coordinator at ", options_.coordinator));
+  if (*accepted) {
+    if (options_.on_change) options_.on_change(absl::OkStatus());
+    result = Beat(*stream);
+  }
+  stream->WritesDone();
+  // A last message may say why we were dropped; the status does too.
+  while (stream->Read(&answer)) {
+  }
+  const grpc::Status status = stream->Finish();
+  {
+    absl::MutexLock lock(&mutex_);
+    context_ = nullptr;
+  }
+  return status.ok() ? result : FromGrpc(status);
+}
+
+// Ends when a heartbeat can't be written or the registrar stops.
+absl::Status Registrar::Beat(Stream& stream) {
+  worker::v1::RegisterRequest beat;
+  for (uint64_t count = 1; Wait(options_.heartbeat_interval); ++count) {
+    beat.set_heartbeat(count);
+    if (!stream.Write(beat)) {
+      return absl::UnavailableError("the coordinator ended the registration");
+    }
+  }
+  return absl::CancelledError("the worker stops");
+}
+
+}  // namespace headwise

@@ -1,0 +1,60 @@
+// Announces a worker to its coordinator and keeps it announced.
+
+#ifndef HEADWISE_WORKER_SERVICE_REGISTRAR_H_
+#define HEADWISE_WORKER_SERVICE_REGISTRAR_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "grpcpp/client_context.h"
+#include "headwise/worker/v1/worker.grpc.pb.h"
+
+namespace headwise {
+
+struct RegistrarOptions {
+  std::string coordinator;  // host:port
+  worker::v1::WorkerInfo info;
+  // Below a third of the coordinator's limit of 3 s.
+  absl::Duration heartbeat_interval = absl::Milliseconds(800);
+  absl::Duration min_backoff = absl::Milliseconds(100);
+  absl::Duration max_backoff = absl::Seconds(5);
+  // Hears of each change, from the registrar's thread: OK is "registered".
+  std::function<void(const absl::Status&)> on_change;
+};
+
+// Owns one thread; a lost or refused registration is tried again after a back-off
+// that doubles up to max_backoff. Aborted (a newer worker has our name) is final:
+// two workers of one name would replace each other forever.
+class Registrar {
+ public:
+  explicit Registrar(RegistrarOptions options);
+  // Ends the stream, by which the coordinator learns that we leave.
+  ~Registrar();
+
+ private:
+  using Stream = grpc::ClientReaderWriter<worker::v1::RegisterRequest,
+                                          worker::v1::RegisterResponse>;
+
+  void Loop();
+  // One registration, from its first message to its end.
+  absl::Status Attempt(worker::v1::Registry::Stub& stub, bool* accepted);
+  absl::Status Beat(Stream& stream);
+  // False if the registrar stops meanwhile.
+  bool Wait(absl::Duration duration);
+
+  const RegistrarOptions options_;
+  absl::Mutex mutex_;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  grpc::ClientContext* context_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  std::thread thread_;
+};
+
+}  // namespace headwise
+
+#endif  // HEADWISE_WORKER_SERVICE_REGISTRAR_H_

@@ -1,0 +1,348 @@
+#include "worker/service/worker_node.h"
+
+#include <cstdlib>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+
+namespace headwise {
+namespace {
+
+// The executor's promise: nothing was changed on any rank.
+bool LeavesGroupUsable(const absl::Status& status) {
+  return absl::IsInvalidArgument(status) || absl::IsResourceExhausted(status);
+}
+
+absl::StatusOr<std::shared_ptr<const Model>> OpenModel(
+    const std::string& path) {
+  HEADWISE_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, Model::Open(path));
+  return std::shared_ptr<const Model>(std::move(model));
+}
+
+absl::StatusOr<std::unique_ptr<PendingGroup>> PrepareGroup(
+    WorkerGroupKind kind, const GroupSpec& spec) {
+  if (kind == WorkerGroupKind::kInProcess) {
+    return absl::InvalidArgumentError(
+        "an in-process group needs all ranks in one process");
+  }
+  return PendingGroup::Prepare(spec);
+}
+
+absl::StatusOr<std::string> RealPath(const std::string& path) {
+  char* real = realpath(path.c_str(), nullptr);
+  if (real == nullptr) {
+    return absl::NotFoundError(absl::StrCat("no such path: ", path));
+  }
+  std::string result = real;
+  std::free(real);
+  return result;
+}
+
+}  // namespace
+
+WorkerNode::WorkerNode(WorkerNodeOptions options)
+    : options_(std::move(options)) {
+  if (!options_.open_model) options_.open_model = OpenModel;
+  if (!options_.create_executor) options_.create_executor = Executor::Create;
+  if (!options_.prepare_group) options_.prepare_group = PrepareGroup;
+  engine_ = std::thread([this] { EngineLoop(); });
+}
+
+WorkerNode::~WorkerNode() {
+  AbortGroup(membership_epoch(),
+             absl::UnavailableError("the worker is shutting down"));
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+  }
+  engine_.join();
+  DropGroup();
+}
+
+uint64_t WorkerNode::membership_epoch() const {
+  absl::MutexLock lock(&mutex_);
+  return newest_epoch_;
+}
+
+absl::Status WorkerNode::Enqueue(Command command) {
+  absl::MutexLock lock(&mutex_);
+  if (stopping_) return absl::CancelledError("the worker is shutting down");
+  if (commands_.size() >= kMaxCommands) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        commands_.size(), " commands wait, limit ", kMaxCommands));
+  }
+  commands_.push_back(std::move(command));
+  return absl::OkStatus();
+}
+
+void WorkerNode::EngineLoop() {
+  while (true) {
+    Command command;
+    bool cancel = false;
+    {
+      absl::MutexLock lock(&mutex_);
+      const auto awake = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+        return stopping_ || !commands_.empty();
+      };
+      mutex_.Await(absl::Condition(&awake));
+      if (commands_.empty()) return;
+      command = std::move(commands_.front());
+      commands_.pop_front();
+      cancel = stopping_;
+    }
+    if (cancel) {
+      command.cancel(absl::CancelledError("the worker is shutting down"));
+    } else {
+      command.run();
+    }
+  }
+}
+
+absl::Status WorkerNode::Prepare(WorkerConfig config,
+                                 std::function<void(double)> progress,
+                                 PrepareDone done) {
+  HEADWISE_RETURN_IF_ERROR(CheckConfig(config));
+  const uint64_t epoch = config.membership_epoch;
+  std::shared_ptr<Group> older;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (epoch < newest_epoch_) {
+      return absl::AbortedError(
+          absl::StrCat("membership epoch ", epoch,
+                       " is over, this worker has seen ", newest_epoch_));
+    }
+    newest_epoch_ = epoch;
+    older = group_;
+    if (older != nullptr && group_error_.ok()) {
+      group_error_ = absl::AbortedError(
+          absl::StrCat("replaced by membership epoch ", epoch));
+    }
+  }
+  // So that a step which waits in a collective ends now.
+  if (older != nullptr) {
+    older->Abort(absl::AbortedError(
+        absl::StrCat("replaced by membership epoch ", epoch)));
+  }
+  // Shared: a std::function must be copyable, and either branch may use it.
+  auto answer = std::make_shared<PrepareDone>(std::move(done));
+  return Enqueue({[this, config = std::move(config),
+                   progress = std::move(progress), answer] {
+                    (*answer)(DoPrepare(config, progress));
+                  },
+                  [answer](absl::Status status) { (*answer)(status); }});
+}
+
+absl::Status WorkerNode::Join(uint64_t membership_epoch,
+                              std::vector<std::string> endpoints,
+                              std::function<void(absl::Status)> done) {
+  return Enqueue({[this, membership_epoch, endpoints = std::move(endpoints),
+                   done] { done(DoJoin(membership_epoch, endpoints)); },
+                  done});
+}
+
+absl::Status WorkerNode::ClaimSteps(uint64_t membership_epoch) {
+  absl::MutexLock lock(&mutex_);
+  if (membership_epoch != newest_epoch_) {
+    return absl::AbortedError(
+        absl::StrCat("steps of membership epoch ", membership_epoch,
+                     ", this worker's is ", newest_epoch_));
+  }
+  if (group_ == nullptr || !group_error_.ok()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "no group of membership epoch ", membership_epoch, " has joined"));
+  }
+  if (steps_claimed_) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the steps of membership epoch ", membership_epoch,
+                     " already have a stream"));
+  }
+  steps_claimed_ = true;
+  return absl::OkStatus();
+}
+
+absl::Status WorkerNode::RunStep(uint64_t membership_epoch, Step step,
+                                 StepDone done) {
+  auto answer = std::make_shared<StepDone>(std::move(done));
+  return Enqueue({[this, membership_epoch, step = std::move(step), answer] {
+                    (*answer)(DoStep(membership_epoch, step));
+                  },
+                  [answer](absl::Status status) { (*answer)(status); }});
+}
+
+void WorkerNode::AbortGroup(uint64_t membership_epoch,
+                            const absl::Status& reason) {
+  std::shared_ptr<Group> group;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (group_ == nullptr || group_->membership_epoch() != membership_epoch) {
+      return;
+    }
+    if (group_error_.ok()) group_error_ = reason;
+    group = group_;
+  }
+  group->Abort(reason);
+}
+
+// Frees what belongs to the older configuration, the executor before the group
+// that it points to.
+void WorkerNode::DropGroup() {
+  executor_.reset();
+  pending_group_.reset();
+  config_.reset();
+  last_step_id_.reset();
+  std::shared_ptr<Group> group;
+  absl::MutexLock lock(&mutex_);
+  group.swap(group_);
+  group_error_ = absl::OkStatus();
+  steps_claimed_ = false;
+}
+
+absl::StatusOr<std::string> WorkerNode::ResolvePath(
+    const std::string& path) const {
+  if (options_.model_root.empty()) return path;
+  HEADWISE_ASSIGN_OR_RETURN(const std::string root,
+                            RealPath(options_.model_root));
+  const std::string full =
+      path.front() == '/' ? path : absl::StrCat(root, "/", path);
+  absl::StatusOr<std::string> real = RealPath(full);
+  const bool inside =
+      real.ok() && (*real == root || absl::StartsWith(
+                                         *real, root == "/" ? root
+                                                            : root + "/"));
+  // The same answer for what is outside and for what does not exist, so that
+  // nobody can ask which files there are.
+  if (!inside) {
+    return absl::NotFoundError(absl::StrCat(
+        "no model ", path, " below this worker's --model-root ", root));
+  }
+  return real;
+}
+
+absl::Status WorkerNode::LoadModel(const WorkerConfig& config) {
+  HEADWISE_ASSIGN_OR_RETURN(const std::string path,
+                            ResolvePath(config.model_path));
+  if (model_ == nullptr || model_path_ != path) {
+    model_ = nullptr;
+    HEADWISE_ASSIGN_OR_RETURN(model_, options_.open_model(path));
+    model_path_ = path;
+  }
+  if (!config.model_sha256.empty() &&
+      absl::AsciiStrToLower(config.model_sha256) != model_->Sha256()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("model ", path, " has SHA-256 ", model_->Sha256(),
+                     ", expected ", config.model_sha256));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status WorkerNode::MakeExecutor(
+    const WorkerConfig& config, const std::function<void(double)>& progress) {
+  ExecutorOptions options;
+  options.num_threads = options_.num_threads;
+  options.isa = options_.isa;
+  options.kv_type = config.kv_type;
+  options.reduction = config.reduction;
+  options.kv_capacity_bytes = config.kv_capacity_bytes;
+  options.pin_to_cpus = options_.pin_to_cpus;
+  HEADWISE_ASSIGN_OR_RETURN(
+      executor_,
+      options_.create_executor(*model_, config.shard, options,
+                               progress ? progress : [](double) {}));
+  const int64_t needed = executor_->weight_bytes() + config.kv_capacity_bytes;
+  if (options_.memory_bytes > 0 && needed > options_.memory_bytes) {
+    executor_.reset();
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the shard's weights and KV need ", needed, " bytes, the worker has ",
+        options_.memory_bytes));
+  }
+  model_->DropPages();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<PreparedShard> WorkerNode::DoPrepare(
+    const WorkerConfig& config, const std::function<void(double)>& progress) {
+  if (config.membership_epoch != membership_epoch()) {
+    return absl::AbortedError(absl::StrCat(
+        "membership epoch ", config.membership_epoch, " was replaced"));
+  }
+  DropGroup();
+  HEADWISE_RETURN_IF_ERROR(LoadModel(config));
+  HEADWISE_RETURN_IF_ERROR(CheckShard(config, model_->hyperparameters()));
+  HEADWISE_RETURN_IF_ERROR(MakeExecutor(config, progress));
+  GroupSpec spec;
+  spec.kind = config.group_kind == WorkerGroupKind::kGloo
+                  ? GroupKind::kGloo
+                  : GroupKind::kSharedMemory;
+  spec.rank = config.rank;
+  spec.world_size = config.world_size;
+  spec.membership_epoch = config.membership_epoch;
+  spec.options.timeout = config.group_timeout;
+  spec.join_timeout = options_.join_timeout;
+  spec.options.spin = options_.spin;
+  spec.bind_address = options_.bind_address;
+  HEADWISE_ASSIGN_OR_RETURN(pending_group_,
+                            options_.prepare_group(config.group_kind, spec));
+  config_ = config;
+  return PreparedShard{pending_group_->endpoint(), executor_->weight_bytes(),
+                       executor_->kv_capacity_blocks()};
+}
+
+absl::Status WorkerNode::DoJoin(uint64_t membership_epoch,
+                                const std::vector<std::string>& endpoints) {
+  if (!config_.has_value() || config_->membership_epoch != membership_epoch ||
+      pending_group_ == nullptr) {
+    return absl::AbortedError(
+        absl::StrCat("nothing is prepared for membership epoch ",
+                     membership_epoch));
+  }
+  if (endpoints.size() != static_cast<size_t>(config_->world_size)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("join has ", endpoints.size(), " endpoints, expected ",
+                     config_->world_size));
+  }
+  std::unique_ptr<PendingGroup> pending = std::move(pending_group_);
+  HEADWISE_ASSIGN_OR_RETURN(std::shared_ptr<Group> group,
+                            pending->Join(endpoints));
+  executor_->SetGroup(group.get());
+  absl::MutexLock lock(&mutex_);
+  group_ = std::move(group);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<StepResult> WorkerNode::DoStep(uint64_t membership_epoch,
+                                              const Step& step) {
+  if (!config_.has_value() || config_->membership_epoch != membership_epoch) {
+    return absl::AbortedError(absl::StrCat(
+        "step ", step.step_id, " is of membership epoch ", membership_epoch,
+        ", this worker's is ",
+        config_.has_value() ? config_->membership_epoch : 0));
+  }
+  {
+    absl::MutexLock lock(&mutex_);
+    if (group_ == nullptr) {
+      return absl::FailedPreconditionError("the group has not joined");
+    }
+    if (!group_error_.ok()) return group_error_;
+  }
+  if (last_step_id_.has_value() && step.step_id != *last_step_id_ + 1) {
+    const absl::Status status = absl::InternalError(
+        absl::StrCat("step ", step.step_id, " after step ", *last_step_id_,
+                     "; they count up by 1"));
+    AbortGroup(membership_epoch, status);
+    return status;
+  }
+  last_step_id_ = step.step_id;
+  HEADWISE_RETURN_IF_ERROR(CheckStep(
+      step, model_->hyperparameters().vocab_size, config_->max_step_tokens));
+  absl::StatusOr<StepResult> result = executor_->Run(step);
+  if (!result.ok() && !LeavesGroupUsable(result.status())) {
+    // Peers may wait for us in a collective that we will not enter.
+    AbortGroup(membership_epoch, result.status());
+  }
+  return result;
+}
+
+}  // namespace headwise

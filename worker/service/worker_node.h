@@ -1,0 +1,153 @@
+// A worker without its wire: loads a shard, joins a group, runs steps.
+
+#ifndef HEADWISE_WORKER_SERVICE_WORKER_NODE_H_
+#define HEADWISE_WORKER_SERVICE_WORKER_NODE_H_
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "model/model.h"
+#include "worker/collectives/group.h"
+#include "worker/collectives/group_factory.h"
+#include "worker/executor/executor.h"
+#include "worker/executor/step.h"
+#include "worker/service/worker_config.h"
+
+namespace headwise {
+
+// What Prepare achieved.
+struct PreparedShard {
+  std::string endpoint;  // of this rank; opaque, handed to all ranks by Join
+  int64_t weight_bytes = 0;
+  int64_t kv_capacity_blocks = 0;  // blocks of one unit each
+};
+
+struct WorkerNodeOptions {
+  int num_threads = 1;
+  Isa isa = Isa::kAvx2;
+  std::vector<int> pin_to_cpus;  // one per thread, or empty: not pinned
+  int64_t memory_bytes = 0;      // for weights and KV; 0: unlimited
+  // Model paths must lie below it once links are followed; a relative path
+  // starts there. Empty: any path.
+  std::string model_root;
+  SpinMode spin = SpinMode::kAuto;
+  std::string bind_address = "127.0.0.1";  // of Gloo's sockets
+  absl::Duration join_timeout = absl::Seconds(10);
+
+  // Injected; the defaults, where empty, are Model::Open, Executor::Create and
+  // PendingGroup::Prepare.
+  std::function<absl::StatusOr<std::shared_ptr<const Model>>(
+      const std::string& path)>
+      open_model;
+  std::function<absl::StatusOr<std::unique_ptr<Executor>>(
+      const Model& model, Shard shard, const ExecutorOptions& options,
+      std::function<void(double)> progress)>
+      create_executor;
+  std::function<absl::StatusOr<std::unique_ptr<PendingGroup>>(
+      WorkerGroupKind kind, const GroupSpec& spec)>
+      prepare_group;
+};
+
+// Thread-safe. Owns one engine thread, which alone touches model, executor and
+// group; calls hand it commands through a queue of kMaxCommands.
+//
+// A call that returns OK will call `done` exactly once, from the engine thread
+// and in the order of the calls; on an error `done` is never called. Nothing
+// blocks the caller.
+class WorkerNode {
+ public:
+  using PrepareDone = std::function<void(absl::StatusOr<PreparedShard>)>;
+  using StepDone = std::function<void(absl::StatusOr<StepResult>)>;
+
+  static constexpr size_t kMaxCommands = 32;
+
+  explicit WorkerNode(WorkerNodeOptions options);
+  // Aborts the group, ends waiting commands with Cancelled.
+  ~WorkerNode();
+
+  // Replaces the configuration: the older group is aborted at once, its shard
+  // freed before the new one is packed; an equal model path keeps the mapping.
+  // Aborted: a lower epoch than one seen before. ResourceExhausted: queue full.
+  absl::Status Prepare(WorkerConfig config,
+                       std::function<void(double)> progress, PrepareDone done);
+
+  // Requires endpoints of all ranks. `done` gets Aborted for another epoch than
+  // the prepared one.
+  absl::Status Join(uint64_t membership_epoch,
+                    std::vector<std::string> endpoints,
+                    std::function<void(absl::Status)> done);
+
+  // Claims the stream of steps of the joined group; a group has one. Aborted for
+  // another epoch, FailedPrecondition if it is taken or no group has joined.
+  absl::Status ClaimSteps(uint64_t membership_epoch);
+
+  // Runs a step after those before it. `done` gets Aborted for another epoch,
+  // InvalidArgument or ResourceExhausted if the step changed nothing, or what
+  // made the group unusable, which is then aborted.
+  absl::Status RunStep(uint64_t membership_epoch, Step step, StepDone done);
+
+  // Makes the group's collectives fail, here and at its peers. No effect if the
+  // group of that epoch is not the present one.
+  void AbortGroup(uint64_t membership_epoch, const absl::Status& reason);
+
+  // Highest epoch seen by Prepare; 0 before the first.
+  uint64_t membership_epoch() const;
+
+ private:
+  struct Command {
+    std::function<void()> run;
+    std::function<void(absl::Status)> cancel;
+  };
+
+  absl::Status Enqueue(Command command);
+  void EngineLoop();
+
+  // On the engine thread.
+  absl::StatusOr<PreparedShard> DoPrepare(
+      const WorkerConfig& config, const std::function<void(double)>& progress);
+  absl::Status LoadModel(const WorkerConfig& config);
+  absl::Status MakeExecutor(const WorkerConfig& config,
+                            const std::function<void(double)>& progress);
+  absl::Status DoJoin(uint64_t membership_epoch,
+                      const std::vector<std::string>& endpoints);
+  absl::StatusOr<StepResult> DoStep(uint64_t membership_epoch,
+                                    const Step& step);
+  void DropGroup();
+  absl::StatusOr<std::string> ResolvePath(const std::string& path) const;
+
+  WorkerNodeOptions options_;
+
+  // Of the engine thread.
+  std::shared_ptr<const Model> model_;
+  std::string model_path_;
+  std::optional<WorkerConfig> config_;
+  std::unique_ptr<PendingGroup> pending_group_;
+  std::unique_ptr<Executor> executor_;
+  std::optional<uint64_t> last_step_id_;
+
+  mutable absl::Mutex mutex_;
+  uint64_t newest_epoch_ ABSL_GUARDED_BY(mutex_) = 0;
+  // The joined group; shared so that Abort can come from any thread while the
+  // engine thread replaces it.
+  std::shared_ptr<Group> group_ ABSL_GUARDED_BY(mutex_);
+  bool steps_claimed_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status group_error_ ABSL_GUARDED_BY(mutex_);  // why it is dead
+  std::deque<Command> commands_ ABSL_GUARDED_BY(mutex_);
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread engine_;
+};
+
+}  // namespace headwise
+
+#endif  // HEADWISE_WORKER_SERVICE_WORKER_NODE_H_

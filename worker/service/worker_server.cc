@@ -1,0 +1,97 @@
+#include "worker/service/worker_server.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/resource_quota.h"
+#include "grpcpp/security/server_credentials.h"
+#include "grpcpp/server_builder.h"
+#include "worker/service/worker_wire.h"
+
+namespace headwise {
+namespace {
+
+// A worker has one coordinator; more streams at once are a mistake or an attack.
+constexpr int kMaxStreamsPerConnection = 32;
+constexpr size_t kMaxBufferBytes = 512 << 20;
+constexpr int kMaxGrpcThreads = 16;
+
+void SetLimits(grpc::ServerBuilder& builder) {
+  builder.SetMaxReceiveMessageSize(kMaxCoordinatorMessageBytes);
+  builder.SetMaxSendMessageSize(kMaxCoordinatorMessageBytes);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
+                             kMaxStreamsPerConnection);
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // A coordinator that vanished without a word is found within 4 s.
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 2000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 2000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  builder.AddChannelArgument(
+      GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 1000);
+  grpc::ResourceQuota quota("headwise-worker");
+  quota.Resize(kMaxBufferBytes);
+  quota.SetMaxThreads(kMaxGrpcThreads);
+  builder.SetResourceQuota(quota);
+}
+
+// The host part of host:port, brackets of IPv6 kept.
+std::string HostOf(const std::string& listen) {
+  return listen.substr(0, listen.rfind(':'));
+}
+
+}  // namespace
+
+std::string BuildVersion() { return HEADWISE_BUILD_VERSION; }
+
+WorkerServer::WorkerServer(WorkerNode& node)
+    : service_(node, [this] { return info(); }) {}
+
+worker::v1::WorkerInfo WorkerServer::info() const {
+  absl::MutexLock lock(&mutex_);
+  return info_;
+}
+
+absl::StatusOr<std::unique_ptr<WorkerServer>> WorkerServer::Start(
+    WorkerServerOptions options, WorkerNode& node) {
+  if (options.listen.rfind(':') == std::string::npos) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--listen ", options.listen, " is not host:port"));
+  }
+  std::unique_ptr<WorkerServer> server(new WorkerServer(node));
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::ServerBuilder builder;
+  SetLimits(builder);
+  builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(),
+                           &server->port_);
+  builder.RegisterService(&server->service_);
+  server->server_ = builder.BuildAndStart();
+  if (server->server_ == nullptr || server->port_ == 0) {
+    return absl::UnavailableError(
+        absl::StrCat("can't listen on ", options.listen,
+                     ": in use, or no address of this machine"));
+  }
+  if (options.advertise_host.empty()) {
+    options.advertise_host = HostOf(options.listen);
+  }
+  options.info.set_address(
+      absl::StrCat(options.advertise_host, ":", server->port_));
+  options.info.set_version(BuildVersion());
+  if (options.info.name().empty()) {
+    options.info.set_name(absl::StrCat("worker-", server->port_));
+  }
+  absl::MutexLock lock(&server->mutex_);
+  server->info_ = std::move(options.info);
+  return server;
+}
+
+WorkerServer::~WorkerServer() {
+  if (server_ == nullptr) return;
+  // No call is worth waiting for: the group is lost with this worker.
+  server_->Shutdown(absl::ToChronoTime(absl::Now()));
+}
+
+}  // namespace headwise

@@ -1,0 +1,55 @@
+// The gRPC server of a worker: port, limits, health.
+
+#ifndef HEADWISE_WORKER_SERVICE_WORKER_SERVER_H_
+#define HEADWISE_WORKER_SERVICE_WORKER_SERVER_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "grpcpp/server.h"
+#include "headwise/worker/v1/worker.pb.h"
+#include "worker/service/worker_node.h"
+#include "worker/service/worker_service.h"
+
+namespace headwise {
+
+struct WorkerServerOptions {
+  std::string listen = "127.0.0.1:0";  // port 0: any free one
+  // Host under which others reach us; empty: that of `listen`.
+  std::string advertise_host;
+  // What GetInfo and Register say. The address is filled in from the bound port;
+  // so is an empty name.
+  worker::v1::WorkerInfo info;
+};
+
+// This build's version, as compared between coordinator and worker.
+std::string BuildVersion();
+
+// Serves worker.v1.Worker and grpc.health.v1 until it is destroyed.
+class WorkerServer {
+ public:
+  // `node` must outlive the server. Unavailable if the address can't be bound.
+  static absl::StatusOr<std::unique_ptr<WorkerServer>> Start(
+      WorkerServerOptions options, WorkerNode& node);
+  // Cancels the calls in progress, which aborts the group, and waits for them.
+  ~WorkerServer();
+
+  int port() const { return port_; }
+  worker::v1::WorkerInfo info() const;
+
+ private:
+  explicit WorkerServer(WorkerNode& node);
+
+  mutable absl::Mutex mutex_;  // a call may come before the port is known
+  worker::v1::WorkerInfo info_ ABSL_GUARDED_BY(mutex_);
+  WorkerService service_;
+  int port_ = 0;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+}  // namespace headwise
+
+#endif  // HEADWISE_WORKER_SERVICE_WORKER_SERVER_H_
