@@ -3,6 +3,7 @@
 #ifndef HEADWISE_WORKER_BACKENDS_CPU_DOT_AVX2_H_
 #define HEADWISE_WORKER_BACKENDS_CPU_DOT_AVX2_H_
 
+#include "worker/backends/cpu/lanes_avx2.h"
 #include "worker/backends/cpu/packed_layout.h"
 
 namespace HEADWISE_ISA_NAMESPACE {

@@ -5,7 +5,6 @@
 
 #include "worker/backends/cpu/dot_avx2.h"
 #include "worker/backends/cpu/kernels.h"
-#include "worker/backends/cpu/lanes_avx2.h"
 
 namespace headwise::avx2 {
 namespace {

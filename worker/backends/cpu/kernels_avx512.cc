@@ -5,7 +5,6 @@
 
 #include "worker/backends/cpu/dot_avx512.h"
 #include "worker/backends/cpu/kernels.h"
-#include "worker/backends/cpu/lanes_avx512.h"
 
 namespace headwise::avx512 {
 namespace {
