@@ -219,6 +219,11 @@ void ClusterManager::HandleFailure(const std::vector<Member>& members,
                      absl::FormatDuration(options_.quarantine)));
   }
   SetStatus(false, std::string(failure.status.message()), nullptr);
+  {
+    absl::MutexLock lock(&mutex_);
+    ++status_.num_failures;
+    status_.last_failure = failure.status;
+  }
   BackOff();
 }
 
@@ -249,7 +254,10 @@ void ClusterManager::SetStatus(bool serving, std::string detail,
   {
     absl::MutexLock lock(&mutex_);
     changed = serving != status_.serving;
-    status_ = {serving, std::move(detail), std::move(group)};
+    status_.serving = serving;
+    status_.detail = std::move(detail);
+    status_.group = std::move(group);
+    if (serving) status_.num_failures = 0;
   }
   if (changed && serving && options_.on_change) {
     options_.on_change(absl::OkStatus());
@@ -265,14 +273,16 @@ ClusterStatus ClusterManager::status() const {
   return status_;
 }
 
-absl::Status ClusterManager::WaitUntilServing(absl::Duration timeout) const {
+absl::Status ClusterManager::WaitUntilServing(absl::Duration timeout,
+                                              int max_failures) const {
   absl::MutexLock lock(&mutex_);
-  const auto serving = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return status_.serving;
+  const auto decided = [this,
+                        max_failures]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return status_.serving || status_.num_failures >= max_failures;
   };
-  if (mutex_.AwaitWithTimeout(absl::Condition(&serving), timeout)) {
-    return absl::OkStatus();
-  }
+  mutex_.AwaitWithTimeout(absl::Condition(&decided), timeout);
+  if (status_.serving) return absl::OkStatus();
+  if (status_.num_failures >= max_failures) return status_.last_failure;
   return absl::DeadlineExceededError(
       absl::StrCat("no group of workers stands after ",
                    absl::FormatDuration(timeout), ": ", status_.detail));

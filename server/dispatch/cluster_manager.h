@@ -3,6 +3,7 @@
 #ifndef HEADWISE_SERVER_DISPATCH_CLUSTER_MANAGER_H_
 #define HEADWISE_SERVER_DISPATCH_CLUSTER_MANAGER_H_
 
+#include <climits>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -48,6 +49,10 @@ struct ClusterManagerOptions {
 struct ClusterStatus {
   bool serving = false;
   std::string detail;  // why not, or what serves
+  // Attempts to form a group that failed since the last success, and the last
+  // one's error.
+  int num_failures = 0;
+  absl::Status last_failure;
   // The group that serves, or null.
   std::shared_ptr<const FormedGroup> group;
 };
@@ -81,8 +86,9 @@ class ClusterManager {
   ClusterStatus status() const;
 
   // OK once a group serves; DeadlineExceeded with the detail if none does in
-  // time.
-  absl::Status WaitUntilServing(absl::Duration timeout) const;
+  // time; the last error once `max_failures` attempts have failed in a row.
+  absl::Status WaitUntilServing(absl::Duration timeout,
+                                int max_failures = INT_MAX) const;
 
  private:
   void Loop();

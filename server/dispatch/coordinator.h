@@ -3,6 +3,7 @@
 #ifndef HEADWISE_SERVER_DISPATCH_COORDINATOR_H_
 #define HEADWISE_SERVER_DISPATCH_COORDINATOR_H_
 
+#include <climits>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -68,8 +69,9 @@ class Coordinator {
   std::map<std::string, WorkerTotals> totals() const {
     return dispatcher_.totals();
   }
-  absl::Status WaitUntilServing(absl::Duration timeout) const {
-    return manager_->WaitUntilServing(timeout);
+  absl::Status WaitUntilServing(absl::Duration timeout,
+                                int max_failures = INT_MAX) const {
+    return manager_->WaitUntilServing(timeout, max_failures);
   }
 
  private:

@@ -77,7 +77,7 @@ struct RankStepResult {
 };
 
 // Hears the answers of one rank. Calls come one at a time, from any thread, and
-// never from within a call of the link; they must not block.
+// never from within SendStep or CloseSteps; they must not block.
 struct StepListener {
   std::function<void(RankStepResult)> on_result;  // in the order of SendStep
   // The steps can't go on: the worker, its process or the wire is gone. At most
@@ -85,8 +85,8 @@ struct StepListener {
   std::function<void(absl::Status)> on_broken;
 };
 
-// Thread-safe. Every callback is called exactly once, also when the worker dies,
-// within the call's deadline; none from within the call itself.
+// Thread-safe. Every `done` is called exactly once, also when the worker dies,
+// within the call's deadline; perhaps from within the call.
 class WorkerLink {
  public:
   virtual ~WorkerLink() = default;

@@ -1,0 +1,212 @@
+#include "client/cli/embedded_cluster.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/status_macros.h"
+#include "client/cli/local_worker_link.h"
+#include "server/dispatch/grpc_worker_link.h"
+#include "server/dispatch/registry_service.h"
+#include "server/dispatch/static_workers.h"
+#include "worker/collectives/process_identity.h"
+#include "worker/service/in_process_rendezvous.h"
+#include "worker/service/worker_node.h"
+
+namespace headwise {
+namespace {
+
+constexpr int kMaxWorkers = 64;
+constexpr int kMaxThreads = 1024;
+// Attempts of a remote group: a worker may just be leaving an older one.
+constexpr int kMaxRemoteFailures = 5;
+
+// CPUs that this process may run on, ascending.
+std::vector<int> AllowedCpus() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  std::vector<int> cpus;
+  if (sched_getaffinity(0, sizeof(set), &set) != 0) return {0};
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
+  }
+  return cpus;
+}
+
+absl::Status CheckOptions(const EmbeddedClusterOptions& options) {
+  if (options.num_workers < 1 || options.num_workers > kMaxWorkers) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("number of workers is ", options.num_workers,
+                     ", allowed 1 to ", kMaxWorkers));
+  }
+  if (options.threads < 0 || options.threads > kMaxThreads) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("threads is ", options.threads, ", allowed 0 (default) to ",
+                     kMaxThreads));
+  }
+  if (!options.speeds.empty() &&
+      options.speeds.size() != static_cast<size_t>(options.num_workers)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        options.speeds.size(), " speeds for ", options.num_workers,
+        " workers"));
+  }
+  return absl::OkStatus();
+}
+
+CoordinatorOptions MakeCoordinatorOptions(
+    const EmbeddedClusterOptions& options) {
+  const bool remote = !options.worker_addresses.empty();
+  CoordinatorOptions out;
+  out.model_path = options.model_path;
+  out.kv_type = options.kv_type;
+  out.kv_capacity_bytes = options.kv_capacity_bytes;
+  out.group = options.group;
+  if (!remote && out.group == GroupChoice::kAuto) {
+    out.group = GroupChoice::kInProcess;
+  }
+  out.fast_reduction = options.fast_reduction;
+  out.min_workers = remote ? options.worker_addresses.size()
+                           : static_cast<size_t>(options.num_workers);
+  out.membership.version = CoordinatorVersion();
+  if (!remote) out.membership.dead_after = absl::InfiniteDuration();
+  out.membership.first_epoch = absl::ToUnixMillis(absl::Now());
+  out.engine.prefill_chunk = options.prefill_chunk;
+  out.engine.max_step_tokens =
+      std::max(options.max_step_tokens, options.prefill_chunk);
+  out.engine.max_running_sequences = options.max_running_sequences;
+  if (!remote) {
+    out.step_timeout = options.step_timeout;
+    out.group_timeout = options.group_timeout;
+  }
+  out.on_sample = options.on_sample;
+  out.on_change = options.on_change;
+  out.on_progress = options.on_progress;
+  out.log = options.log;
+  return out;
+}
+
+class EmbeddedClusterImpl final : public EmbeddedCluster {
+ public:
+  ~EmbeddedClusterImpl() override {
+    static_workers_.reset();  // changes the book
+    coordinator_.reset();     // before the nodes that it sends steps to
+    nodes_.clear();           // before the rendezvous
+  }
+
+  absl::Status Init(const EmbeddedClusterOptions& options) {
+    HEADWISE_RETURN_IF_ERROR(CheckOptions(options));
+    HEADWISE_ASSIGN_OR_RETURN(model_, Model::Open(options.model_path));
+    return options.worker_addresses.empty() ? InitLocal(options)
+                                            : InitRemote(options);
+  }
+
+  Engine& engine() override { return coordinator_->engine(); }
+  const Model& model() const override { return *model_; }
+  const ModelShape& shape() const override { return coordinator_->shape(); }
+  ClusterStatus status() const override { return coordinator_->status(); }
+
+ private:
+  absl::Status InitLocal(const EmbeddedClusterOptions& options);
+  absl::Status InitRemote(const EmbeddedClusterOptions& options);
+  absl::StatusOr<std::vector<WorkerNodeOptions>> PlanNodes(
+      const EmbeddedClusterOptions& options);
+
+  std::shared_ptr<const Model> model_;
+  InProcessRendezvous rendezvous_;
+  std::map<std::string, std::unique_ptr<WorkerNode>> nodes_;  // by name
+  std::unique_ptr<Coordinator> coordinator_;
+  std::unique_ptr<StaticWorkers> static_workers_;
+};
+
+// Threads are pinned to CPUs of their own if there are enough of them; else the
+// kernel shares the CPUs out, and nobody spins while another has work.
+absl::StatusOr<std::vector<WorkerNodeOptions>> EmbeddedClusterImpl::PlanNodes(
+    const EmbeddedClusterOptions& options) {
+  const std::vector<int> cpus = AllowedCpus();
+  const int num_cpus = static_cast<int>(cpus.size());
+  WorkerNodeOptions node;
+  HEADWISE_ASSIGN_OR_RETURN(node.isa, ParseIsa(options.isa));
+  node.num_threads = options.threads > 0
+                         ? options.threads
+                         : std::max(1, num_cpus / options.num_workers);
+  const bool crowded = node.num_threads * options.num_workers > num_cpus;
+  node.spin = crowded ? SpinMode::kYield : SpinMode::kAuto;
+  node.open_model = [this](const std::string&) { return model_; };
+  node.prepare_group =
+      [this](WorkerGroupKind kind, const GroupSpec& spec)
+      -> absl::StatusOr<std::unique_ptr<PendingGroup>> {
+    if (kind == WorkerGroupKind::kInProcess) return rendezvous_.Prepare(spec);
+    return PendingGroup::Prepare(spec);
+  };
+  std::vector<WorkerNodeOptions> nodes(options.num_workers, node);
+  for (int i = 0; i < options.num_workers && !crowded; ++i) {
+    const auto first = cpus.begin() + i * node.num_threads;
+    nodes[i].pin_to_cpus.assign(first, first + node.num_threads);
+  }
+  return nodes;
+}
+
+absl::Status EmbeddedClusterImpl::InitLocal(
+    const EmbeddedClusterOptions& options) {
+  HEADWISE_ASSIGN_OR_RETURN(std::vector<WorkerNodeOptions> nodes,
+                            PlanNodes(options));
+  const auto make_link = [this](const MemberInfo& info) {
+    return std::make_shared<LocalWorkerLink>(*nodes_.at(info.name));
+  };
+  HEADWISE_ASSIGN_OR_RETURN(
+      coordinator_,
+      Coordinator::Create(MakeCoordinatorOptions(options), model_, make_link));
+  MemberInfo info;
+  info.address = "in-process";
+  info.host_id = HostId().value_or("");
+  info.version = CoordinatorVersion();
+  std::vector<MemberInfo> members;
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    // Two digits, since ranks are given in order of names.
+    info.name = absl::StrCat("local-", i / 10, i % 10);
+    info.speed = options.speeds.empty() ? 1.0 : options.speeds[i];
+    info.num_threads = static_cast<uint32_t>(nodes[i].num_threads);
+    info.isa = IsaName(nodes[i].isa);
+    nodes_[info.name] = std::make_unique<WorkerNode>(std::move(nodes[i]));
+    members.push_back(info);
+  }
+  for (const MemberInfo& member : members) {
+    HEADWISE_RETURN_IF_ERROR(
+        coordinator_->membership().Register(member).status());
+  }
+  return coordinator_->WaitUntilServing(options.ready_timeout,
+                                        /*max_failures=*/1);
+}
+
+absl::Status EmbeddedClusterImpl::InitRemote(
+    const EmbeddedClusterOptions& options) {
+  HEADWISE_ASSIGN_OR_RETURN(
+      coordinator_,
+      Coordinator::Create(MakeCoordinatorOptions(options), model_,
+                          [](const MemberInfo& info) {
+                            return std::make_shared<GrpcWorkerLink>(
+                                MakeWorkerChannel(info.address));
+                          }));
+  StaticWorkersOptions workers;
+  workers.addresses = options.worker_addresses;
+  workers.log = options.log;
+  static_workers_ = std::make_unique<StaticWorkers>(
+      workers, coordinator_->membership());
+  return coordinator_->WaitUntilServing(options.ready_timeout,
+                                        kMaxRemoteFailures);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<EmbeddedCluster>> EmbeddedCluster::Create(
+    const EmbeddedClusterOptions& options) {
+  auto cluster = std::make_unique<EmbeddedClusterImpl>();
+  HEADWISE_RETURN_IF_ERROR(cluster->Init(options));
+  return cluster;
+}
+
+}  // namespace headwise
