@@ -52,6 +52,8 @@ class LayersTest(RuleTest):
                 ('server/frontends/admin.cc', 'worker/executor/step.h'),
                 ('client/cpp/client.cc', 'server/frontends/admin.h'),
                 ('client/cli/chat.cc', 'worker/executor/executor.h'),
+                ('client/cli/session.h', 'server/scheduler/engine.h'),
+                ('client/cpp/embedded_cluster.cc', 'server/dispatch/d.h'),
                 ('server/scheduler/engine_test.cc', 'worker/executor/step.h'),
                 ('model/model.cc', 'lab/train.h')]:
             with self.subTest(path=path, name=name):
