@@ -18,7 +18,9 @@ absl::Status Wrong(absl::string_view what) {
 
 absl::StatusOr<int32_t> CheckedId(absl::string_view token, const Json& id,
                                   size_t vocab_size) {
-  if (!id.is_number_unsigned() || id.get<uint64_t>() >= vocab_size) {
+  const bool is_count = id.is_number_unsigned() ||
+                        (id.is_number_integer() && id.get<int64_t>() >= 0);
+  if (!is_count || id.get<uint64_t>() >= vocab_size) {
     return Wrong(absl::StrCat("token ", Quoted(token), " has id ",
                               id.is_number() ? id.dump() : id.type_name(),
                               ", outside the limits 0 to ", vocab_size - 1));
