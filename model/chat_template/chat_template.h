@@ -23,18 +23,19 @@ struct ChatMessage {
 // hostile template ends in an error.
 class ChatTemplate {
  public:
-  // InvalidArgument with line and column for a syntax error; Unimplemented for a
-  // construct that we do not have, which the message names.
+  // InvalidArgument with line and column for a syntax error; Unimplemented for
+  // a construct that we do not have, which the message names.
   static absl::StatusOr<std::unique_ptr<ChatTemplate>> Parse(
       absl::string_view source);
   virtual ~ChatTemplate() = default;
 
   // `variables` is a JSON object: messages, add_generation_prompt, bos_token,
   // eos_token, tools and whatever else the template reads. InvalidArgument if
-  // the template calls raise_exception (its text), or uses a value in a way that
-  // has no meaning; ResourceExhausted at a limit.
+  // the template calls raise_exception (its text), or uses a value in a way
+  // that has no meaning; ResourceExhausted at a limit. Ordered, since templates
+  // print tools and arguments in the order that they came in.
   virtual absl::StatusOr<std::string> RenderJson(
-      const nlohmann::json& variables) const = 0;
+      const nlohmann::ordered_json& variables) const = 0;
 
   // The common call.
   absl::StatusOr<std::string> Render(const std::vector<ChatMessage>& messages,
