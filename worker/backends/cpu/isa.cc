@@ -1,8 +1,13 @@
 #include "worker/backends/cpu/isa.h"
 
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstring>
+
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "worker/backends/cpu/kernels.h"
 
 namespace headwise {
@@ -10,7 +15,63 @@ namespace headwise {
 extern const Kernels kAvx2Kernels;
 extern const Kernels kAvx512Kernels;
 
+namespace amx {
+void MatMul(const MatMulArgs& args);
+}  // namespace amx
+
 namespace {
+
+// Linux gives a process the tile registers on request (arch_prctl).
+constexpr int kRequestFeature = 0x1023;  // ARCH_REQ_XCOMP_PERM
+constexpr int kTileData = 18;            // XFEATURE_XTILEDATA
+
+bool CpuHasInt8Tiles() {
+  unsigned a, b, c, d;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
+  const bool tiles = (d >> 24 & 1) != 0;
+  const bool int8 = (d >> 25 & 1) != 0;
+  return tiles && int8 &&
+         syscall(SYS_arch_prctl, kRequestFeature, kTileData) == 0;
+}
+
+// One block of every sign and size through the tiles, against AVX-512: a
+// machine whose tiles differ must not use them.
+bool TilesGiveTheSameBits() {
+  constexpr int64_t kTokens = 17;
+  alignas(64) uint8_t group[512 + 32] = {};
+  for (int i = 0; i < 512; ++i) group[i] = static_cast<uint8_t>(37 * i + 11);
+  for (int i = 512; i < 544; i += 2) group[i + 1] = 0x2c;  // fp16 1/16
+  int8_t q[kTokens * 32];
+  float scale[kTokens], scaled_sum[kTokens];
+  int32_t half_offset[2 * kTokens] = {};
+  for (int64_t i = 0; i < kTokens * 32; ++i) {
+    q[i] = static_cast<int8_t>(i * 53 % 255 - 127);
+    half_offset[i / 16] -= 128 * q[i];
+    scale[i / 32] = scaled_sum[i / 32] = 0.5f + static_cast<float>(i);
+  }
+  float out[2][kTokens * 16];
+  for (int side = 0; side < 2; ++side) {
+    MatMulArgs args;
+    args.format = PackedFormat::kInt8Half;
+    args.weights = group;
+    args.group_bytes = sizeof(group);
+    args.cols = 32;
+    args.last_group = 1;
+    args.rows = {q, scale, scaled_sum, half_offset, 32};
+    args.num_tokens = kTokens;
+    args.out = out[side];
+    args.out_stride = 16;
+    (side == 0 ? kAvx512Kernels.matmul : amx::MatMul)(args);
+  }
+  return std::memcmp(out[0], out[1], sizeof(out[0])) == 0;
+}
+
+Kernels MakeAmxKernels() {
+  Kernels table = kAvx512Kernels;
+  table.isa = Isa::kAmx;
+  table.matmul = amx::MatMul;
+  return table;
+}
 
 std::vector<Isa> Detect() {
   std::vector<Isa> isas;
@@ -25,6 +86,7 @@ std::vector<Isa> Detect() {
       __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512vnni")) {
     isas.push_back(Isa::kAvx512);
+    if (CpuHasInt8Tiles() && TilesGiveTheSameBits()) isas.push_back(Isa::kAmx);
   }
   return isas;
 }
@@ -69,7 +131,16 @@ absl::StatusOr<Isa> ParseIsa(const std::string& text) {
 }
 
 const Kernels& KernelsFor(Isa isa) {
-  return isa == Isa::kAvx2 ? kAvx2Kernels : kAvx512Kernels;
+  static const Kernels* const amx_kernels = new Kernels(MakeAmxKernels());
+  switch (isa) {
+    case Isa::kAvx2:
+      return kAvx2Kernels;
+    case Isa::kAvx512:
+      return kAvx512Kernels;
+    case Isa::kAmx:
+      return *amx_kernels;
+  }
+  return kAvx2Kernels;
 }
 
 }  // namespace headwise
