@@ -45,14 +45,14 @@ absl::Status CheckOptions(const EmbeddedClusterOptions& options) {
   }
   if (options.threads < 0 || options.threads > kMaxThreads) {
     return absl::InvalidArgumentError(
-        absl::StrCat("threads is ", options.threads, ", allowed 0 (default) to ",
-                     kMaxThreads));
+        absl::StrCat("threads is ", options.threads,
+                     ", allowed 0 (default) to ", kMaxThreads));
   }
   if (!options.speeds.empty() &&
       options.speeds.size() != static_cast<size_t>(options.num_workers)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        options.speeds.size(), " speeds for ", options.num_workers,
-        " workers"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(options.speeds.size(), " speeds for ", options.num_workers,
+                     " workers"));
   }
   return absl::OkStatus();
 }
@@ -136,8 +136,7 @@ absl::StatusOr<std::vector<WorkerNodeOptions>> EmbeddedClusterImpl::PlanNodes(
   const bool crowded = node.num_threads * options.num_workers > num_cpus;
   node.spin = crowded ? SpinMode::kYield : SpinMode::kAuto;
   node.open_model = [this](const std::string&) { return model_; };
-  node.prepare_group =
-      [this](WorkerGroupKind kind, const GroupSpec& spec)
+  node.prepare_group = [this](WorkerGroupKind kind, const GroupSpec& spec)
       -> absl::StatusOr<std::unique_ptr<PendingGroup>> {
     if (kind == WorkerGroupKind::kInProcess) return rendezvous_.Prepare(spec);
     return PendingGroup::Prepare(spec);
@@ -194,8 +193,8 @@ absl::Status EmbeddedClusterImpl::InitRemote(
   StaticWorkersOptions workers;
   workers.addresses = options.worker_addresses;
   workers.log = options.log;
-  static_workers_ = std::make_unique<StaticWorkers>(
-      workers, coordinator_->membership());
+  static_workers_ =
+      std::make_unique<StaticWorkers>(workers, coordinator_->membership());
   return coordinator_->WaitUntilServing(options.ready_timeout,
                                         kMaxRemoteFailures);
 }

@@ -25,10 +25,10 @@ struct EmbeddedClusterOptions {
   // fields of local workers below are ignored. They open model_path themselves.
   std::vector<std::string> worker_addresses;
 
-  int num_workers = 1;          // 1 to 64, in this process
-  int threads = 0;              // of each; 0: max(1, CPUs / num_workers)
-  std::string isa = "best";     // avx2, avx512, amx
-  std::vector<double> speeds;   // relative, one per worker, or empty: all 1
+  int num_workers = 1;         // 1 to 64, in this process
+  int threads = 0;             // of each; 0: max(1, CPUs / num_workers)
+  std::string isa = "best";    // avx2, avx512, amx
+  std::vector<double> speeds;  // relative, one per worker, or empty: all 1
 
   // kAuto: in-process for local workers. All kinds work inside one process.
   GroupChoice group = GroupChoice::kAuto;

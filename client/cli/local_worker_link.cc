@@ -33,8 +33,8 @@ absl::StatusOr<WorkerConfig> ConfigOf(PrepareOrder order) {
   config.shard.vocab_tile_rank = std::move(order.vocab_tile_rank);
   config.group_kind = KindOf(order.group);
   config.group_timeout = order.group_timeout;
-  config.reduction = order.fast_reduction ? ReductionMode::kFast
-                                          : ReductionMode::kExact;
+  config.reduction =
+      order.fast_reduction ? ReductionMode::kFast : ReductionMode::kExact;
   HEADWISE_ASSIGN_OR_RETURN(config.kv_type, ParseKvType(order.kv_type));
   config.kv_capacity_bytes = order.kv_capacity_bytes;
   config.max_step_tokens = order.max_step_tokens;
@@ -172,8 +172,8 @@ void LocalWorkerLink::SendStep(uint64_t membership_epoch,
       membership_epoch, StepOf(*plan),
       [stream, step_id = plan->step_id](absl::StatusOr<StepResult> result) {
         if (stream->closed) return;
-        stream->listener.on_result(RankResultOf(
-            stream->membership_epoch, step_id, std::move(result)));
+        stream->listener.on_result(
+            RankResultOf(stream->membership_epoch, step_id, std::move(result)));
       });
   // Only a node that shuts down, or a queue far beyond kMaxStepsInFlight.
   if (!started.ok()) stream->listener.on_broken(started);

@@ -191,7 +191,7 @@ void ClusterDispatcher::Core::OnResult(uint64_t membership_epoch, size_t rank,
     }
     last_progress_ = clock_.Now();
     AddTotalsLocked(group_.names[rank], result);
-    sample = {group_.names[rank],      result.compute_seconds,
+    sample = {group_.names[rank],        result.compute_seconds,
               result.collective_seconds, result.collective_bytes,
               result.num_collectives,    result.kv_blocks_used};
     while (status.ok()) {
@@ -250,9 +250,8 @@ void ClusterDispatcher::Core::CheckDeadline() {
     epoch = group_.membership_epoch;
   }
   Lose(epoch,
-       absl::DeadlineExceededError(
-           absl::StrCat("no rank has answered a step for ",
-                        absl::FormatDuration(allowed))),
+       absl::DeadlineExceededError(absl::StrCat(
+           "no rank has answered a step for ", absl::FormatDuration(allowed))),
        /*tell=*/true);
 }
 

@@ -43,8 +43,9 @@ struct WorkerTotals {
 struct ClusterDispatcherOptions {
   // The group is lost when no rank has answered anything for step_timeout plus
   // step_timeout_per_row for each row in flight. The first is what a frozen
-  // worker costs a decode; the second lets a long prefill of a slow worker go on
-  // (a frozen peer in a group of several is found sooner, by its collectives).
+  // worker costs a decode; the second lets a long prefill of a slow worker go
+  // on (a frozen peer in a group of several is found sooner, by its
+  // collectives).
   absl::Duration step_timeout = absl::Seconds(3);
   absl::Duration step_timeout_per_row = absl::Milliseconds(10);
   OutcomeLimits limits;
@@ -66,7 +67,8 @@ struct StepGroup {
 // report the same InvalidArgument or ResourceExhausted changed nothing and the
 // group lives on. Anything else (a broken stream, a deadline, another status,
 // ranks that disagree, an answer of the wrong shape) loses the group: streams
-// are closed, each step in flight ends with Unavailable, then on_lost is called.
+// are closed, each step in flight ends with Unavailable, then on_lost is
+// called.
 class ClusterDispatcher final : public Dispatcher {
  public:
   // `clock` must outlive the dispatcher.

@@ -61,12 +61,12 @@ class ClusterDispatcherTest : public testing::Test {
 
   std::shared_ptr<Outcome> Submit(uint64_t step_id) {
     auto outcome = std::make_shared<Outcome>();
-    dispatcher_.Submit(Plan(step_id), [outcome](
-                                          absl::StatusOr<StepOutcome> result) {
-      outcome->status = result.status();
-      if (result.ok()) outcome->step_id = result->step_id;
-      outcome->done.Notify();  // a second call would abort
-    });
+    dispatcher_.Submit(Plan(step_id),
+                       [outcome](absl::StatusOr<StepOutcome> result) {
+                         outcome->status = result.status();
+                         if (result.ok()) outcome->step_id = result->step_id;
+                         outcome->done.Notify();  // a second call would abort
+                       });
     return outcome;
   }
 

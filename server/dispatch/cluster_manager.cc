@@ -19,10 +19,10 @@ bool HasRegistration(const std::vector<Member>& members, uint64_t id) {
 }
 
 std::string Describe(const FormedGroup& group) {
-  std::string text = absl::StrCat(
-      "epoch ", group.membership_epoch, ": ", group.members.size(),
-      " workers over ", GroupChoiceName(group.group), ", ",
-      group.kv_capacity_tokens, " tokens of KV;");
+  std::string text =
+      absl::StrCat("epoch ", group.membership_epoch, ": ", group.members.size(),
+                   " workers over ", GroupChoiceName(group.group), ", ",
+                   group.kv_capacity_tokens, " tokens of KV;");
   for (size_t rank = 0; rank < group.members.size(); ++rank) {
     absl::StrAppend(&text, rank == 0 ? " " : ", ",
                     group.members[rank].info.name, " has ",
@@ -129,8 +129,9 @@ void ClusterManager::NoticeMembership() {
     backoff_ = options_.min_backoff;
   }
   if (MayGrow(FitMembers())) {
-    EndGroup(absl::UnavailableError("the group is formed anew to take in a "
-                                    "worker that has come"));
+    EndGroup(
+        absl::UnavailableError("the group is formed anew to take in a "
+                               "worker that has come"));
   }
 }
 
@@ -154,8 +155,8 @@ std::vector<Member> ClusterManager::FitMembers() {
   std::vector<Member> fit = deps_.membership.view()->members;
   fit.erase(std::remove_if(fit.begin(), fit.end(),
                            [this](const Member& member) {
-                             return quarantined_until_.count(
-                                        member.info.name) > 0;
+                             return quarantined_until_.count(member.info.name) >
+                                    0;
                            }),
             fit.end());
   return fit;
@@ -166,10 +167,10 @@ void ClusterManager::MaybeForm() {
   std::vector<Member> members = FitMembers();
   const size_t needed = formed_before_ ? 1 : options_.min_workers;
   if (members.size() < needed) {
-    SetStatus(false,
-              absl::StrCat(members.size(), " workers are ready, needed ",
-                           needed),
-              nullptr);
+    SetStatus(
+        false,
+        absl::StrCat(members.size(), " workers are ready, needed ", needed),
+        nullptr);
     return;
   }
   // A number of its own for each attempt: what an earlier one left behind at

@@ -85,15 +85,15 @@ class ClusterManagerTest : public testing::Test {
     };
     manager_ = nullptr;
     manager_ = std::make_unique<ClusterManager>(
-        options,
-        ClusterManagerDeps{membership_, dispatcher_, engine_, clock_,
-                           [this](const MemberInfo& info) {
-                             auto& link = links_[info.name];
-                             if (link == nullptr) {
-                               link = std::make_shared<FakeWorkerLink>();
-                             }
-                             return link;
-                           }});
+        options, ClusterManagerDeps{membership_, dispatcher_, engine_, clock_,
+                                    [this](const MemberInfo& info) {
+                                      auto& link = links_[info.name];
+                                      if (link == nullptr) {
+                                        link =
+                                            std::make_shared<FakeWorkerLink>();
+                                      }
+                                      return link;
+                                    }});
   }
 
   uint64_t AddWorker(const std::string& name, double speed = 1.0) {
@@ -183,8 +183,7 @@ TEST_F(ClusterManagerTest, DeadWorkerIsExcludedAndTheRestServesAgain) {
   EXPECT_THAT(engine_.history,
               ElementsAre("resume 2112", "suspend", "resume 1024"));
   EXPECT_THAT(changes_,
-              ElementsAre(absl::StatusCode::kOk,
-                          absl::StatusCode::kUnavailable,
+              ElementsAre(absl::StatusCode::kOk, absl::StatusCode::kUnavailable,
                           absl::StatusCode::kOk));
 }
 

@@ -64,11 +64,10 @@ absl::Status CheckOptions(const CoordinatorOptions& options) {
   }
   const int64_t rows = options.engine.max_step_tokens;
   if (rows < 1 || rows > (1 << 20)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "max_step_tokens is ", rows, ", allowed 1 to ", 1 << 20));
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_step_tokens is ", rows, ", allowed 1 to ", 1 << 20));
   }
-  if (options.engine.prefill_chunk < 1 ||
-      options.engine.prefill_chunk > rows) {
+  if (options.engine.prefill_chunk < 1 || options.engine.prefill_chunk > rows) {
     return absl::InvalidArgumentError(
         absl::StrCat("prefill_chunk is ", options.engine.prefill_chunk,
                      ", allowed 1 to max_step_tokens ", rows));
@@ -106,8 +105,8 @@ absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(
       shape.num_layers * shape.num_units * shape.kv_bytes_per_unit_position;
   engine.max_context_len =
       coordinator->model_->hyperparameters().max_context_len;
-  coordinator->engine_ = Engine::Create(engine, coordinator->dispatcher_,
-                                        Clock::Monotonic());
+  coordinator->engine_ =
+      Engine::Create(engine, coordinator->dispatcher_, Clock::Monotonic());
   coordinator->engine_->Suspend(
       absl::UnavailableError("no group of workers stands yet"));
   coordinator->manager_ = std::make_unique<ClusterManager>(

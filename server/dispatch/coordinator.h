@@ -54,8 +54,8 @@ int64_t DefaultKvBytes();
 class Coordinator {
  public:
   // `make_link` gives a link to a member of the book. InvalidArgument for a kv
-  // type or sizes out of range. Starts to form a group as soon as workers are in
-  // the book.
+  // type or sizes out of range. Starts to form a group as soon as workers are
+  // in the book.
   static absl::StatusOr<std::unique_ptr<Coordinator>> Create(
       const CoordinatorOptions& options, std::shared_ptr<const Model> model,
       std::function<std::shared_ptr<WorkerLink>(const MemberInfo&)> make_link);

@@ -141,9 +141,8 @@ absl::StatusOr<RankStepResult> ParseStepResponse(
   }
   result.compute_seconds = SaneSeconds(response->compute_seconds());
   result.collective_seconds = SaneSeconds(response->collective_seconds());
-  constexpr int64_t kMaxCount = int64_t{1} << 40;
   const auto sane = [](int64_t count) {
-    return std::clamp<int64_t>(count, 0, kMaxCount);
+    return std::clamp(count, int64_t{0}, int64_t{1} << 40);
   };
   result.collective_bytes = sane(response->collective_bytes());
   result.num_collectives = sane(response->num_collectives());
@@ -160,10 +159,10 @@ absl::StatusOr<PreparedRank> ParsePrepared(
   out.kv_capacity_blocks = prepared.kv_capacity_blocks();
   if (out.weight_bytes < 0 || out.weight_bytes > kMaxBytes ||
       out.kv_capacity_blocks < 0 || out.kv_capacity_blocks > kMaxBytes) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "worker prepared with weight_bytes ", out.weight_bytes,
-        " and kv_capacity_blocks ", out.kv_capacity_blocks,
-        ", allowed 0 to ", kMaxBytes));
+    return absl::InvalidArgumentError(
+        absl::StrCat("worker prepared with weight_bytes ", out.weight_bytes,
+                     " and kv_capacity_blocks ", out.kv_capacity_blocks,
+                     ", allowed 0 to ", kMaxBytes));
   }
   return out;
 }

@@ -15,9 +15,9 @@
 
 namespace headwise {
 
-// Limits of one message, both ways. A step of 8,192 rows with a score target and
-// a token each is 80 kB; a chunk of 512 rows of hidden states of 8,192 floats is
-// 16 MiB. A shard of 256 layers is below 1 MB.
+// Limits of one message, both ways. A step of 8,192 rows with a score target
+// and a token each is 80 kB; a chunk of 512 rows of hidden states of 8,192
+// floats is 16 MiB. A shard of 256 layers is below 1 MB.
 inline constexpr int kMaxWorkerMessageBytes = 64 << 20;
 
 void WritePrepare(const PrepareOrder& order, worker::v1::PrepareRequest* out);

@@ -30,10 +30,10 @@ class FakeWorkerLink final : public WorkerLink {
     done(probe_status);
   }
 
-  void Prepare(PrepareOrder order, absl::Duration timeout,
-               std::function<void(double)> progress,
-               std::function<void(absl::StatusOr<PreparedRank>)> done)
-      override {
+  void Prepare(
+      PrepareOrder order, absl::Duration timeout,
+      std::function<void(double)> progress,
+      std::function<void(absl::StatusOr<PreparedRank>)> done) override {
     const int rank = order.rank;
     {
       absl::MutexLock lock(&mutex_);

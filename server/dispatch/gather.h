@@ -45,8 +45,8 @@ class Gather {
 
   // Returns when all have answered, nothing was heard for `stall`, or
   // `cancelled` (looked at every 50 ms). By rank; nothing for the silent.
-  std::vector<std::optional<Answer>> Wait(
-      absl::Duration stall, const std::atomic<bool>& cancelled) {
+  std::vector<std::optional<Answer>> Wait(absl::Duration stall,
+                                          const std::atomic<bool>& cancelled) {
     absl::MutexLock lock(&mutex_);
     size_t num_seen = num_events_;
     absl::Time heard = absl::Now();

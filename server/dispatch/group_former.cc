@@ -41,9 +41,9 @@ absl::Status Judge(const char* what, const std::vector<Member>& members,
       unfit.push_back(rank);
     }
     if (first.ok()) {
-      first = absl::Status(
-          status.code(), absl::StrCat("worker ", members[rank].info.name, " ",
-                                      what, ": ", status.message()));
+      first = absl::Status(status.code(),
+                           absl::StrCat("worker ", members[rank].info.name, " ",
+                                        what, ": ", status.message()));
     }
   }
   // If all refuse, the order is wrong and not the workers.
@@ -91,8 +91,8 @@ absl::StatusOr<int64_t> GroupFormer::PlanKvTokens(
   int64_t tokens = options_.kv_capacity_bytes / bytes_per_position;
   for (const RankForecast& rank : plan.ranks) {
     if (rank.kv_bytes_per_position == 0) continue;
-    tokens = std::min(tokens,
-                      rank.kv_capacity_bytes / rank.kv_bytes_per_position);
+    tokens =
+        std::min(tokens, rank.kv_capacity_bytes / rank.kv_bytes_per_position);
   }
   tokens = tokens / kBlockPositions * kBlockPositions;
   if (tokens > 0) return tokens;
@@ -183,10 +183,9 @@ std::vector<size_t> GroupFormer::FindSilent(
     const std::vector<std::shared_ptr<WorkerLink>>& links) {
   auto gather = std::make_shared<Gather<absl::Status>>(links.size());
   for (size_t rank = 0; rank < links.size(); ++rank) {
-    links[rank]->Probe(options_.probe_timeout, [gather, rank](
-                                                   absl::Status status) {
-      gather->Set(rank, status);
-    });
+    links[rank]->Probe(
+        options_.probe_timeout,
+        [gather, rank](absl::Status status) { gather->Set(rank, status); });
   }
   std::vector<size_t> silent;
   const auto answers = gather->Wait(
@@ -201,8 +200,7 @@ std::vector<size_t> GroupFormer::FindSilent(
 
 absl::StatusOr<FormedGroup> GroupFormer::Form(
     uint64_t membership_epoch, std::vector<Member> members,
-    std::vector<std::shared_ptr<WorkerLink>> links,
-    FormationFailure* failure) {
+    std::vector<std::shared_ptr<WorkerLink>> links, FormationFailure* failure) {
   FormedGroup group;
   group.membership_epoch = membership_epoch;
   group.members = std::move(members);

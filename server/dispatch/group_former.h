@@ -59,8 +59,8 @@ struct FormationFailure {
   std::vector<size_t> unfit;   // ranks that refused while others did not
 };
 
-// Positions that every rank can hold: the least over ranks of blocks per unit, in
-// positions; ranks without units hold any number.
+// Positions that every rank can hold: the least over ranks of blocks per unit,
+// in positions; ranks without units hold any number.
 int64_t KvCapacityTokens(const PlacementPlan& plan,
                          const std::vector<PreparedRank>& prepared);
 

@@ -15,8 +15,7 @@ namespace headwise {
 // Bytes of keys and values of one unit per position, as the workers store them
 // (worker/executor's KvBytesPerPosition; a test compares the two).
 // InvalidArgument if `kv_type` is none of fp32, fp16, bf16, int8.
-absl::StatusOr<int64_t> KvBytesOf(const std::string& kv_type,
-                                  int64_t head_dim);
+absl::StatusOr<int64_t> KvBytesOf(const std::string& kv_type, int64_t head_dim);
 
 // Weight bytes are those of the file, means over layers rounded up; a worker's
 // packed weights differ by a few per cent and are told by its Prepare.

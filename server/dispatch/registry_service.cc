@@ -10,9 +10,9 @@
 namespace headwise {
 namespace {
 
-// One worker's stream; deletes itself. Reactions to reads and writes come one at
-// a time (a read is started only after the write that answers the last one), so
-// only OnCancel needs the lock.
+// One worker's stream; deletes itself. Reactions to reads and writes come one
+// at a time (a read is started only after the write that answers the last one),
+// so only OnCancel needs the lock.
 class Registration final
     : public grpc::ServerBidiReactor<worker::v1::RegisterRequest,
                                      worker::v1::RegisterResponse> {
@@ -37,9 +37,8 @@ class Registration final
       return;
     }
     // NotFound would read as "no such method"; the worker is to come again.
-    Refuse(absl::IsNotFound(status)
-               ? absl::UnavailableError(status.message())
-               : status);
+    Refuse(absl::IsNotFound(status) ? absl::UnavailableError(status.message())
+                                    : status);
   }
 
   void OnWriteDone(bool ok) override {

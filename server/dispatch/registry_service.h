@@ -14,13 +14,12 @@ namespace headwise {
 // This build's version, as compared between coordinator and worker.
 std::string CoordinatorVersion();
 
-// The end of a worker's stream removes it at once; a worker that is silent on an
-// open stream is removed by the book's own limit.
+// The end of a worker's stream removes it at once; a worker that is silent on
+// an open stream is removed by the book's own limit.
 class RegistryService final : public worker::v1::Registry::CallbackService {
  public:
   // `membership` must outlive the server that the service belongs to.
-  explicit RegistryService(Membership& membership)
-      : membership_(membership) {}
+  explicit RegistryService(Membership& membership) : membership_(membership) {}
 
   grpc::ServerBidiReactor<worker::v1::RegisterRequest,
                           worker::v1::RegisterResponse>*

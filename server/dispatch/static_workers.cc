@@ -137,8 +137,7 @@ void StaticWorkers::Say(Worker& worker, const absl::Status& status) {
   if (complaint == worker.last_complaint) return;
   worker.last_complaint = complaint;
   if (!status.ok() && options_.log) {
-    options_.log(
-        absl::StrCat("worker at ", worker.address, ": ", complaint));
+    options_.log(absl::StrCat("worker at ", worker.address, ": ", complaint));
   }
 }
 

@@ -47,9 +47,9 @@ absl::Status StepBoard::TakeAnswer(size_t rank, RankStepResult* result) {
   }
   InFlight& step = steps_[num_answered_[rank]];
   if (result->step_id != step.plan->step_id) {
-    return absl::InternalError(
-        absl::StrCat("rank ", rank, " answered step ", result->step_id,
-                     ", expected step ", step.plan->step_id));
+    return absl::InternalError(absl::StrCat("rank ", rank, " answered step ",
+                                            result->step_id, ", expected step ",
+                                            step.plan->step_id));
   }
   if (!LeavesGroupUsable(result->status)) {
     return absl::Status(
@@ -60,8 +60,7 @@ absl::Status StepBoard::TakeAnswer(size_t rank, RankStepResult* result) {
   if (step.num_answers > 0 && step.status.code() != result->status.code()) {
     return absl::InternalError(absl::StrCat(
         "ranks disagree on step ", result->step_id, ": rank ", rank, " says ",
-        result->status.ToString(), ", another said ",
-        step.status.ToString()));
+        result->status.ToString(), ", another said ", step.status.ToString()));
   }
   if (rank == 0 && result->status.ok()) {
     HEADWISE_RETURN_IF_ERROR(CheckOutcome(*step.plan, *result));
@@ -114,21 +113,21 @@ absl::Status StepBoard::CheckOutcome(const StepPlan& plan,
 absl::Status StepBoard::CheckSlice(const SlicePlan& plan,
                                    const SliceOutcome& outcome) const {
   if (outcome.sequence_id != plan.sequence_id) {
-    return absl::InternalError(
-        absl::StrCat("rank 0 returned sequence ", outcome.sequence_id,
-                     ", expected ", plan.sequence_id));
+    return absl::InternalError(absl::StrCat("rank 0 returned sequence ",
+                                            outcome.sequence_id, ", expected ",
+                                            plan.sequence_id));
   }
   if (outcome.has_token != plan.sample) {
     return absl::InternalError(
         absl::StrCat("rank 0 returned ", outcome.has_token ? "a" : "no",
-                     " token for sequence ", plan.sequence_id,
-                     ", asked for ", plan.sample ? "one" : "none"));
+                     " token for sequence ", plan.sequence_id, ", asked for ",
+                     plan.sample ? "one" : "none"));
   }
   const auto check_token = [this](int32_t token) {
     if (token >= 0 && token < limits_.vocab_size) return absl::OkStatus();
-    return absl::InternalError(
-        absl::StrCat("rank 0 returned token ", token,
-                     ", the vocabulary has ", limits_.vocab_size));
+    return absl::InternalError(absl::StrCat("rank 0 returned token ", token,
+                                            ", the vocabulary has ",
+                                            limits_.vocab_size));
   };
   if (outcome.has_token) HEADWISE_RETURN_IF_ERROR(check_token(outcome.token));
   if (outcome.top.size() > static_cast<size_t>(plan.sampling.top_logprobs)) {

@@ -50,7 +50,7 @@ struct PrepareOrder {
   RankShard shard;
   std::vector<int> vocab_tile_rank;  // [num_vocab_tiles], of all ranks
   GroupChoice group = GroupChoice::kInProcess;  // not kAuto
-  absl::Duration group_timeout;  // of one collective
+  absl::Duration group_timeout;                 // of one collective
   bool fast_reduction = false;
   std::string kv_type;            // fp32, fp16, bf16, int8
   int64_t kv_capacity_bytes = 0;  // of this rank
@@ -113,9 +113,9 @@ class WorkerLink {
   virtual void SendStep(uint64_t membership_epoch,
                         std::shared_ptr<const StepPlan> plan) = 0;
 
-  // Ends the stream of steps, which makes the worker abort its group. No call of
-  // its listener begins after this has returned; one may still be running. No
-  // effect if none is open.
+  // Ends the stream of steps, which makes the worker abort its group. No call
+  // of its listener begins after this has returned; one may still be running.
+  // No effect if none is open.
   virtual void CloseSteps() = 0;
 };
 

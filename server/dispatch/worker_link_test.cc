@@ -42,8 +42,8 @@ TEST(ShardOfRankTest, ShardsOfAllRanksHoldEachPieceOnce) {
 
 TEST(GroupChoiceTest, NamesAreReadBack) {
   for (const GroupChoice choice :
-       {GroupChoice::kAuto, GroupChoice::kInProcess,
-        GroupChoice::kSharedMemory, GroupChoice::kGloo}) {
+       {GroupChoice::kAuto, GroupChoice::kInProcess, GroupChoice::kSharedMemory,
+        GroupChoice::kGloo}) {
     const auto parsed = ParseGroupChoice(GroupChoiceName(choice));
     ASSERT_TRUE(parsed.ok());
     EXPECT_EQ(*parsed, choice);

@@ -34,11 +34,6 @@ absl::Status CheckOptions(const ServerFrontendsOptions& options) {
         absl::StrCat("model_name has ", options.model_name.size(),
                      " bytes; must have 1 to ", kMaxModelNameBytes));
   }
-  if (options.kv_bytes_per_unit_position <= 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("kv_bytes_per_unit_position is ",
-                     options.kv_bytes_per_unit_position, "; must be positive"));
-  }
   if (options.max_request_bytes <= 0 || options.max_concurrent_streams <= 0) {
     return absl::InvalidArgumentError(absl::StrCat(
         "max_request_bytes is ", options.max_request_bytes,
@@ -56,7 +51,7 @@ ServedModel MakeServedModel(const ServerFrontendsOptions& options,
   model.tokenizer = &deps.tokenizer;
   model.chat_template = deps.chat_template;
   model.kv_type = options.kv_type;
-  model.kv_bytes_per_unit_position = options.kv_bytes_per_unit_position;
+  model.shape = options.shape;
   model.end_tokens = EndTokensOf(deps.tokenizer);
   return model;
 }
@@ -76,7 +71,8 @@ class ServerFrontendsImpl final : public ServerFrontends {
                   .clock = deps.clock,
                   .max_call_time = options.max_call_time},
         inference_(frontend_),
-        admin_(frontend_) {}
+        admin_(frontend_),
+        extra_services_(deps.extra_services) {}
 
   ~ServerFrontendsImpl() override { Shutdown(absl::ZeroDuration()); }
 
@@ -171,6 +167,9 @@ class ServerFrontendsImpl final : public ServerFrontends {
     }
     builder.RegisterService(&inference_);
     builder.RegisterService(&admin_);
+    for (grpc::Service* service : extra_services_) {
+      builder.RegisterService(service);
+    }
     server_ = builder.BuildAndStart();
     if (server_ == nullptr || (listens && port_ == 0)) {
       return absl::UnavailableError(
@@ -195,6 +194,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
   const FrontendContext frontend_;
   InferenceService inference_;
   AdminService admin_;
+  const std::vector<grpc::Service*> extra_services_;
   std::unique_ptr<prometheus::Exposer> exposer_;
   std::unique_ptr<grpc::Server> server_;
   int port_ = 0;

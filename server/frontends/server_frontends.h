@@ -5,14 +5,17 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "grpcpp/channel.h"
+#include "grpcpp/impl/codegen/service_type.h"
 #include "server/frontends/head_map.h"
 #include "server/frontends/served_model.h"
 #include "server/frontends/step_observer.h"
+#include "server/placement/planner.h"
 #include "server/scheduler/engine.h"
 
 namespace headwise {
@@ -25,7 +28,7 @@ struct ServerFrontendsOptions {
 
   std::string model_name;  // what requests call it; 1 to 128 bytes
   std::string kv_type = "fp16";
-  int64_t kv_bytes_per_unit_position = 0;  // > 0
+  ModelShape shape;  // of the model with that kv_type; for PlanPlacement
 
   absl::Duration max_call_time = absl::Hours(1);
   int max_request_bytes = 16 << 20;   // of one message; also caps a prompt
@@ -40,6 +43,8 @@ struct ServerFrontendsDeps {
   const ChatTemplate* chat_template = nullptr;  // null: Chat is refused
   const ClusterState& cluster;
   const Clock& clock = Clock::Monotonic();
+  // Served on the same port as well: the registry of workers.
+  std::vector<grpc::Service*> extra_services = {};
 };
 
 // Thread-safe.

@@ -10,17 +10,17 @@
 namespace headwise {
 namespace {
 
-constexpr size_t kMaxReplaced = 256;     // entries of a few bytes
-constexpr size_t kMaxNameBytes = 128;    // labels of metrics carry it
-constexpr size_t kMaxTextBytes = 256;    // any other text of a worker
-constexpr double kMaxSpeedRatio = 1e6;   // keeps the cost model finite
+constexpr size_t kMaxReplaced = 256;    // entries of a few bytes
+constexpr size_t kMaxNameBytes = 128;   // labels of metrics carry it
+constexpr size_t kMaxTextBytes = 256;   // any other text of a worker
+constexpr double kMaxSpeedRatio = 1e6;  // keeps the cost model finite
 constexpr int64_t kMaxMemoryBytes = int64_t{1} << 50;
 
 absl::Status CheckText(const char* what, const std::string& text) {
   if (text.size() > kMaxTextBytes) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "worker's ", what, " has ", text.size(), " bytes, limit ",
-        kMaxTextBytes));
+    return absl::InvalidArgumentError(
+        absl::StrCat("worker's ", what, " has ", text.size(), " bytes, limit ",
+                     kMaxTextBytes));
   }
   return absl::OkStatus();
 }
@@ -28,8 +28,8 @@ absl::Status CheckText(const char* what, const std::string& text) {
 absl::Status CheckName(const std::string& name) {
   if (name.empty() || name.size() > kMaxNameBytes) {
     return absl::InvalidArgumentError(
-        absl::StrCat("worker's name has ", name.size(),
-                     " bytes, allowed 1 to ", kMaxNameBytes));
+        absl::StrCat("worker's name has ", name.size(), " bytes, allowed 1 to ",
+                     kMaxNameBytes));
   }
   for (const char c : name) {
     if (!absl::ascii_isalnum(static_cast<unsigned char>(c)) && c != '.' &&
@@ -63,10 +63,10 @@ absl::Status Membership::Validate(const MemberInfo& info) const {
   HEADWISE_RETURN_IF_ERROR(CheckText("isa", info.isa));
   HEADWISE_RETURN_IF_ERROR(CheckText("version", info.version));
   if (info.version != options_.version) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "worker ", info.name, " is build ", info.version,
-        ", the coordinator is build ", options_.version,
-        ": both must come from the same build"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("worker ", info.name, " is build ", info.version,
+                     ", the coordinator is build ", options_.version,
+                     ": both must come from the same build"));
   }
   if (!std::isfinite(info.speed) || info.speed < 1 / kMaxSpeedRatio ||
       info.speed > kMaxSpeedRatio) {
@@ -134,9 +134,9 @@ absl::Status Membership::Heartbeat(uint64_t registration_id) {
   }
   const auto replaced = replaced_.find(registration_id);
   if (replaced != replaced_.end()) {
-    return absl::AbortedError(absl::StrCat(
-        "a newer worker has registered as ", replaced->second,
-        ": names must be unique"));
+    return absl::AbortedError(absl::StrCat("a newer worker has registered as ",
+                                           replaced->second,
+                                           ": names must be unique"));
   }
   return absl::NotFoundError(
       absl::StrCat("registration ", registration_id,

@@ -21,10 +21,10 @@ namespace headwise {
 
 // What a worker says of itself.
 struct MemberInfo {
-  std::string name;     // unique in the cluster; [A-Za-z0-9._:-], 1 to 128
-  std::string address;  // host:port, or "in-process"
-  std::string host_id;  // equal for processes that can share memory
-  double speed = 1.0;   // relative, > 0
+  std::string name;          // unique in the cluster; [A-Za-z0-9._:-], 1 to 128
+  std::string address;       // host:port, or "in-process"
+  std::string host_id;       // equal for processes that can share memory
+  double speed = 1.0;        // relative, > 0
   int64_t memory_bytes = 0;  // for weights and KV; 0: unlimited
   uint32_t num_threads = 1;
   std::string isa;
@@ -66,8 +66,8 @@ class Membership {
 
   // Adds a worker; returns its registration id. A worker of the same name is
   // replaced: the newer one wins, the older one's Heartbeat tells it so.
-  // FailedPrecondition: another build (names both). InvalidArgument: a field out
-  // of range. ResourceExhausted: max_members are alive.
+  // FailedPrecondition: another build (names both). InvalidArgument: a field
+  // out of range. ResourceExhausted: max_members are alive.
   absl::StatusOr<uint64_t> Register(const MemberInfo& info);
 
   // OK: alive. Aborted: a newer worker has taken the name. NotFound: it is no

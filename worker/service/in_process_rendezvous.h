@@ -15,8 +15,8 @@
 
 namespace headwise {
 
-// Thread-safe. Gives every rank of an epoch its end of one in-process group; the
-// last kMaxEpochs epochs are kept, older ones can't be joined any more.
+// Thread-safe. Gives every rank of an epoch its end of one in-process group;
+// the last kMaxEpochs epochs are kept, older ones can't be joined any more.
 class InProcessRendezvous {
  public:
   static constexpr size_t kMaxEpochs = 4;

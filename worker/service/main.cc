@@ -68,8 +68,7 @@ void AddFlags(CLI::App& app, Flags& flags) {
                  "relative speed: half of it gets about half of the heads")
       ->check(CLI::Range(1e-6, 1e6))
       ->capture_default_str();
-  app.add_option("--threads", flags.threads,
-                 "compute threads; 0: one per CPU")
+  app.add_option("--threads", flags.threads, "compute threads; 0: one per CPU")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   app.add_option("--isa", flags.isa,

@@ -16,8 +16,9 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
   grpc::ChannelArguments args;
   args.SetMaxReceiveMessageSize(kMaxMessageBytes);
   args.SetMaxSendMessageSize(kMaxMessageBytes);
-  args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 2000);
-  args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 2000);
+  // Not below what the coordinator allows its clients, 5 s.
+  args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 6000);
+  args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 3000);
   args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
@@ -82,8 +83,8 @@ absl::Status Registrar::Attempt(worker::v1::Registry::Stub& stub,
   // A coordinator that is frozen is left by the channel's keepalive.
   *accepted =
       stream->Write(hello) && stream->Read(&answer) && answer.accepted();
-  absl::Status result = absl::UnavailableError(absl::StrCat(
-      "no answer from the coordinator at ", options_.coordinator));
+  absl::Status result = absl::UnavailableError(
+      absl::StrCat("no answer from the coordinator at ", options_.coordinator));
   if (*accepted) {
     if (options_.on_change) options_.on_change(absl::OkStatus());
     result = Beat(*stream);

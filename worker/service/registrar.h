@@ -28,9 +28,9 @@ struct RegistrarOptions {
   std::function<void(const absl::Status&)> on_change;
 };
 
-// Owns one thread; a lost or refused registration is tried again after a back-off
-// that doubles up to max_backoff. Aborted (a newer worker has our name) is final:
-// two workers of one name would replace each other forever.
+// Owns one thread; a lost or refused registration is tried again after a
+// back-off that doubles up to max_backoff. Aborted (a newer worker has our
+// name) is final: two workers of one name would replace each other forever.
 class Registrar {
  public:
   explicit Registrar(RegistrarOptions options);

@@ -19,8 +19,8 @@ RunStream::RunStream(WorkerNode& node, uint64_t membership_epoch)
 void RunStream::OnReadDone(bool ok) {
   if (!ok) {
     // Also after a clean end: the coordinator has done with this group.
-    node_.AbortGroup(membership_epoch_, absl::UnavailableError(
-                                            "the stream of steps ended"));
+    node_.AbortGroup(membership_epoch_,
+                     absl::UnavailableError("the stream of steps ended"));
     Next next;
     {
       absl::MutexLock lock(&mutex_);
@@ -83,8 +83,8 @@ void RunStream::OnWriteDone(bool ok) {
 }
 
 void RunStream::OnCancel() {
-  node_.AbortGroup(membership_epoch_, absl::UnavailableError(
-                                          "the stream of steps broke"));
+  node_.AbortGroup(membership_epoch_,
+                   absl::UnavailableError("the stream of steps broke"));
   Next next;
   {
     absl::MutexLock lock(&mutex_);

@@ -18,11 +18,11 @@
 
 namespace headwise {
 
-// Deletes itself in OnDone. Steps are read while another runs, at most kMaxSteps
-// unanswered; then the next is read only when one has been answered. When the
-// stream ends or breaks the group is aborted at once, so that no peer waits in a
-// collective for this rank. Finish comes only after the node has answered every
-// step, so that no callback outlives the stream.
+// Deletes itself in OnDone. Steps are read while another runs, at most
+// kMaxSteps unanswered; then the next is read only when one has been answered.
+// When the stream ends or breaks the group is aborted at once, so that no peer
+// waits in a collective for this rank. Finish comes only after the node has
+// answered every step, so that no callback outlives the stream.
 class RunStream final
     : public grpc::ServerBidiReactor<worker::v1::StepRequest,
                                      worker::v1::StepResponse> {
@@ -64,7 +64,7 @@ class RunStream final
   worker::v1::StepResponse response_;  // belongs to gRPC while writing_
 
   absl::Mutex mutex_;
-  std::deque<Slot> slots_ ABSL_GUARDED_BY(mutex_);  // unwritten, oldest first
+  std::deque<Slot> slots_ ABSL_GUARDED_BY(mutex_);   // unwritten, oldest first
   uint64_t first_slot_ ABSL_GUARDED_BY(mutex_) = 0;  // number of slots_.front()
   bool reading_ ABSL_GUARDED_BY(mutex_) = false;
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;

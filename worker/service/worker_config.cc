@@ -21,8 +21,8 @@ constexpr int32_t kMaxTopLogprobs = 20;
 absl::Status CheckRange(absl::string_view what, int64_t value, int64_t low,
                         int64_t high) {
   if (value >= low && value <= high) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      what, " is ", value, ", allowed ", low, " to ", high));
+  return absl::InvalidArgumentError(
+      absl::StrCat(what, " is ", value, ", allowed ", low, " to ", high));
 }
 
 // `values` ascend strictly within [0, limit).
@@ -66,9 +66,8 @@ absl::Status CheckSampling(const SamplingOptions& sampling) {
 }
 
 absl::Status CheckSlice(const Slice& slice, int64_t vocab_size) {
-  HEADWISE_RETURN_IF_ERROR(
-      CheckRange("slice first_position", slice.first_position, 0,
-                 kMaxPosition));
+  HEADWISE_RETURN_IF_ERROR(CheckRange("slice first_position",
+                                      slice.first_position, 0, kMaxPosition));
   if (slice.use_last_sample && !slice.tokens.empty()) {
     return absl::InvalidArgumentError(absl::StrCat(
         "slice of sequence ", slice.sequence_id,
@@ -112,9 +111,9 @@ absl::Status CheckConfig(const WorkerConfig& config) {
         absl::StrCat("model_sha256 has ", config.model_sha256.size(),
                      " characters, allowed 0 or 64"));
   }
-  HEADWISE_RETURN_IF_ERROR(CheckRange(
-      "group_timeout_ms", absl::ToInt64Milliseconds(config.group_timeout), 1,
-      600'000));
+  HEADWISE_RETURN_IF_ERROR(
+      CheckRange("group_timeout_ms",
+                 absl::ToInt64Milliseconds(config.group_timeout), 1, 600'000));
   HEADWISE_RETURN_IF_ERROR(CheckRange(
       "kv_capacity_bytes", config.kv_capacity_bytes, 0, kMaxKvBytes));
   return CheckRange("max_step_tokens", config.max_step_tokens, 1,
@@ -126,16 +125,15 @@ absl::Status CheckShard(const WorkerConfig& config,
   const WorkGrid grid = MakeWorkGrid(hyper);
   const Shard& shard = config.shard;
   const auto num_layers = static_cast<int64_t>(shard.layers.size());
-  HEADWISE_RETURN_IF_ERROR(CheckRange("shard layers", num_layers,
-                                      grid.num_layers, grid.num_layers));
+  HEADWISE_RETURN_IF_ERROR(
+      CheckRange("shard layers", num_layers, grid.num_layers, grid.num_layers));
   for (int64_t layer = 0; layer < num_layers; ++layer) {
     const Shard::Layer& held = shard.layers[layer];
     HEADWISE_RETURN_IF_ERROR(CheckAscending(
-        absl::StrCat("kv_heads of layer ", layer), held.units,
-        grid.num_units));
-    HEADWISE_RETURN_IF_ERROR(CheckAscending(
-        absl::StrCat("mlp_tiles of layer ", layer), held.mlp_tiles,
-        grid.num_mlp_tiles));
+        absl::StrCat("kv_heads of layer ", layer), held.units, grid.num_units));
+    HEADWISE_RETURN_IF_ERROR(
+        CheckAscending(absl::StrCat("mlp_tiles of layer ", layer),
+                       held.mlp_tiles, grid.num_mlp_tiles));
   }
   const auto num_tiles = static_cast<int64_t>(shard.vocab_tile_rank.size());
   HEADWISE_RETURN_IF_ERROR(CheckRange("vocab_tile_rank", num_tiles,
@@ -149,10 +147,10 @@ absl::Status CheckShard(const WorkerConfig& config,
     if (rank == config.rank) expected.push_back(static_cast<int>(tile));
   }
   if (expected != shard.vocab_tiles) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "vocab_tiles has ", shard.vocab_tiles.size(),
-        " tiles, vocab_tile_rank gives this rank ", expected.size(),
-        "; they must be the same tiles"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("vocab_tiles has ", shard.vocab_tiles.size(),
+                     " tiles, vocab_tile_rank gives this rank ",
+                     expected.size(), "; they must be the same tiles"));
   }
   return absl::OkStatus();
 }

@@ -71,8 +71,8 @@ absl::Status WorkerNode::Enqueue(Command command) {
   absl::MutexLock lock(&mutex_);
   if (stopping_) return absl::CancelledError("the worker is shutting down");
   if (commands_.size() >= kMaxCommands) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        commands_.size(), " commands wait, limit ", kMaxCommands));
+    return absl::ResourceExhaustedError(
+        absl::StrCat(commands_.size(), " commands wait, limit ", kMaxCommands));
   }
   commands_.push_back(std::move(command));
   return absl::OkStatus();
@@ -110,9 +110,9 @@ absl::Status WorkerNode::Prepare(WorkerConfig config,
   {
     absl::MutexLock lock(&mutex_);
     if (epoch < newest_epoch_) {
-      return absl::AbortedError(
-          absl::StrCat("membership epoch ", epoch,
-                       " is over, this worker has seen ", newest_epoch_));
+      return absl::AbortedError(absl::StrCat("membership epoch ", epoch,
+                                             " is over, this worker has seen ",
+                                             newest_epoch_));
     }
     newest_epoch_ = epoch;
     older = group_;
@@ -128,11 +128,10 @@ absl::Status WorkerNode::Prepare(WorkerConfig config,
   }
   // Shared: a std::function must be copyable, and either branch may use it.
   auto answer = std::make_shared<PrepareDone>(std::move(done));
-  return Enqueue({[this, config = std::move(config),
-                   progress = std::move(progress), answer] {
-                    (*answer)(DoPrepare(config, progress));
-                  },
-                  [answer](absl::Status status) { (*answer)(status); }});
+  return Enqueue(
+      {[this, config = std::move(config), progress = std::move(progress),
+        answer] { (*answer)(DoPrepare(config, progress)); },
+       [answer](absl::Status status) { (*answer)(status); }});
 }
 
 absl::Status WorkerNode::Join(uint64_t membership_epoch,
@@ -209,9 +208,8 @@ absl::StatusOr<std::string> WorkerNode::ResolvePath(
       path.front() == '/' ? path : absl::StrCat(root, "/", path);
   absl::StatusOr<std::string> real = RealPath(full);
   const bool inside =
-      real.ok() && (*real == root || absl::StartsWith(
-                                         *real, root == "/" ? root
-                                                            : root + "/"));
+      real.ok() && (*real == root ||
+                    absl::StartsWith(*real, root == "/" ? root : root + "/"));
   // The same answer for what is outside and for what does not exist, so that
   // nobody can ask which files there are.
   if (!inside) {
@@ -249,14 +247,14 @@ absl::Status WorkerNode::MakeExecutor(
   options.pin_to_cpus = options_.pin_to_cpus;
   HEADWISE_ASSIGN_OR_RETURN(
       executor_,
-      options_.create_executor(*model_, config.shard, options,
-                               progress ? progress : [](double) {}));
+      options_.create_executor(
+          *model_, config.shard, options, progress ? progress : [](double) {}));
   const int64_t needed = executor_->weight_bytes() + config.kv_capacity_bytes;
   if (options_.memory_bytes > 0 && needed > options_.memory_bytes) {
     executor_.reset();
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "the shard's weights and KV need ", needed, " bytes, the worker has ",
-        options_.memory_bytes));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the shard's weights and KV need ", needed,
+                     " bytes, the worker has ", options_.memory_bytes));
   }
   model_->DropPages();
   return absl::OkStatus();
@@ -294,9 +292,8 @@ absl::Status WorkerNode::DoJoin(uint64_t membership_epoch,
                                 const std::vector<std::string>& endpoints) {
   if (!config_.has_value() || config_->membership_epoch != membership_epoch ||
       pending_group_ == nullptr) {
-    return absl::AbortedError(
-        absl::StrCat("nothing is prepared for membership epoch ",
-                     membership_epoch));
+    return absl::AbortedError(absl::StrCat(
+        "nothing is prepared for membership epoch ", membership_epoch));
   }
   if (endpoints.size() != static_cast<size_t>(config_->world_size)) {
     return absl::InvalidArgumentError(
@@ -315,10 +312,10 @@ absl::Status WorkerNode::DoJoin(uint64_t membership_epoch,
 absl::StatusOr<StepResult> WorkerNode::DoStep(uint64_t membership_epoch,
                                               const Step& step) {
   if (!config_.has_value() || config_->membership_epoch != membership_epoch) {
-    return absl::AbortedError(absl::StrCat(
-        "step ", step.step_id, " is of membership epoch ", membership_epoch,
-        ", this worker's is ",
-        config_.has_value() ? config_->membership_epoch : 0));
+    return absl::AbortedError(
+        absl::StrCat("step ", step.step_id, " is of membership epoch ",
+                     membership_epoch, ", this worker's is ",
+                     config_.has_value() ? config_->membership_epoch : 0));
   }
   {
     absl::MutexLock lock(&mutex_);
@@ -335,8 +332,8 @@ absl::StatusOr<StepResult> WorkerNode::DoStep(uint64_t membership_epoch,
     return status;
   }
   last_step_id_ = step.step_id;
-  HEADWISE_RETURN_IF_ERROR(CheckStep(
-      step, model_->hyperparameters().vocab_size, config_->max_step_tokens));
+  HEADWISE_RETURN_IF_ERROR(CheckStep(step, model_->hyperparameters().vocab_size,
+                                     config_->max_step_tokens));
   absl::StatusOr<StepResult> result = executor_->Run(step);
   if (!result.ok() && !LeavesGroupUsable(result.status())) {
     // Peers may wait for us in a collective that we will not enter.

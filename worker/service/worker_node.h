@@ -88,8 +88,9 @@ class WorkerNode {
                     std::vector<std::string> endpoints,
                     std::function<void(absl::Status)> done);
 
-  // Claims the stream of steps of the joined group; a group has one. Aborted for
-  // another epoch, FailedPrecondition if it is taken or no group has joined.
+  // Claims the stream of steps of the joined group; a group has one. Aborted
+  // for another epoch, FailedPrecondition if it is taken or no group has
+  // joined.
   absl::Status ClaimSteps(uint64_t membership_epoch);
 
   // Runs a step after those before it. `done` gets Aborted for another epoch,

@@ -14,7 +14,8 @@
 namespace headwise {
 namespace {
 
-// A worker has one coordinator; more streams at once are a mistake or an attack.
+// A worker has one coordinator; more streams at once are a mistake or an
+// attack.
 constexpr int kMaxStreamsPerConnection = 32;
 constexpr size_t kMaxBufferBytes = 512 << 20;
 constexpr int kMaxGrpcThreads = 16;

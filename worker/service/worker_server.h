@@ -20,8 +20,8 @@ struct WorkerServerOptions {
   std::string listen = "127.0.0.1:0";  // port 0: any free one
   // Host under which others reach us; empty: that of `listen`.
   std::string advertise_host;
-  // What GetInfo and Register say. The address is filled in from the bound port;
-  // so is an empty name.
+  // What GetInfo and Register say. The address is filled in from the bound
+  // port; so is an empty name.
   worker::v1::WorkerInfo info;
 };
 

@@ -172,8 +172,7 @@ grpc::ServerUnaryReactor* WorkerService::Join(
     const worker::v1::JoinRequest* request,
     worker::v1::JoinResponse* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  absl::StatusOr<std::vector<std::string>> endpoints =
-      ParseEndpoints(*request);
+  absl::StatusOr<std::vector<std::string>> endpoints = ParseEndpoints(*request);
   absl::Status started = endpoints.status();
   if (started.ok()) {
     started = node_.Join(request->membership_epoch(), *std::move(endpoints),

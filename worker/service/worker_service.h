@@ -18,8 +18,7 @@ class WorkerService final : public worker::v1::Worker::CallbackService {
   // `info` is asked anew for each GetInfo (the port is known only once the
   // server listens). `node` must outlive the service, and the server that the
   // service belongs to must be shut down before the node ends.
-  WorkerService(WorkerNode& node,
-                std::function<worker::v1::WorkerInfo()> info);
+  WorkerService(WorkerNode& node, std::function<worker::v1::WorkerInfo()> info);
 
   grpc::ServerUnaryReactor* GetInfo(grpc::CallbackServerContext* context,
                                     const worker::v1::GetInfoRequest* request,

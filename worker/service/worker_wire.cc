@@ -135,8 +135,7 @@ absl::StatusOr<WorkerConfig> ParsePrepare(
   config.rank = static_cast<int>(request.rank());
   config.world_size = static_cast<int>(request.world_size());
   HEADWISE_ASSIGN_OR_RETURN(config.shard, ParseShard(request));
-  HEADWISE_ASSIGN_OR_RETURN(config.group_kind,
-                            ParseKind(request.group_kind()));
+  HEADWISE_ASSIGN_OR_RETURN(config.group_kind, ParseKind(request.group_kind()));
   config.group_timeout = absl::Milliseconds(request.group_timeout_ms());
   HEADWISE_ASSIGN_OR_RETURN(config.reduction,
                             ParseReduction(request.reduction()));
@@ -150,8 +149,8 @@ absl::StatusOr<WorkerConfig> ParsePrepare(
 absl::StatusOr<Step> ParseStep(const worker::v1::StepRequest& request) {
   if (request.slices_size() > kMaxSlices) {
     return absl::InvalidArgumentError(
-        absl::StrCat("step ", request.step_id(), " has ",
-                     request.slices_size(), " slices, limit ", kMaxSlices));
+        absl::StrCat("step ", request.step_id(), " has ", request.slices_size(),
+                     " slices, limit ", kMaxSlices));
   }
   Step step;
   step.step_id = request.step_id();
@@ -219,15 +218,13 @@ void WritePrepared(const PreparedShard& prepared,
   out->set_progress(1.0);
   out->mutable_prepared()->set_endpoint(prepared.endpoint);
   out->mutable_prepared()->set_weight_bytes(prepared.weight_bytes);
-  out->mutable_prepared()->set_kv_capacity_blocks(
-      prepared.kv_capacity_blocks);
+  out->mutable_prepared()->set_kv_capacity_blocks(prepared.kv_capacity_blocks);
 }
 
 grpc::Status ToGrpcStatus(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
-  return grpc::Status(
-      static_cast<grpc::StatusCode>(status.code()),
-      std::string(status.message().substr(0, kMaxStatusBytes)));
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()),
+                      std::string(status.message().substr(0, kMaxStatusBytes)));
 }
 
 }  // namespace headwise

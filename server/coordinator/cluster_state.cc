@@ -1,0 +1,82 @@
+#include "server/coordinator/cluster_state.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace headwise {
+namespace {
+
+constexpr int64_t kBlockPositions = 64;  // of a worker's cache
+
+HeadMap::Worker WorkerOf(const FormedGroup& group, const ModelShape& shape,
+                         size_t rank) {
+  const RankForecast& forecast = group.plan.ranks[rank];
+  const PreparedRank& prepared = group.prepared[rank];
+  HeadMap::Worker worker;
+  worker.name = group.members[rank].info.name;
+  worker.address = group.members[rank].info.address;
+  worker.rank = static_cast<int>(rank);
+  worker.speed = group.members[rank].info.speed;
+  worker.num_units = forecast.num_units;
+  worker.num_mlp_tiles = forecast.num_mlp_tiles;
+  worker.num_vocab_tiles = forecast.num_vocab_tiles;
+  // As packed and allowed, not as planned.
+  worker.weight_bytes = prepared.weight_bytes;
+  worker.kv_bytes_per_token = forecast.kv_bytes_per_position;
+  worker.kv_capacity_bytes = prepared.kv_capacity_blocks * kBlockPositions *
+                             shape.kv_bytes_per_unit_position;
+  worker.forecast_ms_per_token = forecast.decode_ms;
+  return worker;
+}
+
+}  // namespace
+
+HeadMap MakeHeadMap(const std::string& model_name, const Hyperparameters& hyper,
+                    const ModelShape& shape, const ClusterStatus& status) {
+  HeadMap map;
+  map.model = model_name;
+  map.num_layers = hyper.num_layers;
+  map.num_heads = hyper.num_heads;
+  map.num_kv_heads = hyper.num_kv_heads;
+  if (status.group == nullptr) return map;
+  const FormedGroup& group = *status.group;
+  map.membership_epoch = group.membership_epoch;
+  map.world_size = group.plan.placement.world_size;
+  map.group_kind = GroupChoiceName(group.group);
+  for (size_t rank = 0; rank < group.members.size(); ++rank) {
+    map.workers.push_back(WorkerOf(group, shape, rank));
+  }
+  const auto& unit_rank = group.plan.placement.unit_rank;
+  for (size_t layer = 0; layer < unit_rank.size(); ++layer) {
+    for (size_t kv_head = 0; kv_head < unit_rank[layer].size(); ++kv_head) {
+      HeadMap::Unit unit;
+      unit.layer = static_cast<int64_t>(layer);
+      unit.kv_head = static_cast<int64_t>(kv_head);
+      unit.rank = unit_rank[layer][kv_head];
+      unit.weight_bytes = shape.unit_weight_bytes;
+      unit.kv_bytes_per_token = shape.kv_bytes_per_unit_position;
+      map.units.push_back(std::move(unit));
+    }
+  }
+  map.forecast_ms_per_token = group.plan.decode_ms;
+  map.max_context_len =
+      std::min(group.kv_capacity_tokens, hyper.max_context_len);
+  return map;
+}
+
+LiveClusterState::LiveClusterState(std::string model_name, const Model& model,
+                                   const ModelShape& shape,
+                                   std::function<ClusterStatus()> status)
+    : model_name_(std::move(model_name)),
+      model_(model),
+      shape_(shape),
+      status_(std::move(status)) {}
+
+std::shared_ptr<const HeadMap> LiveClusterState::head_map() const {
+  return std::make_shared<const HeadMap>(
+      MakeHeadMap(model_name_, model_.hyperparameters(), shape_, status_()));
+}
+
+bool LiveClusterState::ready() const { return status_().serving; }
+
+}  // namespace headwise

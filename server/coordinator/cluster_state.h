@@ -1,0 +1,41 @@
+// What the frontends are told of the cluster, made from the manager's status.
+
+#ifndef HEADWISE_SERVER_COORDINATOR_CLUSTER_STATE_H_
+#define HEADWISE_SERVER_COORDINATOR_CLUSTER_STATE_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "model/model.h"
+#include "server/dispatch/cluster_manager.h"
+#include "server/frontends/head_map.h"
+#include "server/placement/planner.h"
+
+namespace headwise {
+
+// The head map of a group; of none, if `status.group` is null: then it has the
+// model's counts and no workers.
+HeadMap MakeHeadMap(const std::string& model_name, const Hyperparameters& hyper,
+                    const ModelShape& shape, const ClusterStatus& status);
+
+// Thread-safe. `model` must outlive it, and so must what `status` refers to.
+class LiveClusterState final : public ClusterState {
+ public:
+  LiveClusterState(std::string model_name, const Model& model,
+                   const ModelShape& shape,
+                   std::function<ClusterStatus()> status);
+
+  std::shared_ptr<const HeadMap> head_map() const override;
+  bool ready() const override;
+
+ private:
+  const std::string model_name_;
+  const Model& model_;
+  const ModelShape shape_;
+  const std::function<ClusterStatus()> status_;
+};
+
+}  // namespace headwise
+
+#endif  // HEADWISE_SERVER_COORDINATOR_CLUSTER_STATE_H_

@@ -1,0 +1,324 @@
+// headwise-coordinator: what clients talk to; spreads a model over workers.
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/statusor.h"
+#include "absl/strings/strip.h"
+#include "absl/time/clock.h"
+#include "base/status_macros.h"
+#include "model/chat_template/chat_template.h"
+#include "model/model.h"
+#include "model/tokenizer/tokenizer.h"
+#include "server/coordinator/cluster_state.h"
+#include "server/dispatch/coordinator.h"
+#include "server/dispatch/grpc_worker_link.h"
+#include "server/dispatch/registry_service.h"
+#include "server/dispatch/static_workers.h"
+#include "server/frontends/server_frontends.h"
+#include "spdlog/spdlog.h"
+
+namespace headwise {
+namespace {
+
+struct Flags {
+  std::string listen = "127.0.0.1:0";
+  std::string metrics_listen;
+  std::string model;
+  std::string model_name;
+  std::string workers;
+  size_t min_workers = 1;
+  std::string kv_type = "fp16";
+  int64_t kv_bytes = 0;
+  std::string group = "auto";
+  std::string reduction = "exact";
+  int64_t prefill_chunk = 512;
+  int64_t max_step_tokens = 512;
+  int64_t max_sequences = 64;
+  double step_timeout = 3.0;
+  double drain = 5.0;
+  std::string port_file;
+  bool json = false;
+};
+
+constexpr char kDescription[] =
+    R"(Serves a model whose attention heads are spread over headwise-workers.
+
+Clients, health checks and workers that announce themselves use one gRPC port:
+  headwise-coordinator --model M.gguf --listen 0.0.0.0:7000 --min-workers 2
+  headwise-worker --coordinator host:7000      (on each machine)
+or, with workers that are found by their addresses:
+  headwise-coordinator --model M.gguf --workers host1:7001,host2:7001
+
+Workers open the same model path on their own machines.
+)";
+
+void AddModelFlags(CLI::App& app, Flags& flags) {
+  app.add_option("--model", flags.model,
+                 "GGUF or safetensors file, or a folder of the latter")
+      ->required();
+  app.add_option("--model-name", flags.model_name,
+                 "what requests call it; default: the file's name");
+  app.add_option("--kv-type", flags.kv_type, "fp32, fp16, bf16, int8")
+      ->check(CLI::IsMember({"fp32", "fp16", "bf16", "int8"}))
+      ->capture_default_str();
+  app.add_option("--kv-bytes", flags.kv_bytes,
+                 "KV of all workers together; 0: a quarter of this machine's "
+                 "available memory, at most 16 GiB")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_option("--reduction", flags.reduction,
+                 "exact: the same bits on any cluster; fast: fp32 sums")
+      ->check(CLI::IsMember({"exact", "fast"}))
+      ->capture_default_str();
+  app.add_option("--prefill-chunk", flags.prefill_chunk,
+                 "rows of one prompt in one step: how long a long prompt may "
+                 "hold up others")
+      ->capture_default_str();
+  app.add_option("--max-step-tokens", flags.max_step_tokens,
+                 "rows of one step, over all sequences")
+      ->capture_default_str();
+  app.add_option("--max-sequences", flags.max_sequences,
+                 "sequences that run at once")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+}
+
+void AddClusterFlags(CLI::App& app, Flags& flags) {
+  app.add_option("--listen", flags.listen,
+                 "host:port of the gRPC services; port 0 takes any free one")
+      ->capture_default_str();
+  app.add_option("--metrics-listen", flags.metrics_listen,
+                 "host:port of HTTP /metrics; default: none");
+  app.add_option("--workers", flags.workers,
+                 "host:port,... of running workers; more may register");
+  app.add_option("--min-workers", flags.min_workers,
+                 "the first group waits for so many; after a loss it is formed "
+                 "on those that remain")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
+  app.add_option("--group", flags.group,
+                 "how workers add up: shm, gloo, or auto (shm if all are on "
+                 "one host); the bits are the same")
+      ->check(CLI::IsMember({"auto", "shm", "shared-memory", "gloo"}))
+      ->capture_default_str();
+  app.add_option("--step-timeout", flags.step_timeout,
+                 "seconds without an answer of any worker, plus 10 ms per row "
+                 "in flight, after which the group is given up")
+      ->check(CLI::Range(0.1, 3600.0))
+      ->capture_default_str();
+  app.add_option("--drain", flags.drain,
+                 "seconds that running calls get after SIGTERM")
+      ->check(CLI::Range(0.0, 3600.0))
+      ->capture_default_str();
+  app.add_option("--port-file", flags.port_file,
+                 "the bound port is written to this file once it serves");
+  app.add_flag("--json", flags.json, "log one JSON object per line");
+}
+
+// Another process may read the file at any time, so it appears complete.
+bool WritePortFile(const std::string& path, int port) {
+  const std::string temporary = path + ".tmp";
+  std::ofstream out(temporary);
+  out << port << "\n";
+  out.close();
+  return out.good() && std::rename(temporary.c_str(), path.c_str()) == 0;
+}
+
+std::string ModelName(const Flags& flags) {
+  if (!flags.model_name.empty()) return flags.model_name;
+  absl::string_view name = flags.model;
+  while (name.size() > 1 && name.back() == '/') name.remove_suffix(1);
+  name = name.substr(name.rfind('/') + 1);  // npos + 1 is 0
+  for (const char* suffix : {".gguf", ".safetensors"}) {
+    if (absl::ConsumeSuffix(&name, suffix)) break;
+  }
+  return std::string(name);
+}
+
+// The parts of a coordinator, ended in the order that their uses ask for.
+class Program {
+ public:
+  ~Program() {
+    static_workers_.reset();
+    if (frontends_ != nullptr) frontends_->Shutdown(drain_);
+    published_ = nullptr;
+    coordinator_.reset();
+    frontends_.reset();
+  }
+
+  absl::Status Start(const Flags& flags);
+  int port() const { return frontends_->port(); }
+  int metrics_port() const { return frontends_->metrics_port(); }
+
+ private:
+  absl::StatusOr<CoordinatorOptions> MakeOptions(const Flags& flags);
+  absl::Status StartCoordinator(const Flags& flags);
+  absl::Status StartFrontends(const Flags& flags);
+
+  std::shared_ptr<const Model> model_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::unique_ptr<ChatTemplate> chat_template_;  // null: the model has none
+  std::unique_ptr<Coordinator> coordinator_;
+  std::unique_ptr<LiveClusterState> state_;
+  std::unique_ptr<RegistryService> registry_;
+  std::unique_ptr<StaticWorkers> static_workers_;
+  std::unique_ptr<ServerFrontends> frontends_;
+  // frontends_ once it is complete; hooks of the cluster come before that.
+  std::atomic<ServerFrontends*> published_ = nullptr;
+  absl::Duration drain_;
+};
+
+absl::StatusOr<CoordinatorOptions> Program::MakeOptions(const Flags& flags) {
+  CoordinatorOptions options;
+  options.model_path = flags.model;
+  options.kv_type = flags.kv_type;
+  options.kv_capacity_bytes = flags.kv_bytes;
+  HEADWISE_ASSIGN_OR_RETURN(options.group, ParseGroupChoice(flags.group));
+  options.fast_reduction = flags.reduction == "fast";
+  options.check_model_sha256 = true;
+  options.min_workers = flags.min_workers;
+  options.membership.version = CoordinatorVersion();
+  // Workers refuse an epoch below their last one, also after we start again.
+  options.membership.first_epoch = absl::ToUnixMillis(absl::Now());
+  options.engine.prefill_chunk = flags.prefill_chunk;
+  options.engine.max_step_tokens = flags.max_step_tokens;
+  options.engine.max_running_sequences = flags.max_sequences;
+  options.step_timeout = absl::Seconds(flags.step_timeout);
+  options.log = [](const std::string& line) { spdlog::info("{}", line); };
+  options.on_sample = [this](const StepSample& sample) {
+    ServerFrontends* frontends = published_;
+    if (frontends == nullptr) return;
+    frontends->step_observer().OnWorkerStep(
+        {sample.worker, sample.compute_seconds, sample.collective_seconds,
+         sample.collective_bytes, sample.num_collectives});
+  };
+  options.on_change = [this](const absl::Status& reason) {
+    ServerFrontends* frontends = published_;
+    if (frontends == nullptr) return;
+    if (!reason.ok()) frontends->step_observer().OnGroupLost(reason);
+    frontends->UpdateReadiness();
+  };
+  return options;
+}
+
+absl::Status Program::StartCoordinator(const Flags& flags) {
+  HEADWISE_ASSIGN_OR_RETURN(const CoordinatorOptions options,
+                            MakeOptions(flags));
+  HEADWISE_ASSIGN_OR_RETURN(
+      coordinator_,
+      Coordinator::Create(options, model_, [](const MemberInfo& info) {
+        return std::make_shared<GrpcWorkerLink>(
+            MakeWorkerChannel(info.address));
+      }));
+  registry_ = std::make_unique<RegistryService>(coordinator_->membership());
+  state_ = std::make_unique<LiveClusterState>(
+      ModelName(flags), *model_, coordinator_->shape(),
+      [coordinator = coordinator_.get()] { return coordinator->status(); });
+  return absl::OkStatus();
+}
+
+absl::Status Program::StartFrontends(const Flags& flags) {
+  ServerFrontendsOptions options;
+  options.listen_address = flags.listen;
+  options.metrics_address = flags.metrics_listen;
+  options.model_name = ModelName(flags);
+  options.kv_type = flags.kv_type;
+  options.shape = coordinator_->shape();
+  HEADWISE_ASSIGN_OR_RETURN(
+      frontends_,
+      ServerFrontends::Create(
+          options, ServerFrontendsDeps{.engine = coordinator_->engine(),
+                                       .model = *model_,
+                                       .tokenizer = *tokenizer_,
+                                       .chat_template = chat_template_.get(),
+                                       .cluster = *state_,
+                                       .extra_services = {registry_.get()}}));
+  published_ = frontends_.get();
+  // The group may have come to stand before anybody could hear of it.
+  frontends_->UpdateReadiness();
+  return absl::OkStatus();
+}
+
+absl::Status Program::Start(const Flags& flags) {
+  drain_ = absl::Seconds(flags.drain);
+  HEADWISE_ASSIGN_OR_RETURN(model_, Model::Open(flags.model));
+  HEADWISE_ASSIGN_OR_RETURN(tokenizer_,
+                            Tokenizer::Create(model_->tokenizer_data()));
+  if (!model_->chat_template().empty()) {
+    absl::StatusOr<std::unique_ptr<ChatTemplate>> parsed =
+        ChatTemplate::Parse(model_->chat_template());
+    if (parsed.ok()) {
+      chat_template_ = *std::move(parsed);
+    } else {
+      spdlog::warn("no Chat: the model's template: {}",
+                   parsed.status().ToString());
+    }
+  }
+  StaticWorkersOptions workers;
+  if (!flags.workers.empty()) {
+    HEADWISE_ASSIGN_OR_RETURN(workers.addresses, ParseAddresses(flags.workers));
+  }
+  HEADWISE_RETURN_IF_ERROR(StartCoordinator(flags));
+  HEADWISE_RETURN_IF_ERROR(StartFrontends(flags));
+  if (!workers.addresses.empty()) {
+    workers.log = [](const std::string& line) { spdlog::warn("{}", line); };
+    static_workers_ =
+        std::make_unique<StaticWorkers>(workers, coordinator_->membership());
+  }
+  return absl::OkStatus();
+}
+
+int Run(Flags flags) {
+  // Before any thread starts, so that all inherit the mask.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  if (flags.json) {
+    spdlog::set_pattern(
+        R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l","message":"%v"})");
+  }
+  Program program;
+  const absl::Status started = program.Start(flags);
+  if (!started.ok()) {
+    spdlog::error("{}", started.ToString());
+    return 2;
+  }
+  spdlog::info("coordinator serves on port {}, metrics on {}", program.port(),
+               program.metrics_port());
+  // The one line on standard output, for scripts.
+  std::printf("%d\n", program.port());
+  std::fflush(stdout);
+  if (!flags.port_file.empty() &&
+      !WritePortFile(flags.port_file, program.port())) {
+    spdlog::error("can't write --port-file {}", flags.port_file);
+    return 3;
+  }
+  int number = 0;
+  sigwait(&signals, &number);
+  spdlog::info("signal {}: leaving", number);
+  return 0;
+}
+
+}  // namespace
+}  // namespace headwise
+
+int main(int argc, char** argv) {
+  CLI::App app(headwise::kDescription, "headwise-coordinator");
+  headwise::Flags flags;
+  headwise::AddModelFlags(app, flags);
+  headwise::AddClusterFlags(app, flags);
+  CLI11_PARSE(app, argc, argv);
+  return headwise::Run(flags);
+}

@@ -1,0 +1,294 @@
+// GrpcWorkerLink against WorkerServer, with an executor without kernels.
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
+#include "gmock/gmock.h"
+#include "grpcpp/client_context.h"
+#include "gtest/gtest.h"
+#include "server/dispatch/cluster_dispatcher.h"
+#include "server/dispatch/grpc_worker_link.h"
+#include "worker/service/fake_executor.h"
+#include "worker/service/in_process_rendezvous.h"
+#include "worker/service/worker_server.h"
+
+namespace headwise {
+namespace {
+
+constexpr absl::Duration kTimeout = absl::Seconds(30);
+
+// A worker that listens, and a link to it.
+class Worker {
+ public:
+  Worker(InProcessRendezvous& rendezvous, FakeExecutor::OnRun on_run) {
+    WorkerNodeOptions options;
+    options.open_model = [](const std::string&) {
+      return std::make_shared<const FakeModel>();
+    };
+    options.create_executor = [on_run](const Model&, Shard,
+                                       const ExecutorOptions&,
+                                       std::function<void(double)> progress)
+        -> absl::StatusOr<std::unique_ptr<Executor>> {
+      for (int i = 1; i <= 100; ++i) progress(i / 100.0);
+      return std::make_unique<FakeExecutor>(on_run);
+    };
+    options.prepare_group = [&rendezvous](WorkerGroupKind,
+                                          const GroupSpec& spec) {
+      return rendezvous.Prepare(spec);
+    };
+    node_ = std::make_unique<WorkerNode>(options);
+    WorkerServerOptions server;
+    server.info.set_name("w");
+    server_ = WorkerServer::Start(server, *node_).value();
+    address_ = server_->info().address();
+    link_ = std::make_shared<GrpcWorkerLink>(MakeWorkerChannel(address_));
+  }
+  ~Worker() {
+    link_.reset();
+    server_.reset();
+  }
+
+  std::shared_ptr<GrpcWorkerLink> link() { return link_; }
+  WorkerNode& node() { return *node_; }
+  const std::string& address() const { return address_; }
+  void StopServer() { server_.reset(); }
+
+ private:
+  std::unique_ptr<WorkerNode> node_;
+  std::unique_ptr<WorkerServer> server_;
+  std::string address_;
+  std::shared_ptr<GrpcWorkerLink> link_;
+};
+
+PrepareOrder Order(uint64_t epoch, int rank, int world_size) {
+  PrepareOrder order;
+  order.membership_epoch = epoch;
+  order.model_path = "model";
+  order.rank = rank;
+  order.world_size = world_size;
+  const Shard whole = WholeShard();
+  for (const Shard::Layer& layer : whole.layers) {
+    order.shard.layers.push_back({layer.units, layer.mlp_tiles});
+  }
+  if (rank == 0) order.shard.vocab_tiles = whole.vocab_tiles;
+  order.vocab_tile_rank = whole.vocab_tile_rank;
+  order.group = GroupChoice::kInProcess;
+  order.group_timeout = absl::Seconds(60);
+  order.kv_type = "fp16";
+  order.kv_capacity_bytes = 1 << 20;
+  order.max_step_tokens = 16;
+  return order;
+}
+
+absl::StatusOr<PreparedRank> Prepare(GrpcWorkerLink& link,
+                                     const PrepareOrder& order,
+                                     int* num_progress = nullptr) {
+  absl::Notification done;
+  absl::StatusOr<PreparedRank> result;
+  link.Prepare(
+      order, kTimeout,
+      [&](double) {
+        if (num_progress != nullptr) ++*num_progress;
+      },
+      [&](absl::StatusOr<PreparedRank> prepared) {
+        result = std::move(prepared);
+        done.Notify();
+      });
+  done.WaitForNotification();
+  return result;
+}
+
+absl::Status Join(GrpcWorkerLink& link, uint64_t epoch,
+                  const std::vector<std::string>& endpoints) {
+  absl::Notification done;
+  absl::Status result;
+  link.Join(epoch, endpoints, kTimeout, [&](absl::Status status) {
+    result = std::move(status);
+    done.Notify();
+  });
+  done.WaitForNotification();
+  return result;
+}
+
+StepPlan Plan(uint64_t step_id) {
+  StepPlan plan;
+  plan.step_id = step_id;
+  plan.slices.resize(1);
+  plan.slices[0].sequence_id = 5;
+  plan.slices[0].tokens = {1};
+  plan.slices[0].sample = true;
+  return plan;
+}
+
+struct Outcome {
+  absl::Notification done;
+  absl::StatusOr<StepOutcome> result;
+};
+
+class GrpcLinkTest : public testing::Test {
+ protected:
+  void Form(std::vector<Worker*> workers, uint64_t epoch) {
+    std::vector<std::string> endpoints;
+    StepGroup group{epoch, {}, {}};
+    for (size_t rank = 0; rank < workers.size(); ++rank) {
+      const auto prepared = Prepare(*workers[rank]->link(),
+                                    Order(epoch, static_cast<int>(rank),
+                                          static_cast<int>(workers.size())));
+      ASSERT_TRUE(prepared.ok()) << prepared.status();
+      endpoints.push_back(prepared->endpoint);
+      group.names.push_back("w" + std::to_string(rank));
+      group.links.push_back(workers[rank]->link());
+    }
+    for (Worker* worker : workers) {
+      ASSERT_TRUE(Join(*worker->link(), epoch, endpoints).ok());
+    }
+    dispatcher_.SetGroup(std::move(group), [this](absl::Status reason) {
+      absl::MutexLock lock(&mutex_);
+      lost_ = std::move(reason);
+    });
+  }
+
+  std::shared_ptr<Outcome> Submit(uint64_t step_id) {
+    auto outcome = std::make_shared<Outcome>();
+    dispatcher_.Submit(Plan(step_id),
+                       [outcome](absl::StatusOr<StepOutcome> result) {
+                         outcome->result = std::move(result);
+                         outcome->done.Notify();
+                       });
+    return outcome;
+  }
+
+  absl::Status WaitLost() {
+    absl::MutexLock lock(&mutex_);
+    const auto lost = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+      return !lost_.ok();
+    };
+    mutex_.AwaitWithTimeout(absl::Condition(&lost), kTimeout);
+    return lost_;
+  }
+
+  InProcessRendezvous rendezvous_;
+  absl::Mutex mutex_;
+  absl::Status lost_ ABSL_GUARDED_BY(mutex_);
+  ClusterDispatcher dispatcher_{
+      {.step_timeout = absl::Seconds(60),
+       .limits = {.vocab_size = 2000, .model_dim = 32}},
+      Clock::Monotonic()};
+};
+
+TEST_F(GrpcLinkTest, TwoWorkersRunPipelinedSteps) {
+  Worker a(rendezvous_, nullptr), b(rendezvous_, nullptr);
+  Form({&a, &b}, 1);
+  std::shared_ptr<Outcome> ahead = Submit(1);
+  for (uint64_t id = 2; id <= 200; ++id) {
+    std::shared_ptr<Outcome> next = Submit(id);
+    ahead->done.WaitForNotification();
+    ASSERT_TRUE(ahead->result.ok()) << ahead->result.status();
+    EXPECT_EQ(ahead->result->step_id, id - 1);
+    EXPECT_EQ(ahead->result->slices.at(0).token, 7);
+    ahead = std::move(next);
+  }
+  ahead->done.WaitForNotification();
+  EXPECT_EQ(dispatcher_.totals().at("w1").steps, 200u);
+}
+
+TEST_F(GrpcLinkTest, PrepareStreamsProgressAndErrors) {
+  Worker a(rendezvous_, nullptr);
+  int num_progress = 0;
+  EXPECT_TRUE(Prepare(*a.link(), Order(9, 0, 1), &num_progress).ok());
+  EXPECT_GE(num_progress, 1);
+  EXPECT_EQ(Prepare(*a.link(), Order(8, 0, 1)).status().code(),
+            absl::StatusCode::kAborted);
+  PrepareOrder bad = Order(10, 0, 1);
+  bad.shard.layers.pop_back();
+  EXPECT_EQ(Prepare(*a.link(), bad).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(GrpcLinkTest, WorkerThatGoesAwayLosesTheGroupAndFreesItsPeer) {
+  Worker a(rendezvous_, nullptr);
+  absl::Notification entered;
+  auto b = std::make_unique<Worker>(rendezvous_, [&](const Step& step) {
+    // Step 2 never enters its collective: rank 0 waits in it.
+    if (step.step_id < 2) return absl::OkStatus();
+    entered.Notify();
+    return absl::InternalError("died");
+  });
+  Form({&a, b.get()}, 1);
+  Submit(1)->done.WaitForNotification();
+  b->StopServer();
+  const auto outcome = Submit(2);
+  outcome->done.WaitForNotification();
+  EXPECT_EQ(outcome->result.status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_FALSE(WaitLost().ok());
+  // The peer's step of 60 s was aborted: a new group can use its engine thread.
+  Form({&a}, 2);
+  const auto again = Submit(1);
+  again->done.WaitForNotification();
+  EXPECT_TRUE(again->result.ok()) << again->result.status();
+}
+
+TEST_F(GrpcLinkTest, StepErrorReachesTheCaller) {
+  Worker a(rendezvous_, [](const Step&) {
+    return absl::ResourceExhaustedError("no blocks");
+  });
+  Form({&a}, 1);
+  const auto outcome = Submit(1);
+  outcome->done.WaitForNotification();
+  EXPECT_EQ(outcome->result.status(),
+            absl::ResourceExhaustedError("no blocks"));
+}
+
+TEST_F(GrpcLinkTest, ClosingTheStreamAbortsAStepInACollective) {
+  Worker a(rendezvous_, nullptr), b(rendezvous_, nullptr);
+  Form({&a, &b}, 1);
+  // Rank 0 alone gets a step, and waits for its peer in the collective.
+  a.link()->SendStep(1, std::make_shared<StepPlan>(Plan(1)));
+  dispatcher_.ClearGroup(absl::UnavailableError("test"));
+  // Preparing needs the engine thread, which the abort must have freed.
+  EXPECT_TRUE(Prepare(*a.link(), Order(2, 0, 1)).ok());
+}
+
+TEST_F(GrpcLinkTest, ProbeTellsLifeFromDeath) {
+  Worker a(rendezvous_, nullptr);
+  const auto probe = [&] {
+    absl::Notification done;
+    absl::Status result;
+    a.link()->Probe(absl::Seconds(5), [&](absl::Status status) {
+      result = std::move(status);
+      done.Notify();
+    });
+    done.WaitForNotification();
+    return result;
+  };
+  EXPECT_TRUE(probe().ok());
+  a.StopServer();
+  EXPECT_FALSE(probe().ok());
+}
+
+// What no link of ours sends.
+TEST_F(GrpcLinkTest, HostileRunsAreRefusedAndTheWorkerLives) {
+  Worker a(rendezvous_, nullptr);
+  const auto stub = worker::v1::Worker::NewStub(MakeWorkerChannel(a.address()));
+  for (const char* epoch : {"", "x", "-1", "99999999999999999999999", "5"}) {
+    grpc::ClientContext context;
+    context.set_deadline(absl::ToChronoTime(absl::Now() + kTimeout));
+    context.AddMetadata(kEpochMetadata, epoch);
+    const auto stream = stub->Run(&context);
+    stream->WritesDone();
+    worker::v1::StepResponse response;
+    EXPECT_FALSE(stream->Read(&response)) << epoch;
+    EXPECT_FALSE(stream->Finish().ok()) << epoch;
+  }
+  Form({&a}, 6);
+  const auto outcome = Submit(1);
+  outcome->done.WaitForNotification();
+  EXPECT_TRUE(outcome->result.ok());
+}
+
+}  // namespace
+}  // namespace headwise

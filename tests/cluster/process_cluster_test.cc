@@ -1,0 +1,232 @@
+// A coordinator and workers as real processes on loopback, and what becomes of
+// a stream when one of them dies, freezes or leaves.
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+#include "grpcpp/create_channel.h"
+#include "grpcpp/security/credentials.h"
+#include "gtest/gtest.h"
+#include "headwise/v1/admin.grpc.pb.h"
+#include "headwise/v1/inference.grpc.pb.h"
+#include "tests/support/child_process.h"
+
+namespace headwise {
+namespace {
+
+constexpr absl::Duration kReady = absl::Seconds(60);
+
+std::string ModelPath() {
+  const char* path = std::getenv("HEADWISE_MODEL");
+  if (path != nullptr) return path;
+  return std::string(HEADWISE_SOURCE_DIR) +
+         "/models/SmolLM2-135M-Instruct.Q4_1.gguf";
+}
+
+std::unique_ptr<grpc::ClientContext> Context(absl::Duration timeout) {
+  auto context = std::make_unique<grpc::ClientContext>();
+  context->set_deadline(absl::ToChronoTime(absl::Now() + timeout));
+  return context;
+}
+
+// Does the error carry google.rpc.RetryInfo?
+bool HasRetryInfo(const grpc::Status& status) {
+  google::rpc::Status rich;
+  if (!rich.ParseFromString(status.error_details())) return false;
+  for (const auto& detail : rich.details()) {
+    if (detail.Is<google::rpc::RetryInfo>()) return true;
+  }
+  return false;
+}
+
+class ProcessClusterTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_EQ(access(ModelPath().c_str(), R_OK), 0)
+        << "no model at " << ModelPath() << "; ./run.sh installs it";
+  }
+
+  void StartCoordinator(int min_workers) {
+    const std::string port_file = folder_.Path("coordinator.port");
+    auto process = ChildProcess::Start(
+        {std::string(HEADWISE_BINARY_DIR) + "/headwise-coordinator", "--listen",
+         "127.0.0.1:0", "--model", ModelPath(), "--min-workers",
+         std::to_string(min_workers), "--kv-bytes", "67108864", "--port-file",
+         port_file},
+        folder_.Path("coordinator.log"));
+    ASSERT_TRUE(process.ok()) << process.status();
+    coordinator_ = *std::move(process);
+    const auto port = WaitForPortFile(port_file, *coordinator_, kReady);
+    ASSERT_TRUE(port.ok()) << port.status();
+    address_ = "127.0.0.1:" + std::to_string(*port);
+    const auto channel =
+        grpc::CreateChannel(address_, grpc::InsecureChannelCredentials());
+    inference_ = v1::Inference::NewStub(channel);
+    admin_ = v1::Admin::NewStub(channel);
+  }
+
+  void StartWorker(const std::string& name) {
+    auto process = ChildProcess::Start(
+        {std::string(HEADWISE_BINARY_DIR) + "/headwise-worker", "--listen",
+         "127.0.0.1:0", "--coordinator", address_, "--name", name, "--threads",
+         "1"},
+        folder_.Path(name + ".log"));
+    ASSERT_TRUE(process.ok()) << process.status();
+    workers_.push_back(*std::move(process));
+  }
+
+  bool WaitForWorldSize(size_t size) {
+    return WaitUntil(
+        [&] {
+          v1::HeadMap map;
+          const auto context = Context(absl::Seconds(5));
+          return admin_->GetHeadMap(context.get(), {}, &map).ok() &&
+                 map.world_size() == size;
+        },
+        kReady);
+  }
+
+  void StartCluster(int num_workers) {
+    StartCoordinator(num_workers);
+    if (HasFatalFailure()) return;
+    for (int i = 0; i < num_workers; ++i) {
+      StartWorker("w" + std::to_string(i));
+    }
+    ASSERT_TRUE(WaitForWorldSize(num_workers)) << coordinator_->Log();
+  }
+
+  // One stream of `max_tokens`; `on_text` after each message with text.
+  grpc::Status Generate(int max_tokens, std::string* text,
+                        const std::function<void()>& on_text = nullptr) {
+    v1::GenerateRequest request;
+    request.set_text("The capital of France is");
+    request.mutable_options()->set_max_tokens(max_tokens);
+    request.mutable_options()->set_ignore_eos(true);
+    const auto context = Context(kReady);
+    const auto stream = inference_->Generate(context.get(), request);
+    v1::GenerateResponse response;
+    while (stream->Read(&response)) {
+      if (!response.has_generated()) continue;
+      *text += response.generated().text();
+      if (on_text) on_text();
+    }
+    return stream->Finish();
+  }
+
+  // The stream in which `fault` strikes once text flows, and how long it took
+  // to end after that.
+  grpc::Status GenerateWithFault(const std::function<void()>& fault,
+                                 absl::Duration* took) {
+    absl::Time struck = absl::InfiniteFuture();
+    std::string text;
+    const grpc::Status status = Generate(4000, &text, [&] {
+      if (struck != absl::InfiniteFuture()) return;
+      struck = absl::Now();
+      fault();
+    });
+    *took = absl::Now() - struck;
+    return status;
+  }
+
+  TemporaryFolder folder_;
+  std::string address_;
+  std::unique_ptr<ChildProcess> coordinator_;
+  std::vector<std::unique_ptr<ChildProcess>> workers_;
+  std::unique_ptr<v1::Inference::Stub> inference_;
+  std::unique_ptr<v1::Admin::Stub> admin_;
+};
+
+TEST_F(ProcessClusterTest, KilledWorkerEndsTheStreamAndTheRestServes) {
+  StartCluster(3);
+  ASSERT_FALSE(HasFatalFailure());
+  std::string before;
+  ASSERT_TRUE(Generate(8, &before).ok());
+  absl::Duration took;
+  const grpc::Status status =
+      GenerateWithFault([&] { workers_[1]->Signal(SIGKILL); }, &took);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE)
+      << status.error_message() << coordinator_->Log();
+  EXPECT_TRUE(HasRetryInfo(status));
+  EXPECT_LT(took, absl::Seconds(5));
+  ASSERT_TRUE(WaitForWorldSize(2)) << coordinator_->Log();
+  std::string after;
+  const grpc::Status again = Generate(8, &after);
+  EXPECT_TRUE(again.ok()) << again.error_message() << coordinator_->Log();
+  EXPECT_EQ(after, before) << "the same bits on any cluster";
+}
+
+TEST_F(ProcessClusterTest, FrozenWorkerIsFencedInTimeAndMayComeBack) {
+  StartCluster(2);
+  ASSERT_FALSE(HasFatalFailure());
+  absl::Duration took;
+  const grpc::Status status =
+      GenerateWithFault([&] { workers_[0]->Signal(SIGSTOP); }, &took);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE)
+      << status.error_message() << coordinator_->Log();
+  // A collective gives up after 2.5 s; the rest is for a loaded machine.
+  EXPECT_LT(took, absl::Seconds(5));
+  ASSERT_TRUE(WaitForWorldSize(1)) << coordinator_->Log();
+  std::string text;
+  EXPECT_TRUE(Generate(8, &text).ok());
+  workers_[0]->Signal(SIGCONT);
+  EXPECT_TRUE(WaitForWorldSize(2)) << coordinator_->Log();
+  EXPECT_TRUE(Generate(8, &text).ok()) << coordinator_->Log();
+}
+
+TEST_F(ProcessClusterTest, CancelledStreamFreesItsKv) {
+  StartCluster(2);
+  ASSERT_FALSE(HasFatalFailure());
+  v1::GenerateRequest request;
+  request.set_text("Once upon a time");
+  request.mutable_options()->set_max_tokens(4000);
+  request.mutable_options()->set_ignore_eos(true);
+  for (int i = 0; i < 3; ++i) {
+    const auto context = Context(kReady);
+    const auto stream = inference_->Generate(context.get(), request);
+    v1::GenerateResponse response;
+    while (stream->Read(&response) && !response.has_generated()) {
+    }
+    context->TryCancel();
+    EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  }
+  // Each holds far more than a third of the caches, were it not freed.
+  std::string text;
+  const grpc::Status status = Generate(1000, &text);
+  EXPECT_TRUE(status.ok()) << status.error_message();
+}
+
+TEST_F(ProcessClusterTest, TermLeavesCleanly) {
+  StartCluster(2);
+  ASSERT_FALSE(HasFatalFailure());
+  workers_[0]->Signal(SIGTERM);
+  EXPECT_EQ(workers_[0]->Wait(absl::Seconds(20)).value_or(-1), 0)
+      << workers_[0]->Log();
+  ASSERT_TRUE(WaitForWorldSize(1)) << coordinator_->Log();
+  coordinator_->Signal(SIGTERM);
+  EXPECT_EQ(coordinator_->Wait(absl::Seconds(20)).value_or(-1), 0)
+      << coordinator_->Log();
+}
+
+TEST_F(ProcessClusterTest, SecondWorkerOfANameReplacesTheFirst) {
+  StartCluster(1);
+  ASSERT_FALSE(HasFatalFailure());
+  StartWorker("w0");
+  EXPECT_EQ(workers_[0]->Wait(absl::Seconds(30)).value_or(-1), 4)
+      << workers_[0]->Log();
+  ASSERT_TRUE(WaitForWorldSize(1));
+  std::string text;
+  EXPECT_TRUE(WaitUntil([&] { return Generate(4, &text).ok(); }, kReady))
+      << coordinator_->Log();
+}
+
+}  // namespace
+}  // namespace headwise

@@ -1,0 +1,205 @@
+// Registrar and StaticWorkers against RegistryService and WorkerServer.
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "gmock/gmock.h"
+#include "grpcpp/create_channel.h"
+#include "grpcpp/security/credentials.h"
+#include "grpcpp/security/server_credentials.h"
+#include "grpcpp/server_builder.h"
+#include "gtest/gtest.h"
+#include "server/dispatch/registry_service.h"
+#include "server/dispatch/static_workers.h"
+#include "worker/service/registrar.h"
+#include "worker/service/worker_server.h"
+
+namespace headwise {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr absl::Duration kTimeout = absl::Seconds(30);
+
+class RegistrationTest : public testing::Test {
+ protected:
+  RegistrationTest() {
+    membership_.SetListener([this] {
+      const size_t size = membership_.view()->members.size();
+      absl::MutexLock lock(&mutex_);
+      num_members_ = size;
+    });
+    StartServer(0);
+  }
+  ~RegistrationTest() override { StopServer(); }
+
+  void StartServer(int port) {
+    service_ = std::make_unique<RegistryService>(membership_);
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort("127.0.0.1:" + std::to_string(port),
+                             grpc::InsecureServerCredentials(), &port_);
+    builder.RegisterService(service_.get());
+    server_ = builder.BuildAndStart();
+    ASSERT_NE(server_, nullptr);
+  }
+  void StopServer() {
+    if (server_ != nullptr) {
+      server_->Shutdown(absl::ToChronoTime(absl::Now()));
+    }
+    server_ = nullptr;
+  }
+
+  bool WaitForMembers(size_t number) {
+    absl::MutexLock lock(&mutex_);
+    const auto reached = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+      return num_members_ == number;
+    };
+    return mutex_.AwaitWithTimeout(absl::Condition(&reached), kTimeout);
+  }
+
+  worker::v1::WorkerInfo Info(const std::string& name) {
+    worker::v1::WorkerInfo info;
+    info.set_name(name);
+    info.set_address("127.0.0.1:1");
+    info.set_speed(1.0);
+    info.set_version(BuildVersion());
+    return info;
+  }
+
+  std::unique_ptr<Registrar> Register(const worker::v1::WorkerInfo& info) {
+    RegistrarOptions options;
+    options.coordinator = "127.0.0.1:" + std::to_string(port_);
+    options.info = info;
+    options.heartbeat_interval = absl::Milliseconds(20);
+    options.max_backoff = absl::Milliseconds(200);
+    options.on_change = [this](const absl::Status& status) {
+      absl::MutexLock lock(&mutex_);
+      changes_.push_back(status);
+    };
+    return std::make_unique<Registrar>(options);
+  }
+
+  bool WaitForChange(absl::StatusCode code, const std::string& text) {
+    absl::MutexLock lock(&mutex_);
+    const auto heard = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+      for (const absl::Status& status : changes_) {
+        if (status.code() == code &&
+            status.message().find(text) != std::string::npos) {
+          return true;
+        }
+      }
+      return false;
+    };
+    return mutex_.AwaitWithTimeout(absl::Condition(&heard), kTimeout);
+  }
+
+  Membership membership_{{.version = CoordinatorVersion()}, Clock::Monotonic()};
+  absl::Mutex mutex_;
+  size_t num_members_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::vector<absl::Status> changes_ ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<RegistryService> service_;
+  std::unique_ptr<grpc::Server> server_;
+  int port_ = 0;
+};
+
+TEST_F(RegistrationTest, BothEndsAreOfOneVersion) {
+  EXPECT_EQ(BuildVersion(), CoordinatorVersion());
+}
+
+TEST_F(RegistrationTest, WorkerComesAndItsEndRemovesIt) {
+  auto registrar = Register(Info("a"));
+  ASSERT_TRUE(WaitForMembers(1));
+  EXPECT_EQ(membership_.view()->members[0].info.name, "a");
+  registrar.reset();
+  EXPECT_TRUE(WaitForMembers(0));
+}
+
+TEST_F(RegistrationTest, WrongVersionIsRefusedWithBothVersions) {
+  worker::v1::WorkerInfo info = Info("a");
+  info.set_version("0.0.1+other");
+  auto registrar = Register(info);
+  EXPECT_TRUE(
+      WaitForChange(absl::StatusCode::kFailedPrecondition, "0.0.1+other"));
+  EXPECT_TRUE(WaitForChange(absl::StatusCode::kFailedPrecondition,
+                            CoordinatorVersion()));
+  EXPECT_EQ(membership_.view()->members.size(), 0u);
+}
+
+TEST_F(RegistrationTest, OlderWorkerOfTheNameIsToldToLeave) {
+  auto older = Register(Info("a"));
+  ASSERT_TRUE(WaitForMembers(1));
+  const uint64_t id = membership_.view()->members[0].registration_id;
+  auto newer = Register(Info("a"));
+  EXPECT_TRUE(
+      WaitForChange(absl::StatusCode::kAborted, "names must be unique"));
+  ASSERT_TRUE(WaitForMembers(1));
+  EXPECT_NE(membership_.view()->members[0].registration_id, id);
+}
+
+TEST_F(RegistrationTest, ExcludedWorkerRegistersAgain) {
+  auto registrar = Register(Info("a"));
+  ASSERT_TRUE(WaitForMembers(1));
+  const uint64_t id = membership_.view()->members[0].registration_id;
+  ASSERT_TRUE(membership_.Remove(id));
+  ASSERT_TRUE(WaitForMembers(1));
+  EXPECT_NE(membership_.view()->members[0].registration_id, id);
+}
+
+TEST_F(RegistrationTest, WorkerReturnsAfterTheCoordinatorRestarts) {
+  auto registrar = Register(Info("a"));
+  ASSERT_TRUE(WaitForMembers(1));
+  StopServer();
+  ASSERT_TRUE(WaitForMembers(0));
+  StartServer(port_);
+  EXPECT_TRUE(WaitForMembers(1));
+}
+
+TEST_F(RegistrationTest, FirstMessageMustBeInfo) {
+  const auto stub = worker::v1::Registry::NewStub(
+      grpc::CreateChannel("127.0.0.1:" + std::to_string(port_),
+                          grpc::InsecureChannelCredentials()));
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(absl::Now() + kTimeout));
+  const auto stream = stub->Register(&context);
+  worker::v1::RegisterRequest beat;
+  beat.set_heartbeat(1);
+  ASSERT_TRUE(stream->Write(beat));
+  worker::v1::RegisterResponse answer;
+  ASSERT_TRUE(stream->Read(&answer));
+  EXPECT_FALSE(answer.accepted());
+  EXPECT_THAT(answer.reason(), HasSubstr("info"));
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_F(RegistrationTest, StaticWorkersAreFoundAndFoundAgain) {
+  WorkerNode node({});
+  WorkerServerOptions options;
+  options.info.set_name("s");
+  options.info.set_speed(1.0);
+  options.info.set_process_id(1);
+  auto server = WorkerServer::Start(options, node).value();
+  const std::string address = server->info().address();
+  StaticWorkersOptions workers;
+  workers.addresses = {address};
+  workers.interval = absl::Milliseconds(20);
+  StaticWorkers poller(workers, membership_);
+  ASSERT_TRUE(WaitForMembers(1));
+  EXPECT_EQ(membership_.view()->members[0].info.address, address);
+  const uint64_t id = membership_.view()->members[0].registration_id;
+  ASSERT_TRUE(membership_.Remove(id));  // excluded while it was frozen, say
+  EXPECT_TRUE(WaitForMembers(1));
+  EXPECT_NE(membership_.view()->members[0].registration_id, id);
+}
+
+TEST(ParseAddressesTest, EachMustBeHostAndPort) {
+  EXPECT_EQ(ParseAddresses("a:1,b:65535").value().size(), 2u);
+  for (const char* text : {"", "a", "a:", ":1", "a:0", "a:65536", "a:1,"}) {
+    EXPECT_FALSE(ParseAddresses(text).ok()) << text;
+  }
+}
+
+}  // namespace
+}  // namespace headwise

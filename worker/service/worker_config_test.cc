@@ -1,0 +1,129 @@
+#include "worker/service/worker_config.h"
+
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "worker/service/fake_executor.h"
+
+namespace headwise {
+namespace {
+
+WorkerConfig Good() {
+  WorkerConfig config;
+  config.membership_epoch = 1;
+  config.model_path = "m";
+  config.rank = 0;
+  config.world_size = 2;
+  config.shard = WholeShard();
+  config.max_step_tokens = 8;
+  return config;
+}
+
+// One wrong field at a time, from a configuration that is accepted.
+TEST(CheckConfigTest, EachFieldHasItsRange) {
+  ASSERT_TRUE(CheckConfig(Good()).ok());
+  const auto refused = [](auto change) {
+    WorkerConfig config = Good();
+    change(config);
+    return absl::IsInvalidArgument(CheckConfig(config));
+  };
+  EXPECT_TRUE(refused([](auto& c) { c.membership_epoch = 0; }));
+  EXPECT_TRUE(refused([](auto& c) { c.world_size = 0; }));
+  EXPECT_TRUE(refused([](auto& c) { c.world_size = 65; }));
+  EXPECT_TRUE(refused([](auto& c) { c.rank = 2; }));
+  EXPECT_TRUE(refused([](auto& c) { c.rank = -1; }));
+  EXPECT_TRUE(refused([](auto& c) { c.model_path = ""; }));
+  EXPECT_TRUE(refused([](auto& c) { c.model_path.assign(4097, 'x'); }));
+  EXPECT_TRUE(refused([](auto& c) { c.model_sha256 = "abc"; }));
+  EXPECT_TRUE(refused([](auto& c) { c.group_timeout = absl::ZeroDuration(); }));
+  EXPECT_TRUE(refused([](auto& c) { c.group_timeout = absl::Hours(1); }));
+  EXPECT_TRUE(refused([](auto& c) { c.kv_capacity_bytes = -1; }));
+  EXPECT_TRUE(refused([](auto& c) { c.max_step_tokens = 0; }));
+  EXPECT_TRUE(refused([](auto& c) { c.max_step_tokens = INT64_MAX; }));
+}
+
+TEST(CheckShardTest, PiecesExistAscendAndAgree) {
+  const FakeModel model;
+  const auto check = [&](const WorkerConfig& config) {
+    return CheckShard(config, model.hyperparameters());
+  };
+  ASSERT_TRUE(check(Good()).ok()) << check(Good());
+  const auto refused = [&](auto change) {
+    WorkerConfig config = Good();
+    change(config.shard);
+    return absl::IsInvalidArgument(check(config));
+  };
+  EXPECT_TRUE(refused([](auto& s) { s.layers.pop_back(); }));
+  EXPECT_TRUE(refused([](auto& s) { s.layers.emplace_back(); }));
+  EXPECT_TRUE(refused([](auto& s) { s.layers[1].units = {0, 2}; }));
+  EXPECT_TRUE(refused([](auto& s) { s.layers[1].units = {1, 0}; }));
+  EXPECT_TRUE(refused([](auto& s) { s.layers[1].units = {1, 1}; }));
+  EXPECT_TRUE(refused([](auto& s) { s.layers[0].mlp_tiles = {8}; }));
+  EXPECT_TRUE(refused([](auto& s) { s.layers[0].mlp_tiles = {-1}; }));
+  EXPECT_TRUE(refused([](auto& s) { s.vocab_tiles = {0}; }));
+  EXPECT_TRUE(refused([](auto& s) { s.vocab_tile_rank = {0}; }));
+  EXPECT_TRUE(refused([](auto& s) { s.vocab_tile_rank = {0, 2}; }));
+  EXPECT_TRUE(refused([](auto& s) { s.vocab_tile_rank = {0, 1}; }));
+  WorkerConfig idle = Good();  // a rank may hold nothing at all
+  for (Shard::Layer& layer : idle.shard.layers) layer = {};
+  idle.shard.vocab_tiles = {};
+  idle.shard.vocab_tile_rank = {1, 1};
+  EXPECT_TRUE(check(idle).ok()) << check(idle);
+}
+
+Step GoodStep() {
+  Step step;
+  step.slices.resize(2);
+  step.slices[0].tokens = {0, 9};
+  step.slices[0].score_targets = {9, -1};
+  step.slices[1].use_last_sample = true;
+  step.slices[1].sample = true;
+  return step;
+}
+
+TEST(CheckStepTest, EachFieldHasItsRange) {
+  const auto check = [](const Step& step) { return CheckStep(step, 10, 3); };
+  ASSERT_TRUE(check(GoodStep()).ok()) << check(GoodStep());
+  const auto refused = [&](auto change) {
+    Step step = GoodStep();
+    change(step);
+    return absl::IsInvalidArgument(check(step));
+  };
+  EXPECT_TRUE(refused([](auto& s) { s.slices[0].tokens = {}; }));
+  EXPECT_TRUE(refused([](auto& s) { s.slices[0].tokens = {0, 10}; }));
+  EXPECT_TRUE(refused([](auto& s) { s.slices[0].tokens = {0, -1}; }));
+  EXPECT_TRUE(refused([](auto& s) { s.slices[0].score_targets = {1}; }));
+  EXPECT_TRUE(refused([](auto& s) { s.slices[0].score_targets = {1, 10}; }));
+  EXPECT_TRUE(refused([](auto& s) { s.slices[0].score_targets = {1, -2}; }));
+  EXPECT_TRUE(refused([](auto& s) { s.slices[0].first_position = -1; }));
+  EXPECT_TRUE(refused([](auto& s) { s.slices[1].tokens = {1}; }));
+  EXPECT_TRUE(refused([](auto& s) {
+    s.slices.push_back(s.slices[1]);  // four rows, allowed three
+  }));
+  EXPECT_TRUE(refused([](auto& s) { s.free_sequence_ids.resize(65537); }));
+}
+
+TEST(CheckStepTest, SamplingOptionsAreChecked) {
+  const auto refused = [](auto change) {
+    Step step = GoodStep();
+    change(step.slices[1].sampling);
+    return absl::IsInvalidArgument(CheckStep(step, 10, 3));
+  };
+  const float nan = std::nanf("");
+  const float infinity = std::numeric_limits<float>::infinity();
+  EXPECT_TRUE(refused([&](auto& s) { s.temperature = nan; }));
+  EXPECT_TRUE(refused([&](auto& s) { s.temperature = infinity; }));
+  EXPECT_TRUE(refused([&](auto& s) { s.temperature = -0.1f; }));
+  EXPECT_TRUE(refused([&](auto& s) { s.top_p = 0.0f; }));
+  EXPECT_TRUE(refused([&](auto& s) { s.top_p = nan; }));
+  EXPECT_TRUE(refused([&](auto& s) { s.min_p = 1.0f; }));
+  EXPECT_TRUE(refused([&](auto& s) { s.repetition_penalty = 0.0f; }));
+  EXPECT_TRUE(refused([&](auto& s) { s.top_k = -1; }));
+  EXPECT_TRUE(refused([&](auto& s) { s.top_logprobs = 21; }));
+}
+
+}  // namespace
+}  // namespace headwise
