@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034 # names are for the sourcing script
 # What run.sh and test.sh share: Debian packages, the model, the build.
-# Sourced, not run. Each stage prints what it does and, if it fails, what failed.
+# Sourced, not run. Each stage says what it does and, if it fails, what failed.
 
 # HEADWISE_ROOT is set by the script that sources this file.
 readonly MODEL_FILE="SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -258,7 +258,8 @@ class FunctionLengthTest(RuleTest):
 
     def test_braces_in_literals_and_comments_count_for_nothing(self):
         text = ('int F() {\n  a = "}"; b = \'}\'; c = R"x(}})x";  // }\n'
-                '  if (1\'000) { n = 2\'000\'000; /* } */ }\n' + long_body(67) + '}\n')
+                '  if (1\'000) { n = 2\'000\'000; /* } */ }\n' +
+                long_body(67) + '}\n')
         self.assertEqual([(1, 71)], self.lengths(text))
 
     def test_inner_blocks_and_lambdas_belong_to_the_function(self):
