@@ -1,39 +1,16 @@
 #include "server/frontends/placement_forecast.h"
 
 #include <cmath>
-#include <initializer_list>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "model/work_grid.h"
 #include "server/frontends/request_parser.h"
 #include "server/frontends/rich_status.h"
 
 namespace headwise {
 namespace {
-
-int64_t BytesOf(const Model& model, const std::string& name) {
-  const TensorView* tensor = model.FindTensor(name);
-  return tensor == nullptr ? 0 : static_cast<int64_t>(tensor->bytes.size());
-}
-
-// Bytes of the named matrices of all layers.
-int64_t LayerBytes(const Model& model, int64_t num_layers,
-                   std::initializer_list<const char*> names) {
-  int64_t bytes = 0;
-  for (int64_t layer = 0; layer < num_layers; ++layer) {
-    for (const char* name : names) {
-      bytes += BytesOf(model, absl::StrCat("blk.", layer, ".", name));
-    }
-  }
-  return bytes;
-}
-
-int64_t DivideRoundingUp(int64_t value, int64_t divisor) {
-  return (value + divisor - 1) / divisor;
-}
 
 absl::StatusOr<WorkerCapacity> ParseWorker(const v1::PlannedWorker& worker,
                                            int rank) {
@@ -90,38 +67,9 @@ absl::StatusOr<PlacementCall> ParsePlanPlacementRequest(
   return call;
 }
 
-ModelShape ModelShapeOf(const ServedModel& served) {
-  const Model& model = *served.model;
-  const Hyperparameters& hyper = model.hyperparameters();
-  const WorkGrid grid = MakeWorkGrid(hyper);
-  ModelShape shape;
-  shape.num_layers = grid.num_layers;
-  shape.num_units = grid.num_units;
-  shape.num_mlp_tiles = grid.num_mlp_tiles;
-  shape.num_vocab_tiles = grid.num_vocab_tiles;
-  shape.heads_per_kv_head = hyper.heads_per_kv_head();
-  shape.head_dim = hyper.head_dim;
-  shape.model_dim = hyper.model_dim;
-  shape.unit_weight_bytes =
-      DivideRoundingUp(LayerBytes(model, grid.num_layers,
-                                  {"attn_q.weight", "attn_k.weight",
-                                   "attn_v.weight", "attn_output.weight"}),
-                       grid.num_layers * grid.num_units);
-  shape.mlp_tile_weight_bytes = DivideRoundingUp(
-      LayerBytes(model, grid.num_layers,
-                 {"ffn_gate.weight", "ffn_up.weight", "ffn_down.weight"}),
-      grid.num_layers * grid.num_mlp_tiles);
-  shape.vocab_tile_weight_bytes = DivideRoundingUp(
-      BytesOf(model,
-              hyper.tied_embeddings ? "token_embd.weight" : "output.weight"),
-      grid.num_vocab_tiles);
-  shape.kv_bytes_per_unit_position = served.kv_bytes_per_unit_position;
-  return shape;
-}
-
 absl::StatusOr<HeadMap> ForecastHeadMap(const ServedModel& model,
                                         const PlacementCall& call) {
-  const ModelShape shape = ModelShapeOf(model);
+  const ModelShape& shape = model.shape;
   HEADWISE_ASSIGN_OR_RETURN(
       const PlacementPlan plan,
       PlanPlacement(shape, call.workers, call.context_len));

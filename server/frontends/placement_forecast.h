@@ -26,9 +26,6 @@ struct PlacementCall {
 absl::StatusOr<PlacementCall> ParsePlanPlacementRequest(
     const v1::PlanPlacementRequest& request, const ServedModel& model);
 
-// Bytes of a unit or tile are means over layers, which may differ in type.
-ModelShape ModelShapeOf(const ServedModel& model);
-
 // Pure. Errors are PlanPlacement's.
 absl::StatusOr<HeadMap> ForecastHeadMap(const ServedModel& model,
                                         const PlacementCall& call);

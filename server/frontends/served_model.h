@@ -10,6 +10,7 @@
 #include "model/chat_template/chat_template.h"
 #include "model/model.h"
 #include "model/tokenizer/tokenizer.h"
+#include "server/placement/planner.h"
 
 namespace headwise {
 
@@ -20,7 +21,7 @@ struct ServedModel {
   const Tokenizer* tokenizer = nullptr;
   const ChatTemplate* chat_template = nullptr;  // null: the model has none
   std::string kv_type;                          // fp32, fp16, bf16, int8
-  int64_t kv_bytes_per_unit_position = 0;
+  ModelShape shape;                             // for plans of a placement
   std::vector<int32_t> end_tokens;  // that end a generation, ascending
 };
 
