@@ -3,11 +3,11 @@
 #ifndef HEADWISE_WORKER_EXECUTOR_BLOCK_STORE_H_
 #define HEADWISE_WORKER_EXECUTOR_BLOCK_STORE_H_
 
+#include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <vector>
 
-#include "worker/backends/cpu/aligned_buffer.h"
+#include "base/huge_memory.h"
 
 namespace headwise {
 
@@ -16,26 +16,27 @@ namespace headwise {
 // Block may then be called by many.
 class BlockStore {
  public:
-  explicit BlockStore(int64_t block_bytes) : block_bytes_(block_bytes) {}
+  explicit BlockStore(int64_t block_bytes)
+      : block_bytes_(block_bytes),
+        slab_blocks_(std::max<int64_t>(kSlabBytes / block_bytes, 1)) {}
 
   // Memory for the ids [0, num_blocks). New blocks are zero: a position that
   // was never written must not be NaN, since it is multiplied by a probability
   // of 0.
   void Reserve(int64_t num_blocks) {
-    while (static_cast<int64_t>(slabs_.size()) * kSlabBlocks < num_blocks) {
-      const int64_t bytes = kSlabBlocks * block_bytes_;
-      AlignedBuffer<uint8_t>& slab = slabs_.emplace_back(bytes);
-      std::memset(slab.data(), 0, static_cast<size_t>(bytes));
+    while (static_cast<int64_t>(slabs_.size()) * slab_blocks_ < num_blocks) {
+      slabs_.emplace_back(slab_blocks_ * block_bytes_);
     }
   }
   uint8_t* Block(int32_t id) {
-    return slabs_[id / kSlabBlocks].data() + id % kSlabBlocks * block_bytes_;
+    return slabs_[id / slab_blocks_].data() + id % slab_blocks_ * block_bytes_;
   }
 
  private:
-  static constexpr int64_t kSlabBlocks = 64;
+  static constexpr int64_t kSlabBytes = 32 << 20;
   const int64_t block_bytes_;
-  std::vector<AlignedBuffer<uint8_t>> slabs_;
+  const int64_t slab_blocks_;
+  std::vector<HugeMemory> slabs_;
 };
 
 }  // namespace headwise

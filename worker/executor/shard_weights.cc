@@ -17,6 +17,7 @@ struct PackJob {
   const TensorView* tensor;
   MatrixPart part;
   PackedMatrix* destination;
+  int64_t offset;  // in the shard's memory
 };
 
 std::vector<float> FloatRow(const TensorView* tensor, int64_t first,
@@ -39,13 +40,15 @@ class ShardPacker {
   // Lays out `weights` and lists what is to be packed into it.
   void Plan(ShardWeights* weights);
   const std::vector<PackJob>& jobs() const { return jobs_; }
+  int64_t bytes() const { return bytes_; }
 
  private:
   const TensorView* Tensor(int64_t layer, absl::string_view name) const {
     return model_.FindTensor(absl::StrCat("blk.", layer, ".", name));
   }
   void Add(const TensorView* tensor, MatrixPart part, PackedMatrix* to) {
-    jobs_.push_back({tensor, part, to});
+    jobs_.push_back({tensor, part, to, bytes_});
+    bytes_ += PackedMatrix::BytesOf(tensor->dtype, part);
   }
   void PlanUnit(int64_t layer, int kv_head, UnitWeights* unit);
   void PlanMlpTile(int64_t layer, int tile, MlpTileWeights* weights);
@@ -56,6 +59,7 @@ class ShardPacker {
   const Hyperparameters& hyper_;
   const WorkGrid grid_;
   std::vector<PackJob> jobs_;
+  int64_t bytes_ = 0;  // of all jobs
 };
 
 absl::Status CheckIndices(const std::vector<int>& indices, int64_t limit,
@@ -178,13 +182,16 @@ absl::StatusOr<ShardWeights> PackShard(
   ShardWeights weights;
   packer.Plan(&weights);
   const std::vector<PackJob>& jobs = packer.jobs();
+  weights.bytes = packer.bytes();
+  weights.memory = HugeMemory(weights.bytes);
   std::atomic<size_t> next{0};
   absl::Mutex mutex;
   absl::Status first_error;
   team.Run([&](int member) {
     for (size_t i = next.fetch_add(1); i < jobs.size(); i = next.fetch_add(1)) {
       absl::StatusOr<PackedMatrix> packed =
-          PackedMatrix::Pack(*jobs[i].tensor, jobs[i].part);
+          PackedMatrix::Pack(*jobs[i].tensor, jobs[i].part,
+                             weights.memory.data() + jobs[i].offset);
       if (!packed.ok()) {
         absl::MutexLock lock(&mutex);
         first_error.Update(packed.status());
@@ -197,7 +204,6 @@ absl::StatusOr<ShardWeights> PackShard(
     }
   });
   HEADWISE_RETURN_IF_ERROR(first_error);
-  for (const PackJob& job : jobs) weights.bytes += job.destination->bytes();
   if (progress) progress(1.0);
   return weights;
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "base/huge_memory.h"
 #include "base/thread_team.h"
 #include "model/model.h"
 #include "model/work_grid.h"
@@ -53,7 +54,8 @@ struct ShardWeights {
   std::vector<LayerWeights> layers;
   std::vector<float> output_norm;  // [model_dim]
   std::vector<VocabTileWeights> vocab_tiles;
-  int64_t bytes = 0;  // of all packed matrices
+  HugeMemory memory;  // of all packed matrices
+  int64_t bytes = 0;
 };
 
 // Packs on all members of `team`. `progress` is called by the caller's thread.

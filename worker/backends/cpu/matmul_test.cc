@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/huge_memory.h"
 #include "gtest/gtest.h"
 #include "worker/backends/cpu/kernels.h"
 #include "worker/backends/cpu/packed_matrix.h"
@@ -101,6 +102,24 @@ struct Activations {
   }
 };
 
+// A packed part with its memory.
+struct Packed {
+  HugeMemory memory;
+  PackedMatrix matrix;
+  const PackedMatrix& operator*() const { return matrix; }
+  const PackedMatrix* operator->() const { return &matrix; }
+};
+
+Packed Pack(const TensorView& tensor, const MatrixPart& part) {
+  Packed packed;
+  packed.memory = HugeMemory(PackedMatrix::BytesOf(tensor.dtype, part));
+  absl::StatusOr<PackedMatrix> matrix =
+      PackedMatrix::Pack(tensor, part, packed.memory.data());
+  EXPECT_TRUE(matrix.ok()) << matrix.status();
+  packed.matrix = *matrix;
+  return packed;
+}
+
 std::vector<float> Product(const Kernels& kernels, const PackedMatrix& weights,
                            const Activations& a, int64_t tokens) {
   MatMulArgs args;
@@ -123,9 +142,7 @@ TEST_P(MatMulTest, EqualsTheDequantizedProduct) {
   const auto [isa, dtype] = GetParam();
   const int64_t rows = 35, cols = 512, tokens = 11;
   const RandomTensor tensor = MakeTensor(dtype, rows, cols, 5);
-  const absl::StatusOr<PackedMatrix> weights =
-      PackedMatrix::Pack(tensor.view, {0, rows, 0, cols});
-  ASSERT_TRUE(weights.ok()) << weights.status();
+  const Packed weights = Pack(tensor.view, {0, rows, 0, cols});
   const Activations a(tokens, cols, 6);
   const std::vector<float> out = Product(KernelsFor(isa), *weights, a, tokens);
   std::vector<float> w(cols);
@@ -158,13 +175,13 @@ TEST_P(MatMulTest, BitsAreThoseOfOneTokenOnTheFirstIsa) {
   const auto [isa, dtype] = GetParam();
   const int64_t rows = 64, cols = 256, tokens = 13;
   const RandomTensor tensor = MakeTensor(dtype, rows, cols, 7);
-  const PackedMatrix all = *PackedMatrix::Pack(tensor.view, {0, 64, 0, cols});
-  const PackedMatrix part = *PackedMatrix::Pack(tensor.view, {16, 48, 0, cols});
+  const Packed all = Pack(tensor.view, {0, 64, 0, cols});
+  const Packed part = Pack(tensor.view, {16, 48, 0, cols});
   const Kernels& first = KernelsFor(IsasOfThisMachine().front());
   for (int64_t count = 1; count <= tokens; ++count) {
     const Activations a(count, cols, 8);  // a prefix of the same numbers
-    const std::vector<float> out = Product(KernelsFor(isa), all, a, count);
-    const std::vector<float> some = Product(KernelsFor(isa), part, a, count);
+    const std::vector<float> out = Product(KernelsFor(isa), *all, a, count);
+    const std::vector<float> some = Product(KernelsFor(isa), *part, a, count);
     for (int64_t m = 0; m < count; ++m) {
       Activations one(count, cols, 8);
       one.rows.q += m * cols;
@@ -172,7 +189,7 @@ TEST_P(MatMulTest, BitsAreThoseOfOneTokenOnTheFirstIsa) {
       one.rows.scaled_sum += m * cols / 32;
       one.rows.half_offset += m * cols / 16;
       one.x.erase(one.x.begin(), one.x.begin() + m * cols);
-      const std::vector<float> alone = Product(first, all, one, 1);
+      const std::vector<float> alone = Product(first, *all, one, 1);
       ASSERT_EQ(std::memcmp(alone.data(), out.data() + m * 64, 64 * 4), 0);
       ASSERT_EQ(std::memcmp(alone.data() + 16, some.data() + m * 32, 32 * 4),
                 0);
@@ -189,22 +206,21 @@ TEST_P(MatMulTest, ExactSumsAddUpOverColumnParts) {
   int not_exact = 0;
   for (int64_t begin : {int64_t{64}, int64_t{0}}) {
     const int64_t end = begin == 0 ? 64 : cols;
-    const PackedMatrix part =
-        *PackedMatrix::Pack(tensor.view, {0, rows, begin, end});
+    const Packed part = Pack(tensor.view, {0, rows, begin, end});
     const Activations a(tokens, end - begin, 10);
     MatMulArgs args;
-    part.Describe(&args);
-    args.last_group = part.num_groups();
+    part->Describe(&args);
+    args.last_group = part->num_groups();
     args.rows = a.rows;
     args.x = a.x.data();
-    args.x_stride = part.cols();
+    args.x_stride = part->cols();
     args.num_tokens = tokens;
     args.sink = ProductSink::kAddExact;
     args.acc = acc.data();
     args.out_stride = rows;
     args.not_exact = &not_exact;
     KernelsFor(isa).matmul(args);
-    const std::vector<float> out = Product(KernelsFor(isa), part, a, tokens);
+    const std::vector<float> out = Product(KernelsFor(isa), *part, a, tokens);
     for (size_t i = 0; i < out.size(); ++i) {
       expected[i] += std::llrint(std::ldexp(double{out[i]}, 32));
     }
@@ -216,8 +232,7 @@ TEST_P(MatMulTest, ExactSumsAddUpOverColumnParts) {
 TEST_P(MatMulTest, ExactSumRefusesWhatIsNotFinite) {
   const auto [isa, dtype] = GetParam();
   const RandomTensor tensor = MakeTensor(dtype, 16, 256, 9);
-  const PackedMatrix weights =
-      *PackedMatrix::Pack(tensor.view, {0, 16, 0, 256});
+  const Packed weights = Pack(tensor.view, {0, 16, 0, 256});
   for (float bad : {std::nanf(""), __builtin_huge_valf(), 1e30f}) {
     Activations a(3, 256, 10);
     a.x[256 + 33] = bad;
@@ -228,7 +243,7 @@ TEST_P(MatMulTest, ExactSumRefusesWhatIsNotFinite) {
     std::vector<int64_t> acc(48, 0);
     int not_exact = 0;
     MatMulArgs args;
-    weights.Describe(&args);
+    weights->Describe(&args);
     args.last_group = 1;
     args.rows = a.rows;
     args.x = a.x.data();
@@ -255,7 +270,7 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(PackedMatrixTest, RefusesQuantizedColumnsOffABlock) {
   const RandomTensor tensor = MakeTensor(DType::kQ4_1, 16, 64, 1);
   const absl::Status status =
-      PackedMatrix::Pack(tensor.view, {0, 16, 16, 64}).status();
+      PackedMatrix::Pack(tensor.view, {0, 16, 16, 64}, nullptr).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
   EXPECT_NE(status.message().find("random"), std::string::npos);
 }

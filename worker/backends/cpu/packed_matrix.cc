@@ -103,8 +103,15 @@ PackedFormat PackedFormatOf(DType dtype) {
   HEADWISE_CHECK(false);
 }
 
+int64_t PackedMatrix::BytesOf(DType dtype, const MatrixPart& part) {
+  const int64_t groups = (part.last_row - part.first_row + 15) / 16;
+  return groups *
+         GroupBytes(PackedFormatOf(dtype), part.last_col - part.first_col);
+}
+
 absl::StatusOr<PackedMatrix> PackedMatrix::Pack(const TensorView& tensor,
-                                                const MatrixPart& part) {
+                                                const MatrixPart& part,
+                                                uint8_t* memory) {
   HEADWISE_CHECK(0 <= part.first_row && part.first_row <= part.last_row &&
                  part.last_row <= tensor.rows());
   HEADWISE_CHECK(0 <= part.first_col && part.first_col <= part.last_col &&
@@ -121,14 +128,9 @@ absl::StatusOr<PackedMatrix> PackedMatrix::Pack(const TensorView& tensor,
                      ") do not begin and end on multiples of 32"));
   }
   packed.group_bytes_ = GroupBytes(packed.format_, packed.cols_);
-  packed.data_.Reserve(packed.bytes());
-  uint8_t* data = packed.data_.data();
-  if (packed.rows_ % 16 != 0) {  // lanes of the last group that stay zero
-    std::memset(data + packed.bytes() - packed.group_bytes_, 0,
-                static_cast<size_t>(packed.group_bytes_));
-  }
+  packed.data_ = memory;
   for (int64_t row = part.first_row; row < part.last_row; ++row) {
-    uint8_t* group = data + (row - part.first_row) / 16 * packed.group_bytes_;
+    uint8_t* group = memory + (row - part.first_row) / 16 * packed.group_bytes_;
     if (packed.is_quantized()) {
       PackQuantizedRow(tensor, part, packed.format_, row, group);
     } else {
@@ -140,7 +142,7 @@ absl::StatusOr<PackedMatrix> PackedMatrix::Pack(const TensorView& tensor,
 
 void PackedMatrix::Describe(MatMulArgs* args) const {
   args->format = format_;
-  args->weights = data_.data();
+  args->weights = data_;
   args->group_bytes = group_bytes_;
   args->cols = cols_;
 }

@@ -7,7 +7,6 @@
 
 #include "absl/status/statusor.h"
 #include "model/tensor.h"
-#include "worker/backends/cpu/aligned_buffer.h"
 #include "worker/backends/cpu/kernels.h"
 
 namespace headwise {
@@ -23,16 +22,22 @@ struct MatrixPart {
 // Which packed format holds a dtype's weights without loss.
 PackedFormat PackedFormatOf(DType dtype);
 
-// Immutable after Pack. Rows are padded with zeros to a multiple of 16.
+// A view of packed weights, immutable. Rows are padded with zeros to a multiple
+// of 16.
 class PackedMatrix {
  public:
   PackedMatrix() = default;
 
-  // Copies the part into packed form; the tensor is not needed afterwards. A
-  // quantized part must begin and end on multiples of 32 columns:
+  // Bytes that the packed part takes, a multiple of 64.
+  static int64_t BytesOf(DType dtype, const MatrixPart& part);
+
+  // Copies the part into packed form at `memory`: BytesOf zero bytes, aligned
+  // to 64, which must outlive the matrix. The tensor is not needed afterwards.
+  // A quantized part must begin and end on multiples of 32 columns:
   // Unimplemented, with the tensor's name, if it does not.
   static absl::StatusOr<PackedMatrix> Pack(const TensorView& tensor,
-                                           const MatrixPart& part);
+                                           const MatrixPart& part,
+                                           uint8_t* memory);
 
   PackedFormat format() const { return format_; }
   bool is_quantized() const { return IsQuantized(format_); }
@@ -49,7 +54,7 @@ class PackedMatrix {
   int64_t rows_ = 0;
   int64_t cols_ = 0;
   int64_t group_bytes_ = 0;
-  AlignedBuffer<uint8_t> data_;  // [num_groups][group_bytes]
+  const uint8_t* data_ = nullptr;  // [num_groups][group_bytes]
 };
 
 }  // namespace headwise
