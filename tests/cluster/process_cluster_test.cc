@@ -10,6 +10,9 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
@@ -18,6 +21,7 @@
 #include "gtest/gtest.h"
 #include "headwise/v1/admin.grpc.pb.h"
 #include "headwise/v1/inference.grpc.pb.h"
+#include "httplib.h"
 #include "tests/support/child_process.h"
 
 namespace headwise {
@@ -60,8 +64,8 @@ class ProcessClusterTest : public testing::Test {
     auto process = ChildProcess::Start(
         {std::string(HEADWISE_BINARY_DIR) + "/headwise-coordinator", "--listen",
          "127.0.0.1:0", "--model", ModelPath(), "--min-workers",
-         std::to_string(min_workers), "--kv-bytes", "67108864", "--port-file",
-         port_file},
+         std::to_string(min_workers), "--kv-bytes", "268435456",
+         "--metrics-listen", "127.0.0.1:0", "--port-file", port_file},
         folder_.Path("coordinator.log"));
     ASSERT_TRUE(process.ok()) << process.status();
     coordinator_ = *std::move(process);
@@ -182,26 +186,45 @@ TEST_F(ProcessClusterTest, FrozenWorkerIsFencedInTimeAndMayComeBack) {
   EXPECT_TRUE(Generate(8, &text).ok()) << coordinator_->Log();
 }
 
+// The sum of a gauge over its labels; -1 if the series is missing.
+double SumOf(const std::string& page, const std::string& name) {
+  double sum = 0.0;
+  bool found = false;
+  for (const absl::string_view line : absl::StrSplit(page, '\n')) {
+    if (!absl::StartsWith(line, name + "{")) continue;
+    double value = 0.0;
+    if (!absl::SimpleAtod(line.substr(line.rfind(' ') + 1), &value)) return -1;
+    sum += value;
+    found = true;
+  }
+  return found ? sum : -1;
+}
+
 TEST_F(ProcessClusterTest, CancelledStreamFreesItsKv) {
   StartCluster(2);
   ASSERT_FALSE(HasFatalFailure());
+  const std::string log = coordinator_->Log();
+  const size_t found = log.find("metrics on ");
+  ASSERT_NE(found, std::string::npos) << log;
+  httplib::Client metrics("127.0.0.1", std::atoi(log.c_str() + found + 11));
+  const auto kv_bytes = [&] {
+    const auto page = metrics.Get("/metrics");
+    return page ? SumOf(page->body, "headwise_kv_bytes") : -1;
+  };
   v1::GenerateRequest request;
   request.set_text("Once upon a time");
   request.mutable_options()->set_max_tokens(4000);
   request.mutable_options()->set_ignore_eos(true);
-  for (int i = 0; i < 3; ++i) {
-    const auto context = Context(kReady);
-    const auto stream = inference_->Generate(context.get(), request);
-    v1::GenerateResponse response;
-    while (stream->Read(&response) && !response.has_generated()) {
-    }
-    context->TryCancel();
-    EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  const auto context = Context(kReady);
+  const auto stream = inference_->Generate(context.get(), request);
+  v1::GenerateResponse response;
+  while (stream->Read(&response) && !response.has_generated()) {
   }
-  // Each holds far more than a third of the caches, were it not freed.
-  std::string text;
-  const grpc::Status status = Generate(1000, &text);
-  EXPECT_TRUE(status.ok()) << status.error_message();
+  EXPECT_GT(kv_bytes(), 0);
+  context->TryCancel();
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  EXPECT_TRUE(WaitUntil([&] { return kv_bytes() == 0; }, absl::Seconds(10)))
+      << kv_bytes();
 }
 
 TEST_F(ProcessClusterTest, TermLeavesCleanly) {

@@ -269,7 +269,7 @@ TEST_F(WorkerNodeTest, StepOutOfRangeIsRefusedBeforeTheExecutor) {
 TEST_F(WorkerNodeTest, QueueIsBoundedAndItsCallsAreAnsweredAtTheEnd) {
   absl::Notification running, release;
   on_run_ = [&](const Step&) {
-    running.Notify();
+    if (!running.HasBeenNotified()) running.Notify();
     release.WaitForNotification();
     return absl::OkStatus();
   };
