@@ -103,6 +103,7 @@ void AddByteLevelRules(const TinyModelOptions& options, Json& json) {
   const bool is_llama = options.architecture == Architecture::kLlama;
   const Json bytes = {{"type", "ByteLevel"},
                       {"add_prefix_space", false},
+                      {"trim_offsets", true},
                       {"use_regex", is_llama}};
   const Json digits = {{"type", "Digits"}, {"individual_digits", true}};
   const Json split = {{"type", "Split"},
@@ -121,10 +122,15 @@ void AddSentencePieceRules(const std::string& mark, Json& json) {
       {"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", mark}};
   json["normalizer"] = {{"type", "Sequence"},
                         {"normalizers", Json::array({prepend, replace})}};
+  const Json single =
+      Json::array({{{"SpecialToken", {{"id", "<s>"}, {"type_id", 0}}}},
+                   {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}});
   json["post_processor"] = {
       {"type", "TemplateProcessing"},
-      {"single", Json::array({{{"SpecialToken", {{"id", "<s>"}}}},
-                              {{"Sequence", {{"id", "A"}}}}})}};
+      {"single", single},
+      {"pair", single},
+      {"special_tokens",
+       {{"<s>", {{"id", "<s>"}, {"ids", {1}}, {"tokens", {"<s>"}}}}}}};
   json["model"]["byte_fallback"] = true;
 }
 
@@ -141,7 +147,13 @@ Json TokenizerJson(const TinyModelOptions& options) {
     const std::string& token = vocabulary.tokens[id];
     if (type == TokenType::kUnused) continue;
     if (type == TokenType::kControl || type == TokenType::kUnknown) {
-      added.push_back({{"id", id}, {"content", token}, {"special", true}});
+      added.push_back({{"id", id},
+                       {"content", token},
+                       {"single_word", false},
+                       {"lstrip", false},
+                       {"rstrip", false},
+                       {"normalized", false},
+                       {"special", true}});
     }
     vocab[token] = id;
   }
