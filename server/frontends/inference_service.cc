@@ -85,8 +85,9 @@ InferenceService::StartGeneration(const Arrival& arrival,
                                    .api = arrival.api,
                                    .request_id = arrival.request_id,
                                    .arrival = arrival.time};
-  absl::StatusOr<TextStream> text = call.status();
-  if (call.ok()) text = TextStream::Create(std::move(call->stop));
+  absl::StatusOr<TextStream> text =
+      call.ok() ? TextStream::Create(std::move(call->stop))
+                : absl::StatusOr<TextStream>(call.status());
   if (!text.ok()) {
     RecordRejection(text.status(), /*by_engine=*/false, frontend_.metrics);
     EndStream(options, *stream, text.status(), nullptr);

@@ -1,0 +1,150 @@
+// client/cpp against real services with an engine of the test's own.
+
+#include "client/cpp/client.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "server/frontends/frontend_fakes.h"
+#include "server/frontends/rich_status.h"
+#include "server/frontends/server_frontends.h"
+
+namespace headwise {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class CppClientTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    ServerFrontendsOptions options;
+    options.model_name = "tiny";
+    options.metrics_address = "";
+    options.shape = FakeShape();
+    auto frontends =
+        ServerFrontends::Create(options, {.engine = engine_,
+                                          .model = fakes_.model,
+                                          .tokenizer = fakes_.tokenizer,
+                                          .cluster = cluster_});
+    ASSERT_TRUE(frontends.ok()) << frontends.status();
+    frontends_ = *std::move(frontends);
+    ClientOptions client;
+    client.timeout = absl::Seconds(60);
+    client.retry.sleep = [this](absl::Duration delay) {
+      slept_.push_back(delay);
+      if (on_sleep_) on_sleep_();
+    };
+    client_ = Client::Connect("127.0.0.1:" + std::to_string(frontends_->port()),
+                              client);
+    generate_.set_text("hi");
+    score_.set_text("abc");
+  }
+
+  FakeServed fakes_;
+  FakeCluster cluster_;
+  FakeEngine engine_;
+  std::unique_ptr<ServerFrontends> frontends_;
+  std::unique_ptr<Client> client_;
+  std::vector<absl::Duration> slept_;
+  std::function<void()> on_sleep_;
+  v1::GenerateRequest generate_;
+  v1::ScoreRequest score_;
+};
+
+void SayHi(const FakeEngine::Call& call) {
+  for (const char c : {'h', 'i'}) {
+    SliceOutcome outcome;
+    outcome.token = c;
+    call.sink.OnToken(outcome);
+  }
+  call.sink.OnFinished(absl::OkStatus(), {});
+}
+
+TEST_F(CppClientTest, StreamsEvents) {
+  engine_.SetScript(SayHi);
+  std::string text;
+  ASSERT_TRUE(client_
+                  ->Generate(generate_,
+                             [&](const v1::GenerateResponse& event) {
+                               text += event.generated().text();
+                               return true;
+                             })
+                  .ok());
+  EXPECT_EQ(text, "hi");
+}
+
+TEST_F(CppClientTest, ComesAgainWhenTheServerSays) {
+  engine_.SetScript(SayHi);
+  engine_.Refuse(absl::UnavailableError("the group is forming"));
+  on_sleep_ = [this] { engine_.Refuse(absl::OkStatus()); };
+  int events = 0;
+  EXPECT_TRUE(client_
+                  ->Generate(generate_,
+                             [&](const v1::GenerateResponse&) {
+                               ++events;
+                               return true;
+                             })
+                  .ok());
+  EXPECT_EQ(events, 3);
+  EXPECT_THAT(slept_, ElementsAre(kRetryWhenUnavailable));
+}
+
+TEST_F(CppClientTest, AStreamThatHasBegunIsNotRepeated) {
+  engine_.SetScript([](const FakeEngine::Call& call) {
+    call.sink.OnPrefill(1, 2);
+    call.sink.OnFinished(absl::UnavailableError("worker died"), {});
+  });
+  const absl::Status status = client_->Generate(
+      generate_, [](const v1::GenerateResponse&) { return true; });
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("worker died"));
+  EXPECT_TRUE(slept_.empty());
+}
+
+TEST_F(CppClientTest, FalseFromTheCallbackCancels) {
+  engine_.SetScript([](const FakeEngine::Call& call) {
+    call.sink.OnPrefill(1, 2);
+    call.wait_for_cancel();
+    call.sink.OnFinished(absl::CancelledError("cancelled"), {});
+  });
+  EXPECT_EQ(client_
+                ->Generate(generate_,
+                           [](const v1::GenerateResponse&) { return false; })
+                .code(),
+            absl::StatusCode::kCancelled);
+}
+
+TEST_F(CppClientTest, StatusesKeepCodeAndMessage) {
+  engine_.Refuse(absl::OutOfRangeError("needs 9 bytes, 5 are available"));
+  EXPECT_EQ(client_->Score(score_).status(),
+            absl::OutOfRangeError("needs 9 bytes, 5 are available"));
+  v1::ChatRequest chat;
+  chat.add_messages()->set_role("user");
+  EXPECT_EQ(client_->Chat(chat, [](const auto&) { return true; }).code(),
+            absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(CppClientTest, EveryUnaryMethodReachesItsService) {
+  v1::TokenizeRequest tokenize;
+  tokenize.set_text("a");
+  EXPECT_EQ(client_->Tokenize(tokenize)->ids(0), 'a');
+  v1::DetokenizeRequest detokenize;
+  detokenize.add_ids('b');
+  EXPECT_EQ(client_->Detokenize(detokenize)->text(), "b");
+  EXPECT_EQ(client_->GetModel({})->name(), "tiny");
+  EXPECT_EQ(client_->GetHeadMap({})->world_size(), 1u);
+  v1::PlanPlacementRequest plan;
+  plan.add_workers();
+  EXPECT_EQ(client_->PlanPlacement(plan)->world_size(), 1u);
+  engine_.SetScript([](const FakeEngine::Call& call) {
+    SliceOutcome outcome;
+    outcome.hidden = {1, 2, 3};
+    call.sink.OnRows(0, outcome);
+    call.sink.OnFinished(absl::OkStatus(), {});
+  });
+  v1::EmbedRequest embed;
+  embed.mutable_tokens()->add_ids('a');
+  EXPECT_THAT(client_->Embed(embed)->embedding(), ElementsAre(1, 2, 3));
+}
+
+}  // namespace
+}  // namespace headwise
