@@ -65,14 +65,18 @@ absl::StatusOr<std::vector<float>> ScoresFromMerges(
     ++num_merges[id];
     last_id = id;
   }
+  bool is_first = true;  // of the pieces that can be made of others
   for (size_t id = 0; id < num_tokens; ++id) {
     if (vocabulary.types[id] != TokenType::kNormal) continue;
     const int64_t num_splits = CountSplits(vocabulary, vocabulary.tokens[id]);
-    if (num_splits != num_merges[id]) {
+    if (is_first && num_splits > 0 && num_merges[id] == 0) {
+      scores[id] = 1;  // above rank 0
+    } else if (num_splits != num_merges[id]) {
       return NotSentencePiece(vocabulary.tokens[id],
                               absl::StrCat("has ", num_merges[id], " merges, ",
                                            num_splits, " splits"));
     }
+    is_first = is_first && num_splits == 0;
   }
   return scores;
 }

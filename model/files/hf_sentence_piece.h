@@ -17,6 +17,11 @@ namespace headwise {
 // out. Then score = -(rank of the piece's first merge) gives SentencePiece's
 // result; pieces that nothing merges into get a score below all those.
 //
+// One exception to (b): converters of 2023 took the best score, which is 0, for
+// "no score" and left the first piece's merges out (seen in OpenLLaMA's file).
+// SentencePiece does join it and the model was trained so: it gets the best
+// score here, where Hugging Face's fast tokenizer differs from its slow one.
+//
 // Returns one score per token. Unimplemented, naming the piece, if (a) or (b)
 // does not hold. Where one piece can be joined at two places that overlap
 // (runs of one letter), the list prefers a split, SentencePiece the left one;

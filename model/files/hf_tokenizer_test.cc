@@ -274,7 +274,6 @@ TEST(HfSentencePiece, MergesBecomeTheScoresThatMadeThem) {
 }
 
 TEST(HfSentencePiece, RefusesMergesThatScoresCannotGive) {
-  // Two pieces' merges interleaved: "hello" is hell + o and hel + lo.
   Input input(SentencePiece());
   Json& merges = input.tokenizer["model"]["merges"];
   const Json first = merges[0];
@@ -284,8 +283,19 @@ TEST(HfSentencePiece, RefusesMergesThatScoresCannotGive) {
   merges.insert(merges.begin(), first);
   ExpectUnimplemented(input, "has a merge twice");
   merges.erase(0);
-  merges.erase(0);  // a split that SentencePiece would join is left out
-  ExpectUnimplemented(input, "has 0 merges, 1 splits");
+  merges.erase(1);  // a split that SentencePiece would join is left out
+  ExpectUnimplemented(input, "piece \"he\" has 0 merges, 1 splits");
+}
+
+TEST(HfSentencePiece, RestoresTheMergesOfTheFirstPiece) {
+  Input input(SentencePiece());
+  input.tokenizer["model"]["merges"].erase(0);
+  const auto data = input.Read();
+  ASSERT_TRUE(data.ok()) << data.status();
+  const size_t first_piece = 5 + 256 + 27;
+  EXPECT_EQ(data->tokens[first_piece], std::string(kMark) + "t");
+  EXPECT_EQ(data->scores[first_piece], 1.0f);
+  EXPECT_EQ(data->scores[first_piece + 1], 0.0f);
 }
 
 TEST(HfSentencePiece, ReadsMetaspaceAndNamesOtherRules) {
