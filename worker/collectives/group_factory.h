@@ -34,7 +34,7 @@ struct GroupSpec {
   int rank = 0;                   // 0 .. world_size - 1
   int world_size = 1;             // 1 .. kMaxWorldSize
   uint64_t membership_epoch = 0;  // equal on all ranks
-  GroupOptions options;
+  GroupOptions options = {};
   absl::Duration join_timeout = absl::Seconds(10);  // of Join, > 0
   // Gloo only: address or name of an interface of this host that all peers can
   // reach. Loopback serves tests and groups of one host.
