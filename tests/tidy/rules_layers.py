@@ -50,6 +50,7 @@ _TEST_FILE = re.compile(r'(_test|_fuzz|_bench)\.(cc|cu|h)$')
 
 _RPC = re.compile(r'^(grpc|grpcpp|grpc\+\+|google/protobuf)/|\.pb\.h$')
 _RPC_FOLDERS = ('server/frontends/', 'server/dispatch/', 'server/membership/',
+                'server/coordinator/',  # the program, which joins the rest
                 'worker/service/', 'client/', 'proto/', 'tests/', 'bench/')
 _CUDA = re.compile(r'^(cuda|cublas|cudnn|nccl|device_launch|flashinfer|cute/|'
                    r'cutlass/)')
@@ -103,8 +104,7 @@ def _may_include(path, row, name):
 def _edge_problem(path, name):
     """Libraries that live at one edge each."""
     if _RPC.search(name):
-        program = path.startswith('server/') and path.count('/') == 1
-        if not (program or path.startswith(_RPC_FOLDERS)):
+        if not path.startswith(_RPC_FOLDERS):
             return f'{name}: gRPC and protobuf stop at the edges'
     if _CUDA.search(name) and not _CUDA_FILES.search(path):
         return f'{name}: CUDA and NCCL belong to worker/backends/cuda'

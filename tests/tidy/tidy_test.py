@@ -68,7 +68,7 @@ class LayersTest(RuleTest):
                 ('worker/executor/run.cc', 'worker/cache/books.h'),
                 ('worker/executor/run.cc', 'model/work_grid.h'),
                 ('worker/service/edge.cc', 'worker/executor/step.h'),
-                ('server/coordinator.cc', 'server/frontends/admin.h'),
+                ('server/coordinator/main.cc', 'server/frontends/admin.h'),
                 ('client/cli/embedded_cluster.cc', 'server/dispatch/d.h'),
                 ('client/cli/embedded_cluster.cc', 'worker/executor/step.h'),
                 ('client/cli/embedded_cluster_test.cc', 'worker/cache/b.h'),
@@ -90,7 +90,8 @@ class LayersTest(RuleTest):
             self.assert_found('server/scheduler/engine.cc', line, 'edges')
             self.assert_found('worker/executor/run.cc', line, 'edges')
             for path in ['server/frontends/a.cc', 'server/dispatch/a.cc',
-                         'server/membership/registry.cc', 'server/main.cc',
+                         'server/membership/registry.cc',
+                         'server/coordinator/main.cc',
                          'worker/service/a.cc', 'client/cpp/a.cc']:
                 self.assert_clean(path, line)
 
