@@ -1,6 +1,8 @@
 #include "worker/collectives/gloo_address.h"
 
+#include <ifaddrs.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <cstring>
@@ -37,6 +39,35 @@ absl::StatusOr<ResolvedAddress> Resolve(const std::string& host,
   std::memcpy(&resolved.address, found->ai_addr, found->ai_addrlen);
   freeaddrinfo(found);
   return resolved;
+}
+
+bool IsSameHost(const sockaddr* a, const sockaddr* b) {
+  if (a->sa_family != b->sa_family) return false;
+  if (a->sa_family == AF_INET) {
+    const auto* first = reinterpret_cast<const sockaddr_in*>(a);
+    const auto* second = reinterpret_cast<const sockaddr_in*>(b);
+    return first->sin_addr.s_addr == second->sin_addr.s_addr;
+  }
+  if (a->sa_family != AF_INET6) return false;
+  const auto* first = reinterpret_cast<const sockaddr_in6*>(a);
+  const auto* second = reinterpret_cast<const sockaddr_in6*>(b);
+  return std::memcmp(&first->sin6_addr, &second->sin6_addr,
+                     sizeof(first->sin6_addr)) == 0;
+}
+
+// Gloo checks this too, but leaks memory when the answer is no.
+bool IsAddressOfAnInterface(const ResolvedAddress& resolved) {
+  ifaddrs* interfaces = nullptr;
+  if (getifaddrs(&interfaces) != 0) return false;
+  bool is_found = false;
+  for (const ifaddrs* i = interfaces; i != nullptr; i = i->ifa_next) {
+    is_found |=
+        i->ifa_addr != nullptr &&
+        IsSameHost(i->ifa_addr,
+                   reinterpret_cast<const sockaddr*>(&resolved.address));
+  }
+  freeifaddrs(interfaces);
+  return is_found;
 }
 
 }  // namespace
@@ -78,6 +109,10 @@ absl::StatusOr<std::shared_ptr<gloo::transport::tcp::Device>> OpenGlooDevice(
     const std::string& bind_address) {
   HEADWISE_ASSIGN_OR_RETURN(const ResolvedAddress resolved,
                             Resolve(bind_address, "0", 0));
+  if (!IsAddressOfAnInterface(resolved)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "\"", bind_address, "\" is no address of an interface of this host"));
+  }
   gloo::transport::tcp::attr attributes;
   attributes.ai_family = resolved.address.ss_family;
   attributes.ai_socktype = SOCK_STREAM;

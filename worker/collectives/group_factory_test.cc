@@ -283,7 +283,8 @@ TEST_F(SharedMemoryJoinTest, MalformedNumbersAreRefused) {
 TEST(GlooJoinTest, BindAddressMustBeOurs) {
   GroupSpec spec = SpecOf(GroupKind::kGloo, 0, 2);
   // 192.0.2.0/24 is for documentation; .invalid never resolves.
-  for (const char* address : {"192.0.2.1", "", "no.such.name.invalid"}) {
+  for (const char* address :
+       {"192.0.2.1", "0.0.0.0", "", "no.such.name.invalid"}) {
     spec.bind_address = address;
     EXPECT_TRUE(absl::IsInvalidArgument(PendingGroup::Prepare(spec).status()))
         << address << ": " << PendingGroup::Prepare(spec).status();

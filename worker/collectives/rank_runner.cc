@@ -18,7 +18,8 @@ namespace headwise {
 namespace {
 
 constexpr uint64_t kEpoch = 7;
-constexpr int kMaxSilenceMs = 30000;
+// For a machine that does much else; the tests need seconds at most.
+constexpr int kMaxSilenceMs = 120000;
 
 void Write(int socket, const std::string& text) {
   const uint64_t size = text.size();

@@ -46,7 +46,7 @@ class RankProcesses {
   // Waits until all ranks run their body; "" or what went wrong.
   std::string Form();
   void Signal(int rank, int signal) const;
-  // What the rank said; "killed" if it died before, "silent" after 30 s.
+  // What the rank said; "killed" if it died before, "silent" after 120 s.
   std::string Answer(int rank) const;
 
  private:

@@ -25,6 +25,11 @@ namespace {
 constexpr absl::Duration kSpinTime = absl::Microseconds(5);
 constexpr absl::Duration kYieldTime = absl::Milliseconds(1);
 constexpr absl::Duration kCrowdedYieldTime = absl::Microseconds(20);
+// A yield that takes this long gave the core to a stranger for its time slice.
+// A sleeper is put back on the core as soon as it is woken, a yielder is not,
+// so the next waits sleep at once.
+constexpr absl::Duration kLongYield = absl::Microseconds(100);
+constexpr int kWaitsAfterLongYield = 256;
 // How soon the death of a peer is noticed.
 constexpr absl::Duration kLivenessPeriod = absl::Milliseconds(50);
 constexpr int kPausesPerClockRead = 64;
@@ -156,24 +161,28 @@ SegmentMember::WaitResult SegmentMember::SpinThenYield(
     int peer, const std::atomic<uint64_t>& counter, uint64_t value) {
   const absl::Time start = Now();
   const absl::Time spin_end = start + (spins_ ? kSpinTime : absl::Duration());
-  const absl::Time yield_end =
-      spin_end + (spins_ ? kYieldTime : kCrowdedYieldTime);
-  const absl::Time end = std::min(yield_end, deadline_);
-  for (absl::Time now = start; now < end; now = Now()) {
-    if (now < spin_end) {
-      for (int i = 0; i < kPausesPerClockRead; ++i) {
-        Pause();
-        if (counter.load(std::memory_order_acquire) >= value) {
-          return WaitResult::kReached;
-        }
+  absl::Time end = spin_end + (spins_ ? kYieldTime : kCrowdedYieldTime);
+  if (num_waits_without_yield_ > 0) {
+    --num_waits_without_yield_;
+    end = spin_end;
+  }
+  end = std::min(end, deadline_);
+  for (absl::Time now = start; now < end;) {
+    const bool yields = now >= spin_end;
+    if (yields) sched_yield();
+    for (int i = 0; i < kPausesPerClockRead; ++i) {
+      if (counter.load(std::memory_order_acquire) >= value) {
+        return WaitResult::kReached;
       }
-    } else {
-      sched_yield();
-    }
-    if (counter.load(std::memory_order_acquire) >= value) {
-      return WaitResult::kReached;
+      if (yields) break;
+      Pause();
     }
     if (IsDead()) return WaitResult::kDead;
+    const absl::Time before = std::exchange(now, Now());
+    if (yields && now - before > kLongYield) {
+      num_waits_without_yield_ = kWaitsAfterLongYield;
+      break;
+    }
   }
   return WaitResult::kDeadline;
 }

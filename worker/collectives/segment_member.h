@@ -80,7 +80,9 @@ class SegmentMember {
   const bool spins_;
   // Copied when the group formed: a peer cannot change them afterwards.
   std::vector<ProcessIdentity> identities_;
-  absl::Time deadline_;  // of the present call; calling thread only
+  // Calling thread only.
+  absl::Time deadline_;  // of the present call
+  int num_waits_without_yield_ = 0;
 
   std::atomic<bool> is_dead_{false};  // failure_ is set
   absl::Mutex mutex_;
