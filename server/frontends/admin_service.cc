@@ -26,7 +26,10 @@ grpc::ServerUnaryReactor* AdminService::GetHeadMap(
     grpc::CallbackServerContext* context, const v1::GetHeadMapRequest* request,
     v1::HeadMap* response) {
   const absl::Time arrival = frontend_.clock.Now();
-  const absl::Status status = CheckModelName(request->model(), frontend_.model);
+  absl::Status status = CheckModelName(request->model(), frontend_.model);
+  if (status.ok() && !frontend_.cluster.ready()) {
+    status = absl::UnavailableError("no group of workers stands");
+  }
   if (status.ok()) WriteHeadMap(*frontend_.cluster.head_map(), response);
   return Reply("get_head_map", arrival, context, status);
 }

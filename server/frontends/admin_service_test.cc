@@ -27,6 +27,16 @@ TEST_F(AdminServiceTest, AdminShowsAndPlansPlacements) {
   EXPECT_GT(map->workers(0).num_units(), map->workers(1).num_units());
 }
 
+TEST_F(AdminServiceTest, WithoutAGroupThereIsNoMap) {
+  cluster_.Set(nullptr, false);
+  EXPECT_EQ(client_->GetHeadMap({}).status().code(),
+            absl::StatusCode::kUnavailable);
+  v1::GetHeadMapRequest other;
+  other.set_model("other");
+  EXPECT_EQ(client_->GetHeadMap(other).status().code(),
+            absl::StatusCode::kNotFound);
+}
+
 TEST_F(AdminServiceTest, BadPlansAreRefused) {
   const auto message = [&](const v1::PlanPlacementRequest& request) {
     return std::string(client_->PlanPlacement(request).status().message());

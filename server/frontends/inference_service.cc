@@ -188,13 +188,10 @@ grpc::ServerUnaryReactor* InferenceService::Embed(
   return reactor;
 }
 
-grpc::ServerUnaryReactor* InferenceService::Reply(
-    const Arrival& arrival, grpc::CallbackServerContext* context,
-    const absl::Status& status) {
+void InferenceService::Reply(const Arrival& arrival, const absl::Status& status,
+                             grpc::ServerUnaryReactor* reactor) {
   Record(arrival, status, nullptr, 0);
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(ToGrpcStatus(status));
-  return reactor;
 }
 
 grpc::ServerUnaryReactor* InferenceService::Tokenize(
@@ -208,7 +205,9 @@ grpc::ServerUnaryReactor* InferenceService::Tokenize(
                           .parse_special = !request->no_parse_special()});
     response->mutable_ids()->Assign(ids.begin(), ids.end());
   }
-  return Reply(arrival, context, status);
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  Reply(arrival, status, reactor);
+  return reactor;
 }
 
 grpc::ServerUnaryReactor* InferenceService::Detokenize(
@@ -223,7 +222,9 @@ grpc::ServerUnaryReactor* InferenceService::Detokenize(
   if (status.ok()) {
     response->set_text(tokenizer.Decode(ids, request->skip_special()));
   }
-  return Reply(arrival, context, status);
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  Reply(arrival, status, reactor);
+  return reactor;
 }
 
 grpc::ServerUnaryReactor* InferenceService::GetModel(
@@ -231,11 +232,21 @@ grpc::ServerUnaryReactor* InferenceService::GetModel(
     v1::Model* response) {
   const Arrival arrival = Arrive("get_model", *context);
   const absl::Status status = CheckModelName(request->model(), frontend_.model);
+  // Once: each call of DefaultReactor makes it anew.
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   if (status.ok()) {
     WriteModel(frontend_.model, frontend_.cluster.head_map()->max_context_len,
-               request->with_sha256(), response);
+               response);
   }
-  return Reply(arrival, context, status);
+  if (!status.ok() || !request->with_sha256()) {
+    Reply(arrival, status, reactor);
+    return reactor;
+  }
+  digest_.Get([this, arrival, reactor, response](const std::string& sha256) {
+    response->set_sha256(sha256);
+    Reply(arrival, absl::OkStatus(), reactor);
+  });
+  return reactor;
 }
 
 }  // namespace headwise

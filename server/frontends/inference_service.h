@@ -8,6 +8,7 @@
 #include "headwise/v1/inference.grpc.pb.h"
 #include "server/frontends/frontend_context.h"
 #include "server/frontends/generation_sink.h"
+#include "server/frontends/model_digest.h"
 #include "server/frontends/request_parser.h"
 
 namespace headwise {
@@ -16,7 +17,7 @@ namespace headwise {
 class InferenceService final : public v1::Inference::CallbackService {
  public:
   explicit InferenceService(const FrontendContext& frontend)
-      : frontend_(frontend) {}
+      : frontend_(frontend), digest_(*frontend.model.model) {}
 
   grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(
       grpc::CallbackServerContext* context,
@@ -59,11 +60,11 @@ class InferenceService final : public v1::Inference::CallbackService {
   void Record(const Arrival& arrival, const absl::Status& status,
               const RequestUsage* usage, int64_t scored_tokens);
   // For calls that need no engine.
-  grpc::ServerUnaryReactor* Reply(const Arrival& arrival,
-                                  grpc::CallbackServerContext* context,
-                                  const absl::Status& status);
+  void Reply(const Arrival& arrival, const absl::Status& status,
+             grpc::ServerUnaryReactor* reactor);
 
   const FrontendContext frontend_;
+  ModelDigest digest_;
 };
 
 }  // namespace headwise

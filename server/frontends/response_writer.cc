@@ -73,11 +73,10 @@ void WriteHeadMap(const HeadMap& map, v1::HeadMap* out) {
 }
 
 void WriteModel(const ServedModel& model, int64_t served_context_len,
-                bool with_sha256, v1::Model* out) {
+                v1::Model* out) {
   const Hyperparameters& hyper = model.model->hyperparameters();
   out->set_name(model.name);
   out->set_architecture(ArchitectureName(hyper.architecture));
-  if (with_sha256) out->set_sha256(model.model->Sha256());
   out->set_num_layers(hyper.num_layers);
   out->set_num_heads(hyper.num_heads);
   out->set_num_kv_heads(hyper.num_kv_heads);

@@ -16,9 +16,9 @@ void WriteUsage(const RequestUsage& usage, v1::Usage* out);
 void WriteScore(const ScoreResult& result, const RequestUsage& usage,
                 v1::ScoreResponse* out);
 void WriteHeadMap(const HeadMap& map, v1::HeadMap* out);
-// `with_sha256` reads the whole model file the first time.
+// All but sha256.
 void WriteModel(const ServedModel& model, int64_t served_context_len,
-                bool with_sha256, v1::Model* out);
+                v1::Model* out);
 
 }  // namespace headwise
 

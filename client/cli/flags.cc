@@ -1,0 +1,216 @@
+#include "client/cli/flags.h"
+
+#include <fstream>
+#include <iostream>
+#include <iterator>
+
+#include "CLI/Validators.hpp"
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "model/tokenizer/utf8.h"
+
+namespace headwise {
+
+void AddModelFlag(CLI::App& command, ClusterFlags& flags) {
+  command
+      .add_option("-m,--model", flags.model,
+                  "A .gguf or .safetensors file, or a folder with one")
+      ->check(CLI::ExistingPath);
+}
+
+void AddClusterFlags(CLI::App& command, ClusterFlags& flags) {
+  AddModelFlag(command, flags);
+  const std::string group = "Cluster in this process";
+  auto* local = command
+                    .add_option("--local-workers", flags.local_workers,
+                                "Workers that share the heads")
+                    ->check(CLI::Range(1, 64))
+                    ->capture_default_str()
+                    ->group(group);
+  auto* workers = command
+                      .add_option("--workers", flags.workers,
+                                  "Running headwise-workers, host:port,...")
+                      ->delimiter(',')
+                      ->group(group);
+  workers->excludes(local);
+  command
+      .add_option("--speed", flags.speeds,
+                  "Relative speed of each local worker, e.g. 1,0.5: a slower "
+                  "one gets fewer heads")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber)
+      ->group(group);
+  command
+      .add_option("-t,--threads", flags.threads,
+                  "Threads of each worker; 0: all CPUs, shared out")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option("--prefill-chunk", flags.prefill_chunk,
+                  "Prompt tokens of one request in one step")
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option(
+          "--context", flags.context_len,
+          "Tokens of KV cache for all requests; 0: a quarter of the free "
+          "memory")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--isa", flags.isa, "Instruction set; the bits are equal")
+      ->check(CLI::IsMember({"avx2", "avx512", "amx", "best"}))
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--kv-type", flags.kv_type, "Type of the KV cache")
+      ->check(CLI::IsMember({"fp32", "fp16", "bf16", "int8"}))
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--group", flags.group, "How the workers exchange sums")
+      ->check(CLI::IsMember({"in-process", "shm", "gloo", "auto"}))
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option("--reduction", flags.reduction,
+                  "exact: the same bits on any cluster; fast: fp32 sums")
+      ->check(CLI::IsMember({"exact", "fast"}))
+      ->capture_default_str()
+      ->group(group);
+}
+
+void AddSessionFlags(CLI::App& command, ClusterFlags& flags) {
+  AddClusterFlags(command, flags);
+  CLI::Option* server = command.add_option(
+      "--server", flags.server, "host:port of a running headwise server");
+  CLI::Option* model = command.get_option("--model");
+  // Flags of a cluster would silently do nothing for a server's.
+  for (const char* name : {"--local-workers", "--workers", "--speed",
+                           "--threads", "--prefill-chunk", "--context", "--isa",
+                           "--kv-type", "--group", "--reduction"}) {
+    command.get_option(name)->excludes(server);
+  }
+  server->excludes(model);
+  command
+      .add_option("--timeout", flags.timeout_seconds, "Seconds for one request")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command.parse_complete_callback([server, model] {
+    if (server->count() + model->count() == 0) {
+      throw CLI::RequiredError("--model or --server");
+    }
+  });
+}
+
+void AddGenerationFlags(CLI::App& command, GenerationFlags& flags) {
+  const std::string group = "Generation";
+  command
+      .add_option("-n,--max-tokens", flags.max_tokens,
+                  "New tokens; 0: up to the context limit")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option("--temperature", flags.temperature,
+                  "0: always the most probable token")
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--top-k", flags.top_k, "Keep the k best; 0: all")
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--top-p", flags.top_p, "Keep the best that sum to p")
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option("--min-p", flags.min_p,
+                  "Keep those with p times the best's probability")
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option("--repetition-penalty", flags.repetition_penalty, "1: none")
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option("--seed", flags.seed,
+                  "The same seed gives the same text on any cluster")
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option("--stop", flags.stop,
+                  "Text that ends the answer; may be repeated")
+      ->allow_extra_args(false)
+      ->group(group);
+  command
+      .add_flag("--logprobs", flags.logprobs,
+                "Log-probability of each token (with --json)")
+      ->group(group);
+  command
+      .add_option("--top-logprobs", flags.top_logprobs,
+                  "Alternatives for each token (with --json)")
+      ->check(CLI::Range(0, 20))
+      ->group(group);
+  command
+      .add_flag("--ignore-eos", flags.ignore_eos,
+                "Go on after an end-of-generation token")
+      ->group(group);
+}
+
+void AddTextFlags(CLI::App& command, const std::string& name, bool required,
+                  TextFlags& flags) {
+  CLI::Option_group* group = command.add_option_group(name);
+  CLI::Option* text =
+      group->add_option("--" + name, flags.text, "The " + name + " itself");
+  CLI::Option* file =
+      group
+          ->add_option("--" + name + "-file", flags.file,
+                       "A file with the " + name + "; -: standard input")
+          ->check(CLI::ExistingFile | CLI::IsMember({"-"}));
+  text->excludes(file);
+  if (required) group->require_option(1);
+}
+
+void WriteGenerationOptions(const GenerationFlags& flags,
+                            v1::GenerationOptions* options) {
+  options->set_max_tokens(flags.max_tokens);
+  options->set_logprobs(flags.logprobs);
+  options->set_top_logprobs(flags.top_logprobs);
+  options->set_ignore_eos(flags.ignore_eos);
+  for (const std::string& stop : flags.stop) options->add_stop(stop);
+  v1::SamplingOptions& sampling = *options->mutable_sampling();
+  sampling.set_temperature(flags.temperature);
+  sampling.set_top_k(flags.top_k);
+  sampling.set_top_p(flags.top_p);
+  sampling.set_min_p(flags.min_p);
+  sampling.set_repetition_penalty(flags.repetition_penalty);
+  sampling.set_seed(flags.seed);
+}
+
+absl::StatusOr<std::string> ReadText(const TextFlags& flags) {
+  if (flags.file.empty()) return flags.text;
+  if (flags.file == "-") {
+    return std::string(std::istreambuf_iterator<char>(std::cin), {});
+  }
+  std::ifstream file(flags.file, std::ios::binary);
+  if (!file) {
+    return absl::NotFoundError(absl::StrCat("cannot read ", flags.file));
+  }
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+absl::StatusOr<std::string> ReadUtf8Text(const TextFlags& flags) {
+  HEADWISE_ASSIGN_OR_RETURN(std::string text, ReadText(flags));
+  for (size_t at = 0; at < text.size();) {
+    const Utf8Char next = DecodeUtf8(absl::string_view(text).substr(at));
+    if (next.state != Utf8State::kValid) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          flags.file.empty() ? "the text" : flags.file, ": byte ", at, " (",
+          absl::Hex(static_cast<unsigned char>(text[at]), absl::kZeroPad2),
+          " hexadecimal) is not UTF-8"));
+    }
+    at += static_cast<size_t>(next.size);
+  }
+  return text;
+}
+
+}  // namespace headwise

@@ -1,0 +1,77 @@
+// The flags that several commands share.
+
+#ifndef HEADWISE_CLIENT_CLI_FLAGS_H_
+#define HEADWISE_CLIENT_CLI_FLAGS_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "CLI/App.hpp"
+#include "absl/status/statusor.h"
+#include "headwise/v1/inference.pb.h"
+
+namespace headwise {
+
+// Where the answers come from: a server, or a cluster inside this process.
+struct ClusterFlags {
+  std::string server;  // host:port; excludes all that follows but timeout
+  std::string model;   // path of a model file or folder
+  int local_workers = 1;
+  std::vector<std::string> workers;  // host:port of running headwise-workers
+  std::vector<double> speeds;        // of the local workers, relative
+  int threads = 0;              // of each local worker; 0: all CPUs, shared
+  int64_t prefill_chunk = 512;  // tokens of one sequence in one step
+  int64_t max_step_tokens = 0;  // of all requests; 0: one chunk
+  int64_t context_len = 0;      // tokens of KV of all requests; 0: by memory
+  std::string isa = "best";
+  std::string kv_type = "fp16";
+  std::string group = "auto";
+  std::string reduction = "exact";
+  double timeout_seconds = 3600;
+};
+
+struct GenerationFlags {
+  int32_t max_tokens = 0;
+  float temperature = 0;
+  int32_t top_k = 0;
+  float top_p = 1;
+  float min_p = 0;
+  float repetition_penalty = 1;
+  uint64_t seed = 0;
+  std::vector<std::string> stop;
+  bool logprobs = false;
+  int32_t top_logprobs = 0;
+  bool ignore_eos = false;
+};
+
+// A text on the command line or in a file.
+struct TextFlags {
+  std::string text;
+  std::string file;  // "-": standard input
+};
+
+// --model alone, for commands that need no cluster.
+void AddModelFlag(CLI::App& command, ClusterFlags& flags);
+// Flags of the cluster inside this process.
+void AddClusterFlags(CLI::App& command, ClusterFlags& flags);
+// AddClusterFlags, --server and --timeout; one of --server and --model is
+// required.
+void AddSessionFlags(CLI::App& command, ClusterFlags& flags);
+void AddGenerationFlags(CLI::App& command, GenerationFlags& flags);
+// --NAME and --NAME-file; one of them is required if `required`.
+void AddTextFlags(CLI::App& command, const std::string& name, bool required,
+                  TextFlags& flags);
+
+void WriteGenerationOptions(const GenerationFlags& flags,
+                            v1::GenerationOptions* options);
+
+// The text as given, or the file's bytes. NotFound names the path.
+absl::StatusOr<std::string> ReadText(const TextFlags& flags);
+// As ReadText; InvalidArgument names the first byte that is not UTF-8, which
+// the wire can't carry.
+absl::StatusOr<std::string> ReadUtf8Text(const TextFlags& flags);
+
+}  // namespace headwise
+
+#endif  // HEADWISE_CLIENT_CLI_FLAGS_H_

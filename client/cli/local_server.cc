@@ -1,0 +1,190 @@
+#include "client/cli/local_server.h"
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "base/status_macros.h"
+#include "client/cli/embedded_cluster.h"
+#include "model/chat_template/chat_template.h"
+#include "model/tokenizer/tokenizer.h"
+#include "server/coordinator/cluster_state.h"
+#include "server/dispatch/model_shape.h"
+#include "server/frontends/placement_forecast.h"
+#include "server/frontends/response_writer.h"
+#include "spdlog/spdlog.h"
+#include "worker/executor/executor.h"
+
+namespace headwise {
+namespace {
+
+// Bytes of KV over all units for flags.context_len tokens, in whole blocks; 0
+// if the flags leave it to the memory of the machine.
+absl::StatusOr<int64_t> KvBytesFor(const ClusterFlags& flags) {
+  if (flags.context_len == 0) return 0;
+  HEADWISE_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
+                            Model::Open(flags.model));
+  HEADWISE_ASSIGN_OR_RETURN(const ModelShape shape,
+                            MakeModelShape(*model, flags.kv_type));
+  const int64_t num_blocks =
+      (flags.context_len + kKvBlockPositions - 1) / kKvBlockPositions;
+  return num_blocks * kKvBlockPositions * shape.num_layers * shape.num_units *
+         shape.kv_bytes_per_unit_position;
+}
+
+class LocalServerImpl final : public LocalServer {
+ public:
+  ~LocalServerImpl() override {
+    // Hooks of the cluster reach the frontends until the cluster is gone, and
+    // calls of the frontends the engine: calls first.
+    if (frontends_ != nullptr) frontends_->Shutdown(absl::ZeroDuration());
+    published_ = nullptr;
+    cluster_.reset();
+  }
+
+  absl::Status Start(const LocalServerOptions& options) {
+    {
+      absl::MutexLock lock(&mutex_);
+      progress_ = options.progress;
+    }
+    HEADWISE_ASSIGN_OR_RETURN(const EmbeddedClusterOptions cluster,
+                              MakeClusterOptions(options.cluster));
+    HEADWISE_ASSIGN_OR_RETURN(cluster_, EmbeddedCluster::Create(cluster));
+    {
+      // The caller's function may end with this call.
+      absl::MutexLock lock(&mutex_);
+      progress_ = nullptr;
+    }
+    HEADWISE_RETURN_IF_ERROR(OpenText());
+    return StartFrontends(options);
+  }
+
+  const Model& model() const override { return cluster_->model(); }
+  Engine& engine() override { return cluster_->engine(); }
+  ServerFrontends& frontends() override { return *frontends_; }
+
+ private:
+  absl::StatusOr<EmbeddedClusterOptions> MakeClusterOptions(
+      const ClusterFlags& flags);
+  absl::Status OpenText();
+  absl::Status StartFrontends(const LocalServerOptions& options);
+
+  absl::Mutex mutex_;
+  std::function<void(double)> progress_ ABSL_GUARDED_BY(mutex_);
+
+  std::unique_ptr<EmbeddedCluster> cluster_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::unique_ptr<ChatTemplate> chat_template_;  // null: the model has none
+  std::unique_ptr<LiveClusterState> state_;
+  std::unique_ptr<ServerFrontends> frontends_;
+  // frontends_ once it is complete; hooks of the cluster come before that.
+  std::atomic<ServerFrontends*> published_ = nullptr;
+};
+
+absl::StatusOr<EmbeddedClusterOptions> LocalServerImpl::MakeClusterOptions(
+    const ClusterFlags& flags) {
+  EmbeddedClusterOptions options;
+  options.model_path = flags.model;
+  options.worker_addresses = flags.workers;
+  options.num_workers = flags.local_workers;
+  options.threads = flags.threads;
+  options.isa = flags.isa;
+  options.speeds = flags.speeds;
+  HEADWISE_ASSIGN_OR_RETURN(options.group, ParseGroupChoice(flags.group));
+  options.kv_type = flags.kv_type;
+  options.fast_reduction = flags.reduction == "fast";
+  options.prefill_chunk = flags.prefill_chunk;
+  options.max_step_tokens =
+      std::max(flags.max_step_tokens, flags.prefill_chunk);
+  HEADWISE_ASSIGN_OR_RETURN(options.kv_capacity_bytes, KvBytesFor(flags));
+  options.on_progress = [this](double fraction) {
+    absl::MutexLock lock(&mutex_);
+    if (progress_) progress_(fraction);
+  };
+  options.on_sample = [this](const StepSample& sample) {
+    ServerFrontends* frontends = published_;
+    if (frontends == nullptr) return;
+    frontends->step_observer().OnWorkerStep(
+        {sample.worker, sample.compute_seconds, sample.collective_seconds,
+         sample.collective_bytes, sample.num_collectives});
+  };
+  options.on_change = [this](const absl::Status& reason) {
+    ServerFrontends* frontends = published_;
+    if (frontends == nullptr) return;
+    if (!reason.ok()) frontends->step_observer().OnGroupLost(reason);
+    frontends->UpdateReadiness();
+  };
+  options.log = [](const std::string& line) { spdlog::info("{}", line); };
+  return options;
+}
+
+absl::Status LocalServerImpl::OpenText() {
+  HEADWISE_ASSIGN_OR_RETURN(tokenizer_,
+                            Tokenizer::Create(model().tokenizer_data()));
+  if (model().chat_template().empty()) return absl::OkStatus();
+  absl::StatusOr<std::unique_ptr<ChatTemplate>> parsed =
+      ChatTemplate::Parse(model().chat_template());
+  if (parsed.ok()) {
+    chat_template_ = *std::move(parsed);
+  } else {
+    // All but Chat can be served.
+    spdlog::warn("no Chat: the model's template: {}",
+                 std::string(parsed.status().message()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status LocalServerImpl::StartFrontends(
+    const LocalServerOptions& options) {
+  ServerFrontendsOptions frontends;
+  frontends.listen_address = options.listen_address;
+  frontends.metrics_address = options.metrics_address;
+  frontends.model_name = ModelNameOf(options.cluster.model);
+  frontends.kv_type = options.cluster.kv_type;
+  frontends.shape = cluster_->shape();
+  state_ = std::make_unique<LiveClusterState>(
+      frontends.model_name, model(), cluster_->shape(),
+      [cluster = cluster_.get()] { return cluster->status(); });
+  HEADWISE_ASSIGN_OR_RETURN(
+      frontends_,
+      ServerFrontends::Create(frontends, {.engine = engine(),
+                                          .model = model(),
+                                          .tokenizer = *tokenizer_,
+                                          .chat_template = chat_template_.get(),
+                                          .cluster = *state_}));
+  published_ = frontends_.get();
+  // A change of the cluster may have come before.
+  frontends_->UpdateReadiness();
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<LocalServer>> LocalServer::Create(
+    const LocalServerOptions& options) {
+  auto server = std::make_unique<LocalServerImpl>();
+  HEADWISE_RETURN_IF_ERROR(server->Start(options));
+  return server;
+}
+
+absl::StatusOr<v1::HeadMap> PlanLocally(
+    const ClusterFlags& flags, const v1::PlanPlacementRequest& request) {
+  HEADWISE_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
+                            Model::Open(flags.model));
+  ServedModel served;
+  served.name = ModelNameOf(flags.model);
+  served.model = model.get();
+  served.kv_type = flags.kv_type;
+  HEADWISE_ASSIGN_OR_RETURN(served.shape,
+                            MakeModelShape(*model, flags.kv_type));
+  HEADWISE_ASSIGN_OR_RETURN(const PlacementCall call,
+                            ParsePlanPlacementRequest(request, served));
+  HEADWISE_ASSIGN_OR_RETURN(const HeadMap map, ForecastHeadMap(served, call));
+  v1::HeadMap out;
+  WriteHeadMap(map, &out);
+  return out;
+}
+
+}  // namespace headwise

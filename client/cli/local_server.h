@@ -1,0 +1,51 @@
+// A whole Headwise inside this process: model, workers, engine, frontends.
+
+#ifndef HEADWISE_CLIENT_CLI_LOCAL_SERVER_H_
+#define HEADWISE_CLIENT_CLI_LOCAL_SERVER_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "client/cli/flags.h"
+#include "headwise/v1/admin.pb.h"
+#include "model/model.h"
+#include "server/frontends/server_frontends.h"
+#include "server/scheduler/engine.h"
+
+namespace headwise {
+
+struct LocalServerOptions {
+  ClusterFlags cluster;
+  std::string listen_address;   // empty: no socket
+  std::string metrics_address;  // empty: none
+  // Of loading, from 0 to 1; may come from any thread, one at a time.
+  std::function<void(double)> progress;
+};
+
+// Thread-safe.
+class LocalServer {
+ public:
+  // The model's errors, the cluster's, the frontends'.
+  static absl::StatusOr<std::unique_ptr<LocalServer>> Create(
+      const LocalServerOptions& options);
+  virtual ~LocalServer() = default;
+
+  virtual const Model& model() const = 0;
+  virtual Engine& engine() = 0;
+  virtual ServerFrontends& frontends() = 0;
+};
+
+// The placement that the workers of `request` would get for flags.model,
+// without loading a weight. Errors are those of Admin.PlanPlacement.
+absl::StatusOr<v1::HeadMap> PlanLocally(
+    const ClusterFlags& flags, const v1::PlanPlacementRequest& request);
+
+// The name under which a model file is served: its name without folder and
+// ".gguf" or ".safetensors"; the folder's name for a folder.
+std::string ModelNameOf(const std::string& path);
+
+}  // namespace headwise
+
+#endif  // HEADWISE_CLIENT_CLI_LOCAL_SERVER_H_

@@ -1,0 +1,33 @@
+// The program `headwise`: parses the command line and runs one command.
+
+#include <csignal>
+#include <iostream>
+
+#include "CLI/App.hpp"
+#include "CLI/Config.hpp"
+#include "CLI/Formatter.hpp"
+#include "client/cli/commands.h"
+#include "spdlog/sinks/stdout_sinks.h"
+#include "spdlog/spdlog.h"
+
+int main(int argc, char** argv) {
+  // Results alone go to stdout.
+  spdlog::set_default_logger(spdlog::stderr_logger_mt("headwise"));
+  spdlog::set_level(spdlog::level::warn);
+  // A reader that closes our output early is an error of write, not a signal.
+  std::signal(SIGPIPE, SIG_IGN);
+
+  CLI::App app;
+  headwise::CommandRun run;
+  headwise::AddAllCommands(app, &run);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  const absl::Status status = run();
+  if (status.ok()) return 0;
+  std::cerr << "headwise: " << absl::StatusCodeToString(status.code()) << ": "
+            << status.message() << "\n";
+  return 1;
+}

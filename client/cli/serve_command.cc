@@ -1,0 +1,116 @@
+#include <csignal>
+#include <cstdio>
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "client/cli/commands.h"
+#include "client/cli/flags.h"
+#include "client/cli/local_server.h"
+#include "client/cli/progress_bar.h"
+#include "spdlog/spdlog.h"
+
+namespace headwise {
+namespace {
+
+struct ServeFlags {
+  ClusterFlags cluster;
+  std::string listen = "127.0.0.1:7600";
+  std::string metrics_listen = "127.0.0.1:7601";
+  std::string port_file;
+  double drain_seconds = 30;
+  std::string log_level = "info";
+};
+
+// Whole or not at all: a reader that waits for the file never sees a half.
+absl::Status WritePortFile(const std::string& path, int port,
+                           int metrics_port) {
+  const std::string fresh = path + ".new";
+  std::FILE* file = std::fopen(fresh.c_str(), "w");
+  if (file == nullptr) {
+    return absl::PermissionDeniedError(absl::StrCat("cannot write ", fresh));
+  }
+  const bool written = std::fprintf(file, "%d\n%d\n", port, metrics_port) > 0;
+  if (std::fclose(file) != 0 || !written ||
+      std::rename(fresh.c_str(), path.c_str()) != 0) {
+    return absl::UnknownError(absl::StrCat("cannot write ", path));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RunServe(const ServeFlags& flags) {
+  spdlog::set_level(spdlog::level::from_str(flags.log_level));
+  // Blocked before any thread starts, so that all inherit it and sigwait alone
+  // takes the signals.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+
+  std::unique_ptr<LocalServer> server;
+  {
+    ProgressBar bar("loading");
+    LocalServerOptions options;
+    options.cluster = flags.cluster;
+    options.listen_address = flags.listen;
+    options.metrics_address = flags.metrics_listen;
+    options.progress = [&bar](double fraction) { bar.Show(fraction); };
+    HEADWISE_ASSIGN_OR_RETURN(server, LocalServer::Create(options));
+  }
+  ServerFrontends& frontends = server->frontends();
+  spdlog::info("serving {} on port {}, metrics on port {}",
+               ModelNameOf(flags.cluster.model), frontends.port(),
+               frontends.metrics_port());
+  if (!flags.port_file.empty()) {
+    HEADWISE_RETURN_IF_ERROR(WritePortFile(flags.port_file, frontends.port(),
+                                           frontends.metrics_port()));
+  }
+  int signal = 0;
+  sigwait(&signals, &signal);
+  spdlog::info("signal {}: draining for at most {} s", signal,
+               flags.drain_seconds);
+  frontends.Shutdown(absl::Seconds(flags.drain_seconds));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddServeCommand(CLI::App& app, CommandRun* run) {
+  CLI::App* command = app.add_subcommand(
+      "serve", "Coordinator and workers in this process, for clients");
+  auto flags = std::make_shared<ServeFlags>();
+  AddClusterFlags(*command, flags->cluster);
+  command->get_option("--model")->required();
+  command
+      ->add_option("--listen", flags->listen,
+                   "host:port for gRPC; port 0: any free one")
+      ->capture_default_str();
+  command
+      ->add_option("--metrics-listen", flags->metrics_listen,
+                   "host:port for /metrics; empty: none")
+      ->capture_default_str();
+  command->add_option("--port-file", flags->port_file,
+                      "Written once clients are served: the gRPC port, then "
+                      "the metrics port, a line each");
+  command
+      ->add_option("--drain", flags->drain_seconds,
+                   "Seconds that requests may go on after SIGTERM")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_option("--log-level", flags->log_level, "Of stderr")
+      ->check(CLI::IsMember({"debug", "info", "warn", "err", "off"}))
+      ->capture_default_str();
+  command->footer(
+      "Examples:\n"
+      "  headwise serve -m M\n"
+      "  headwise serve -m M --local-workers 3 --listen 127.0.0.1:0 "
+      "--port-file port\n"
+      "  headwise serve -m M --workers 10.0.0.1:7700,10.0.0.2:7700\n"
+      "SIGTERM and SIGINT drain: health is NOT_SERVING at once, requests end.");
+  command->final_callback(
+      [run, flags] { *run = [flags] { return RunServe(*flags); }; });
+}
+
+}  // namespace headwise

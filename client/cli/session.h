@@ -1,0 +1,34 @@
+// Where a command gets its answers.
+
+#ifndef HEADWISE_CLIENT_CLI_SESSION_H_
+#define HEADWISE_CLIENT_CLI_SESSION_H_
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "client/cli/flags.h"
+#include "client/cli/local_server.h"
+#include "client/cpp/client.h"
+
+namespace headwise {
+
+// A client of a running server, or of one inside this process.
+class Session {
+ public:
+  // Loads the model if flags.server is empty.
+  static absl::StatusOr<std::unique_ptr<Session>> Open(
+      const ClusterFlags& flags);
+
+  Client& client() { return *client_; }
+  // Null for a running server.
+  LocalServer* local() { return local_.get(); }
+
+ private:
+  Session() = default;
+  std::unique_ptr<LocalServer> local_;  // outlives client_
+  std::unique_ptr<Client> client_;
+};
+
+}  // namespace headwise
+
+#endif  // HEADWISE_CLIENT_CLI_SESSION_H_

@@ -1,0 +1,41 @@
+#include "server/frontends/model_digest.h"
+
+#include <utility>
+
+namespace headwise {
+
+ModelDigest::~ModelDigest() {
+  std::thread thread;
+  {
+    absl::MutexLock lock(&mutex_);
+    thread = std::move(thread_);
+  }
+  if (thread.joinable()) thread.join();
+}
+
+void ModelDigest::Get(Done done) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!known_) {
+      waiting_.push_back(std::move(done));
+      if (!thread_.joinable()) {
+        thread_ = std::thread([this] { Compute(); });
+      }
+      return;
+    }
+  }
+  done(model_.Sha256());  // kept by the model: returns at once
+}
+
+void ModelDigest::Compute() {
+  const std::string& sha256 = model_.Sha256();
+  std::vector<Done> waiting;
+  {
+    absl::MutexLock lock(&mutex_);
+    known_ = true;
+    waiting.swap(waiting_);
+  }
+  for (const Done& done : waiting) done(sha256);
+}
+
+}  // namespace headwise
