@@ -107,6 +107,17 @@ inline F32x16 KeepFirst(F32x16 x, int count, F32x16 other) {
           _mm256_blendv_ps(other.b, x.b, _mm256_castsi256_ps(keep_b))};
 }
 
+inline __m256 Low(F32x16 x) { return x.a; }
+inline __m256 High(F32x16 x) { return x.b; }
+inline int32_t SumOfInts(I32x16 x) {
+  const __m256i eight = _mm256_add_epi32(x.a, x.b);
+  __m128i four = _mm_add_epi32(_mm256_castsi256_si128(eight),
+                               _mm256_extracti128_si256(eight, 1));
+  four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+  four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0xb1));
+  return _mm_cvtsi128_si32(four);
+}
+
 inline F32x16 LoadHalf(const uint16_t* p) {
   const auto* q = reinterpret_cast<const __m128i*>(p);
   return {_mm256_cvtph_ps(_mm_loadu_si128(q)),
@@ -143,10 +154,6 @@ inline void StoreInt16(I32x16 x, uint16_t* p) {
   auto* q = reinterpret_cast<__m128i*>(p);
   _mm_storeu_si128(q, PackInt16(x.a));
   _mm_storeu_si128(q + 1, PackInt16(x.b));
-}
-inline void StoreInt32(I32x16 x, int32_t* p) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x.a);
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8), x.b);
 }
 
 inline void AddFixedPoint4(__m128 x, int64_t* acc) {

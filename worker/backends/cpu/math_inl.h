@@ -79,22 +79,23 @@ inline float LogOne(float x) {
   return lanes[0];
 }
 
-// Sum and maximum over lanes by a fixed tree: i with i + 8, + 4, + 2, + 1.
+// Sum over lanes by a fixed tree: i with i + 8, + 4, + 2, + 1.
 inline float SumOfLanes(F32x16 x) {
-  float lanes[16];
-  Store(x, lanes);
-  for (int width = 8; width >= 1; width /= 2) {
-    for (int i = 0; i < width; ++i) lanes[i] = lanes[i] + lanes[i + width];
-  }
-  return lanes[0];
+  const __m256 eight = _mm256_add_ps(Low(x), High(x));
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight),
+                                 _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
 
+// The largest lane; with a NaN among them any lane. Whoever takes a maximum of
+// what may be NaN adds the lanes too, where NaN stays.
 inline float MaxOfLanes(F32x16 x) {
-  float lanes[16];
-  Store(x, lanes);
-  float max = lanes[0];
-  for (int i = 1; i < 16; ++i) max = lanes[i] > max ? lanes[i] : max;
-  return max;
+  const __m256 eight = _mm256_max_ps(Low(x), High(x));
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight),
+                                 _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
 
 // Sine and cosine of an angle in double, |x| < 1e9, error below 1e-16 + 1e-16

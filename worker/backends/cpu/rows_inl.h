@@ -41,14 +41,7 @@ void Quantize(const float* x, int64_t n, const QuantizedRow& out) {
     const I32x16 qb = ToInt(Mul(b, inverse));
     StoreInt8(qa, out.q + 32 * block);
     StoreInt8(qb, out.q + 32 * block + 16);
-    int32_t lanes[32];
-    StoreInt32(qa, lanes);
-    StoreInt32(qb, lanes + 16);
-    int32_t sums[2] = {0, 0};
-    for (int i = 0; i < 16; ++i) {
-      sums[0] += lanes[i];
-      sums[1] += lanes[16 + i];
-    }
+    const int32_t sums[2] = {SumOfInts(qa), SumOfInts(qb)};
     out.scale[block] = scale;
     out.scaled_sum[block] = scale * static_cast<float>(sums[0] + sums[1]);
     out.half_offset[2 * block] = -128 * sums[0];
