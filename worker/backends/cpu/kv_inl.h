@@ -130,12 +130,6 @@ class FloatChunk {
   const float* values_;
 };
 
-inline uint16_t HalfOf(float x) {
-  uint16_t lanes[16];
-  StoreHalf(Set(x), lanes);
-  return lanes[0];
-}
-
 // Nearest bfloat16, ties to even; NaN stays NaN.
 inline uint16_t BrainOf(float x) {
   uint32_t bits;
@@ -157,18 +151,26 @@ inline float Int8Scale(const float* x, int64_t n) {
   return finite ? MaxOfLanes(max) / 127.0f : __builtin_nanf("");
 }
 
+// n elements of x in the cache's type; `inverse` is 1 / scale for int8.
 template <KvElement kElement>
-inline typename ElementOf<kElement>::Type Narrow(float x, float inverse) {
-  if constexpr (kElement == KvElement::kFp32) {
-    return x;
-  } else if constexpr (kElement == KvElement::kFp16) {
-    return HalfOf(x);
-  } else if constexpr (kElement == KvElement::kBf16) {
-    return BrainOf(x);
-  } else {
-    return static_cast<int8_t>(__builtin_rintf(x * inverse));
+inline void Narrow(const float* x, int64_t n, float inverse,
+                   typename ElementOf<kElement>::Type* out) {
+  for (int64_t i = 0; i < n; i += 16) {
+    if constexpr (kElement == KvElement::kFp32) {
+      Store(Load(x + i), out + i);
+    } else if constexpr (kElement == KvElement::kFp16) {
+      StoreHalf(Load(x + i), out + i);
+    } else if constexpr (kElement == KvElement::kInt8) {
+      StoreInt8(ToInt(Mul(Load(x + i), Set(inverse))), out + i);
+    } else {
+      for (int lane = 0; lane < 16; ++lane) {
+        out[i + lane] = BrainOf(x[i + lane]);
+      }
+    }
   }
 }
+
+constexpr int64_t kMaxHeadDim = 1024;  // as model files are checked
 
 template <KvElement kElement>
 void AppendOf(const AppendArgs& args) {
@@ -186,15 +188,15 @@ void AppendOf(const AppendArgs& args) {
     key_inverse = key_scale > 0x1p-100f ? 1.0f / key_scale : 0.0f;
     value_inverse = value_scale > 0x1p-100f ? 1.0f / value_scale : 0.0f;
   }
+  Type key[kMaxHeadDim];
+  Narrow<kElement>(args.key, head_dim, key_inverse, key);
   Type* keys = reinterpret_cast<Type*>(args.block) +
                args.slot / 16 * 16 * head_dim + args.slot % 16;
-  Type* values =
+  for (int64_t d = 0; d < head_dim; ++d) keys[16 * d] = key[d];
+  Narrow<kElement>(
+      args.value, head_dim, value_inverse,
       reinterpret_cast<Type*>(args.block + args.layout.values_offset()) +
-      args.slot * head_dim;
-  for (int64_t d = 0; d < head_dim; ++d) {
-    keys[16 * d] = Narrow<kElement>(args.key[d], key_inverse);
-    values[d] = Narrow<kElement>(args.value[d], value_inverse);
-  }
+          args.slot * head_dim);
 }
 
 void Append(const AppendArgs& args) {

@@ -150,11 +150,6 @@ inline void StoreInt8(I32x16 x, int8_t* p) {
   const __m128i packed = _mm_packs_epi16(PackInt16(x.a), PackInt16(x.b));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), packed);
 }
-inline void StoreInt16(I32x16 x, uint16_t* p) {
-  auto* q = reinterpret_cast<__m128i*>(p);
-  _mm_storeu_si128(q, PackInt16(x.a));
-  _mm_storeu_si128(q + 1, PackInt16(x.b));
-}
 
 inline void AddFixedPoint4(__m128 x, int64_t* acc) {
   const __m256d magic = _mm256_set1_pd(0x1.8p52);

@@ -102,9 +102,21 @@ inline I32x16 LoadInt8(const int8_t* p) {
 inline void StoreInt8(I32x16 a, int8_t* p) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a.v));
 }
-inline void StoreInt16(I32x16 a, uint16_t* p) {  // low halves
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
-                      _mm512_cvtepi32_epi16(a.v));
+
+// acc[i] += 2^32 * a[i] rounded to an integer, for 16 int64.
+inline void AddFixedPoint(F32x16 a, int64_t* acc) {
+  const __m512d magic = _mm512_set1_pd(0x1.8p52);
+  const __m512d scale = _mm512_set1_pd(0x1p32);
+  const __m512i magic_bits = _mm512_castpd_si512(magic);
+  const __m256 halves[2] = {Low(a), High(a)};
+  for (int h = 0; h < 2; ++h) {
+    const __m512d fixed =
+        _mm512_fmadd_pd(_mm512_cvtps_pd(halves[h]), scale, magic);
+    const __m512i value =
+        _mm512_sub_epi64(_mm512_castpd_si512(fixed), magic_bits);
+    int64_t* out = acc + 8 * h;
+    _mm512_storeu_si512(out, _mm512_add_epi64(_mm512_loadu_si512(out), value));
+  }
 }
 
 // fp32 of acc[i] * 2^-32, each step rounded to nearest: int64 -> double ->
