@@ -17,8 +17,8 @@
 namespace headwise::jinja {
 
 struct CallArguments {
-  std::vector<Value> positional;
-  std::vector<std::pair<std::string, Value>> named;
+  std::vector<Value> positional = {};
+  std::vector<std::pair<std::string, Value>> named = {};
 };
 
 inline constexpr size_t kMaxParameters = 5;

@@ -26,6 +26,10 @@ void BoundedText::AppendRepeated(absl::string_view piece, int64_t count) {
     full_ = true;
     return;
   }
+  if (piece.size() == 1) {
+    text_.append(static_cast<size_t>(count), piece[0]);
+    return;
+  }
   for (int64_t i = 0; i < count; ++i) text_.append(piece.data(), piece.size());
 }
 

@@ -140,7 +140,10 @@ absl::StatusOr<Value> Range(const CallArguments& arguments, Budget& budget) {
   std::vector<Value> items;
   items.reserve(static_cast<size_t>(count));
   for (int64_t i = 0; i < count; ++i) {
-    items.push_back(Value::Int(start + i * step));
+    // Without signs: i * step alone may pass 64 bits where the sum does not.
+    items.push_back(Value::Int(static_cast<int64_t>(
+        static_cast<uint64_t>(start) +
+        static_cast<uint64_t>(i) * static_cast<uint64_t>(step))));
   }
   return MakeSequence(SequenceType::kRange, std::move(items), budget);
 }

@@ -46,7 +46,8 @@ def raise_exception(message):
     raise Raised(message)
 
 
-def tojson(x, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
+def tojson(x, ensure_ascii=False, indent=None, separators=None,
+           sort_keys=False):
     return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent,
                       separators=separators, sort_keys=sort_keys)
 
