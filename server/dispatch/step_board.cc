@@ -11,10 +11,11 @@
 namespace headwise {
 namespace {
 
-// The executor's promise: nothing was changed on any rank.
+// The executor's promise: nothing was changed on any rank, or no more than the
+// step's own sequences.
 bool LeavesGroupUsable(const absl::Status& status) {
   return status.ok() || absl::IsInvalidArgument(status) ||
-         absl::IsResourceExhausted(status);
+         absl::IsResourceExhausted(status) || absl::IsOutOfRange(status);
 }
 
 // Slices and alternatives that a worker may return are those asked for.

@@ -180,6 +180,16 @@ bool Scheduler::ApplyOutcome(absl::Time now) {
         now);
     return true;
   }
+  if (absl::IsOutOfRange(status)) {
+    // A value was not finite or too large: the step's sequences hold garbage.
+    for (const SentSlice& slice : step.slices) {
+      OnSliceDone(slice.sequence_id, /*ran=*/true);
+    }
+    for (const SentSlice& slice : step.slices) {
+      End(slice.sequence_id, absl::InternalError(status.message()), now);
+    }
+    return true;
+  }
   // Any other error leaves the workers in a state that we do not know. The
   // step's requests hear what it was, the rest that the group is lost.
   if (!absl::IsUnavailable(status)) FailStep(step, status, now);

@@ -80,10 +80,11 @@ class Dispatcher {
 
   // Takes the plan. Calls `done` exactly once, from any thread, never from
   // within Submit: with the outcome; with the executor's InvalidArgument or
-  // ResourceExhausted (nothing was changed); or with Unavailable when the group
-  // is lost, after which every Submit fails so until a new group stands and all
-  // sequences are gone from the workers. At most kMaxStepsInFlight plans may be
-  // unanswered. Thread-safe.
+  // ResourceExhausted (nothing was changed); with OutOfRange if a value was not
+  // finite or too large (the plan's sequences hold garbage); or with
+  // Unavailable when the group is lost, after which every Submit fails so until
+  // a new group stands and all sequences are gone from the workers. At most
+  // kMaxStepsInFlight plans may be unanswered. Thread-safe.
   virtual void Submit(
       StepPlan plan, std::function<void(absl::StatusOr<StepOutcome>)> done) = 0;
 };

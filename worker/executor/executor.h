@@ -66,7 +66,7 @@ class Executor {
   // InvalidArgument for a slice that contradicts the books (wrong position,
   // unknown sequence, a token outside the vocabulary), on every rank alike;
   // ResourceExhausted if this rank's blocks run out. In both cases nothing but
-  // the frees was done. Internal, on every rank alike, if a value was NaN,
+  // the frees was done. OutOfRange, on every rank alike, if a value was NaN,
   // infinite or beyond the range of the exact sum (names the layer): the step's
   // sequences are spoiled and must be freed, the rank goes on. Any other error
   // is the group's and leaves the rank unusable.

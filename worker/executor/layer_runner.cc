@@ -14,7 +14,7 @@ namespace {
 constexpr int64_t kRowsForEveryMember = 4;
 
 absl::Status NotExactError(int64_t layer) {
-  return absl::InternalError(
+  return absl::OutOfRangeError(
       absl::StrCat("a value is not finite or not below 2^19 in layer ", layer));
 }
 

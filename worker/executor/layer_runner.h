@@ -52,7 +52,7 @@ class LayerRunner {
  public:
   explicit LayerRunner(const LayerRunnerContext& context);
 
-  // Internal, with the layer, for a value that is not finite or beyond the
+  // OutOfRange, with the layer, for a value that is not finite or beyond the
   // range of the exact sum: every rank then returns it. Other errors are the
   // group's.
   absl::Status Run(const RowBatch& batch, const BatchBlocks& blocks,

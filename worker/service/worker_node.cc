@@ -11,9 +11,11 @@
 namespace headwise {
 namespace {
 
-// The executor's promise: nothing was changed on any rank.
+// The executor's promise: nothing was changed on any rank, or no more than the
+// step's own sequences.
 bool LeavesGroupUsable(const absl::Status& status) {
-  return absl::IsInvalidArgument(status) || absl::IsResourceExhausted(status);
+  return absl::IsInvalidArgument(status) ||
+         absl::IsResourceExhausted(status) || absl::IsOutOfRange(status);
 }
 
 absl::StatusOr<std::shared_ptr<const Model>> OpenModel(
