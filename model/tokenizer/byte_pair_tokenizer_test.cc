@@ -94,6 +94,12 @@ TEST(BytePairTokenizerTest, RankDecidesEvenIfTheFileIsNotInTrainingOrder) {
   EXPECT_THAT(tokenizer->Encode("abcde", {}), ElementsAre(256 + 4, 'e'));
 }
 
+TEST(BytePairTokenizerTest, OfEqualMergesAndTokensTheFirstCounts) {
+  const TokenizerData data =
+      SmallBytePairData(PreTokenizer::kGpt2, {"a b", "b c", "a b"});
+  EXPECT_THAT(CreateOrDie(data)->Encode("abc", {}), ElementsAre(256, 'c'));
+}
+
 TEST(BytePairTokenizerTest, AnyBytesComeBackWholeUnderEveryRule) {
   constexpr unsigned kSeed = 7;
   std::mt19937 rng(kSeed);
