@@ -109,7 +109,9 @@ std::vector<std::vector<int64_t>> SpreadOverLayers(
     // A rank whose extras fill all remaining layers must have one here; at most
     // extras_per_layer ranks are in that state, because the open extras of all
     // ranks are extras_per_layer * (layers left). Then the rank that is
-    // furthest behind its even pace, extra * (layer + 1) / num_layers.
+    // furthest behind its even pace, extra * (layer + 1) / num_layers. (No
+    // totals are known for which the second rule breaks the first; the first
+    // is what proves that the sums come out.)
     const auto key = [&](size_t rank) {
       const int64_t open = extra[rank] - given[rank];
       const bool must = open == num_layers - layer;

@@ -191,6 +191,47 @@ TEST(PlanPlacementTest, LittleMemoryMovesWorkToRanksWithRoom) {
   EXPECT_EQ(plan->ranks[2].num_units, 37);
 }
 
+// One layer, weights only.
+ModelShape Pieces(int64_t num_units, int64_t unit_bytes, int64_t num_tiles,
+                  int64_t tile_bytes) {
+  ModelShape shape = SmolShape();
+  shape.num_layers = shape.num_vocab_tiles = 1;
+  shape.num_units = num_units;
+  shape.unit_weight_bytes = unit_bytes;
+  shape.num_mlp_tiles = num_tiles;
+  shape.mlp_tile_weight_bytes = tile_bytes;
+  shape.vocab_tile_weight_bytes = 1;
+  return shape;
+}
+
+// Thirty units dealt out evenly leave no rank the room for the one big tile;
+// once it is placed, they follow speed again.
+TEST(PlanPlacementTest, BigPiecesGoFirstWhereMemoryIsTight) {
+  std::vector<WorkerCapacity> workers = Workers({1.0, 1.0, 1.0});
+  workers[0].memory_bytes = 10;
+  workers[1].memory_bytes = workers[2].memory_bytes = 19;
+  const ModelShape shape = Pieces(30, 1, 1, 10);
+  const auto plan = PlanPlacement(shape, workers, 0);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  ExpectConsistent(shape, *plan);
+  EXPECT_EQ(plan->ranks[0].num_mlp_tiles, 1);
+  EXPECT_EQ(plan->ranks[1].num_units, 15);
+  EXPECT_EQ(plan->ranks[2].num_units, 15);
+}
+
+// The unit must go where it leaves the other rank whole for two tiles.
+TEST(PlanPlacementTest, TightestRankIsPackedFirstWhereNothingElseFits) {
+  std::vector<WorkerCapacity> workers = Workers({1.0, 1.0});
+  workers[0].memory_bytes = 10;
+  workers[1].memory_bytes = 7;
+  const ModelShape shape = Pieces(1, 6, 2, 5);
+  const auto plan = PlanPlacement(shape, workers, 0);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  ExpectConsistent(shape, *plan);
+  EXPECT_EQ(plan->ranks[0].num_mlp_tiles, 2);
+  EXPECT_EQ(plan->ranks[1].num_units, 1);
+}
+
 TEST(PlanPlacementTest, WhatCannotFitIsRefusedWithBothNumbers) {
   std::vector<WorkerCapacity> workers = Workers({1.0, 1.0});
   workers[0].memory_bytes = 1'000'000;
