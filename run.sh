@@ -13,7 +13,7 @@ HEADWISE_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 readonly HEADWISE_ROOT
 source "$HEADWISE_ROOT/cmake/setup.sh"
 
-readonly QUESTION="What is the capital of France?"
+readonly QUESTION="Name the capital city of France."
 readonly MAX_ANSWER_TOKENS=128
 readonly NUM_WORKERS=2
 readonly START_SECONDS=60   # for a process to open its port

@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""What `headwise score` promises of the real model.
+
+score_test.py perplexity   the golden text's perplexity is within 1 % of the fp32
+                           reference (tests/golden/README.md)
+score_test.py bits         the hash of all logits is equal over workers, threads,
+                           chunks, instruction sets, company and groups: every
+                           value of each factor, and a fixed sample of the mixes
+score_test.py all-bits     every mix (slow)
+
+Environment: HEADWISE (the program), HEADWISE_MODEL (a GGUF file).
+"""
+
+import itertools
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+FOLDER = pathlib.Path(__file__).resolve().parent
+TEXT = FOLDER / "text.txt"
+SAMPLE = 13  # one mix in so many
+
+FACTORS = {
+    "--local-workers": ["1", "2", "3", "4", "7"],
+    "--threads": ["1", "2"],
+    "--prefill-chunk": ["512", "17", "1"],
+    "--isa": ["avx2", "avx512", "amx"],
+    "--batch-with": ["0", "5"],
+    "--group": ["in-process", "shm", "gloo"],
+}
+
+
+def score(*flags, tokens):
+    """The JSON that the program prints, or None if the CPU lacks the ISA."""
+    command = [os.environ["HEADWISE"], "score", "--json",
+               "--model", os.environ["HEADWISE_MODEL"],
+               "--text-file", str(TEXT), "--max-tokens", str(tokens), *flags]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    if run.returncode != 0 and "this machine has only" in run.stderr:
+        return None
+    if run.returncode != 0:
+        sys.exit(f"{' '.join(command)}\nexit {run.returncode}: {run.stderr}")
+    return json.loads(run.stdout)
+
+
+def check_perplexity():
+    golden = json.loads((FOLDER / "score.json").read_text())
+    ours = score(tokens=golden["tokens"])
+    ratio = ours["perplexity"] / golden["perplexity"]
+    print(f"perplexity {ours['perplexity']:.4f}, fp32 reference "
+          f"{golden['perplexity']:.4f}, ratio {ratio:.5f}")
+    if ours["tokens"] != golden["tokens"] or abs(ratio - 1) > 0.01:
+        sys.exit("more than 1 % from the reference")
+
+
+def mixes(every):
+    """Flag tuples: each value alone against the first ones, then the mixes."""
+    isas = [isa for isa in FACTORS["--isa"]
+            if score("--isa", isa, tokens=2) is not None]
+    print("instruction sets of this machine:", ", ".join(isas))
+    if "avx2" not in isas:
+        sys.exit("avx2, the least that the program needs, is missing")
+    factors = dict(FACTORS, **{"--isa": isas})
+    names = list(factors)
+    first = tuple(values[0] for values in factors.values())
+    chosen = []
+    for i, name in enumerate(names):
+        chosen += [first[:i] + (value,) + first[i + 1:]
+                   for value in factors[name]]
+    grid = itertools.product(*factors.values())
+    chosen += [mix for n, mix in enumerate(grid) if every or n % SAMPLE == 0]
+    for mix in dict.fromkeys(chosen):
+        yield [flag for pair in zip(names, mix) for flag in pair]
+
+
+def check_bits(every):
+    tokens = 40
+    expected = None
+    count = 0
+    for flags in mixes(every):
+        got = score(*flags, tokens=tokens)["logits_sha256"]
+        expected = expected or got
+        if got != expected:
+            sys.exit(f"{' '.join(flags)}: {got}, expected {expected}")
+        count += 1
+    print(f"{count} ways to score {tokens} tokens, one hash: {expected}")
+
+
+def main():
+    action = sys.argv[1] if len(sys.argv) == 2 else ""
+    if action == "perplexity":
+        check_perplexity()
+    elif action in ("bits", "all-bits"):
+        check_bits(every=action == "all-bits")
+    else:
+        sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main()
