@@ -39,8 +39,9 @@ class Model {
   // every size is checked against the file, before this succeeds.
   //
   // NotFound: no such path. InvalidArgument: the file contradicts itself or is
-  // truncated. Unimplemented: an architecture, quantization or tokenizer that we
-  // do not have. The message names the key or tensor, its value and the limit.
+  // truncated. Unimplemented: an architecture, quantization or tokenizer that
+  // we do not have. The message names the key or tensor, its value and the
+  // limit.
   static absl::StatusOr<std::unique_ptr<Model>> Open(const std::string& path);
 
   virtual ~Model() = default;
@@ -59,8 +60,8 @@ class Model {
   virtual const std::string& Sha256() const = 0;
   // Lets the kernel drop the mapped pages; call it after packing the weights.
   virtual void DropPages() const = 0;
-  // Key and value pairs of the file as text, for `headwise inspect`; long arrays
-  // are abbreviated.
+  // Key and value pairs of the file as text, for `headwise inspect`; long
+  // arrays are abbreviated.
   virtual std::vector<std::pair<std::string, std::string>> Metadata() const = 0;
   // In file order.
   virtual const std::vector<TensorView>& tensors() const = 0;

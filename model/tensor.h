@@ -51,10 +51,11 @@ struct TensorView {
   int64_t row_bytes() const;
 };
 
-// Writes row `row` of `tensor` as `tensor.cols()` floats: the definition of what
-// each quantized format means. Requires 0 <= row < rows() and that `out` has
-// cols() elements.
-void DequantizeRow(const TensorView& tensor, int64_t row, absl::Span<float> out);
+// Writes row `row` of `tensor` as `tensor.cols()` floats: the definition of
+// what each quantized format means. Requires 0 <= row < rows() and that `out`
+// has cols() elements.
+void DequantizeRow(const TensorView& tensor, int64_t row,
+                   absl::Span<float> out);
 
 }  // namespace headwise
 

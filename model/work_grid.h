@@ -17,9 +17,9 @@ namespace headwise {
 
 struct WorkGrid {
   int64_t num_layers = 0;
-  int64_t num_units = 0;         // per layer: one per KV head
-  int64_t mlp_tile_width = 0;    // columns of the hidden layer, last may be less
-  int64_t num_mlp_tiles = 0;     // per layer
+  int64_t num_units = 0;       // per layer: one per KV head
+  int64_t mlp_tile_width = 0;  // columns of the hidden layer, last may be less
+  int64_t num_mlp_tiles = 0;   // per layer
   int64_t vocab_tile_width = 0;  // rows of the output matrix, last may be less
   int64_t num_vocab_tiles = 0;
 };
@@ -32,7 +32,8 @@ inline WorkGrid MakeWorkGrid(const Hyperparameters& hyper) {
   WorkGrid grid;
   grid.num_layers = hyper.num_layers;
   grid.num_units = hyper.num_kv_heads;
-  grid.mlp_tile_width = std::clamp<int64_t>(hyper.ffn_dim / 8 / 64 * 64, 64, 256);
+  grid.mlp_tile_width =
+      std::clamp<int64_t>(hyper.ffn_dim / 8 / 64 * 64, 64, 256);
   grid.num_mlp_tiles =
       (hyper.ffn_dim + grid.mlp_tile_width - 1) / grid.mlp_tile_width;
   grid.vocab_tile_width = kVocabTileWidth;

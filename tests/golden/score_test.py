@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """What `headwise score` promises of the real model.
 
-score_test.py perplexity   the golden text's perplexity is within 1 % of the fp32
-                           reference (tests/golden/README.md)
-score_test.py bits         the hash of all logits is equal over workers, threads,
-                           chunks, instruction sets, company and groups: every
-                           value of each factor, and a fixed sample of the mixes
+score_test.py perplexity   the golden text's perplexity is within 1 % of the
+                           fp32 reference (tests/golden/README.md)
+score_test.py bits         the hash of all logits is equal over workers,
+                           threads, chunks, instruction sets, company and
+                           groups: every value of each factor, and a fixed
+                           sample of the mixes
 score_test.py all-bits     every mix (slow)
 
 Environment: HEADWISE (the program), HEADWISE_MODEL (a GGUF file).
