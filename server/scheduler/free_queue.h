@@ -10,10 +10,11 @@
 
 namespace headwise {
 
-// A worker refuses to free a sequence that it does not know, and with it the
-// whole plan. So an id goes out only once some slice of its sequence has run;
-// while its first slices are in flight it waits for them. Later slices may
-// still be in flight: plans run in order, and a plan frees before its slices.
+// Workers need not accept the free of a sequence that they do not know, and
+// with it would go the whole plan. So an id goes out only once some slice of
+// its sequence has run; while its first slices are in flight it waits for them.
+// Later slices may still be in flight: plans run in order, and a plan frees
+// before its slices.
 class FreeQueue {
  public:
   // The frees of one plan.

@@ -13,7 +13,7 @@ namespace {
 
 bool IsGroupLost(const absl::Status& status) {
   return !status.ok() && !absl::IsInvalidArgument(status) &&
-         !absl::IsResourceExhausted(status);
+         !absl::IsResourceExhausted(status) && !absl::IsOutOfRange(status);
 }
 
 void Append(const SliceOutcome& outcome, SliceOutcome& rows) {
@@ -184,6 +184,10 @@ void SchedulerSimulation::ExecuteOldest() {
   if (plan == plans_.end()) return;
   if (!workers_.has_value()) {
     plan->outcome = absl::UnavailableError("the group is lost");
+  } else if (plan->is_faulty && fault_.code == absl::StatusCode::kOutOfRange) {
+    // It ran, and some value of it was not finite.
+    EXPECT_TRUE(workers_->Execute(plan->ticketed.plan).ok());
+    plan->outcome = absl::OutOfRangeError("injected");
   } else if (plan->is_faulty) {
     plan->outcome = absl::Status(fault_.code, "injected");
     workers_->SkipStep();

@@ -42,6 +42,7 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(SimulatedFault{.code = absl::StatusCode::kInvalidArgument},
                     SimulatedFault{
                         .code = absl::StatusCode::kResourceExhausted},
+                    SimulatedFault{.code = absl::StatusCode::kOutOfRange},
                     SimulatedFault{.code = absl::StatusCode::kUnavailable},
                     SimulatedFault{.code = absl::StatusCode::kInternal},
                     SimulatedFault{.is_suspend = true}),

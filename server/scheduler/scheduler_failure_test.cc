@@ -1,0 +1,140 @@
+// What refused, spoiled, malformed, late and lost steps do to their requests.
+
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "server/scheduler/scheduler_fixture.h"
+
+namespace headwise {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+using SchedulerFailureTest = SchedulerTest;
+
+TEST_F(SchedulerFailureTest,
+       RefusedPlanEndsItsRequestsAndItsFreesAreTriedAlone) {
+  Submit(Generate(4, 1));
+  Next();
+  Answer();  // 1 has ended
+  Submit(Generate(4, 50));
+  EXPECT_THAT(Next(), ElementsAre("2@0+4*", "free 1"));
+  Ends();
+  AnswerWith(absl::InvalidArgumentError("what is this?"));
+  workers_->SkipStep();
+  EXPECT_THAT(Ends(), ElementsAre(std::pair(2, absl::StatusCode::kInternal)));
+  Submit(Generate(4, 50));
+  EXPECT_THAT(Next(), ElementsAre("free 1"));
+  EXPECT_THAT(Next(), ElementsAre("3@0+4*"));  // 2 never ran: nothing to free
+  Answer();
+  Answer();
+  EXPECT_EQ(workers_->num_sequences(), 1);
+}
+
+TEST_F(SchedulerFailureTest, AnswersOfTheWrongShapeEndTheirRequestOnly) {
+  using Spoil = void (*)(StepOutcome&);
+  const Spoil spoils[] = {
+      [](StepOutcome& o) { o.slices[0].sequence_id += 100; },
+      [](StepOutcome& o) { o.slices[0].has_token = false; },
+      [](StepOutcome& o) { o.slices[0].score_logprobs = {1.0f}; },
+      [](StepOutcome& o) { o.slices[0].logits_digests.resize(1); },
+      [](StepOutcome& o) { o.slices[0].hidden = {1.0f}; },
+  };
+  for (const Spoil spoil : spoils) {
+    Use(Options());
+    Submit(Generate(4, 9));
+    Submit(Generate(5, 9));
+    Next();
+    absl::StatusOr<StepOutcome> outcome = workers_->Execute(sent_[0].plan);
+    ASSERT_TRUE(outcome.ok());
+    spoil(*outcome);
+    AnswerWith(std::move(outcome));
+    EXPECT_THAT(Ends(), ElementsAre(std::pair(1, absl::StatusCode::kInternal)));
+    EXPECT_THAT(Next(), ElementsAre("2@5+1*", "free 1"));
+    sent_.clear();
+  }
+}
+
+TEST_F(SchedulerFailureTest, SpoiledStepEndsAndFreesItsSequencesOnly) {
+  Submit(Generate(40, 9));
+  Submit(Generate(40, 9));
+  Submit(Generate(4, 9));
+  EXPECT_THAT(Next(), ElementsAre("1@0+16", "2@0+16"));
+  ASSERT_TRUE(workers_->Execute(sent_[0].plan).ok());
+  AnswerWith(absl::OutOfRangeError("NaN in layer 3"));
+  EXPECT_THAT(Ends(), ElementsAre(std::pair(1, absl::StatusCode::kInternal),
+                                  std::pair(2, absl::StatusCode::kInternal)));
+  EXPECT_THAT(Next(), ElementsAre("3@0+4*", "free 1", "free 2"));
+  Answer();
+  EXPECT_EQ(workers_->num_sequences(), 1);
+}
+
+TEST_F(SchedulerFailureTest, AnswerWithTooFewSlicesEndsTheWholePlan) {
+  Submit(Generate(4, 9));
+  Submit(Generate(5, 9));
+  Next();
+  AnswerWith(StepOutcome{.step_id = 1, .slices = {}});
+  EXPECT_THAT(Ends(), ElementsAre(std::pair(1, absl::StatusCode::kInternal),
+                                  std::pair(2, absl::StatusCode::kInternal)));
+}
+
+TEST_F(SchedulerFailureTest, LostGroupEndsAllAndItsLateAnswersAreIgnored) {
+  Submit(Generate(4, 9));
+  Next();
+  Next();
+  EngineOptions options = Options();
+  for (int64_t i = 0; i < options.max_running_sequences; ++i) {
+    Submit(Generate(4, 9));
+  }
+  AnswerWith(absl::UnavailableError("a worker is gone"));
+  EXPECT_EQ(Ends().size(), 9u);
+  EXPECT_EQ(scheduler_->stats().kv_tokens_used, 0);
+  EXPECT_EQ(scheduler_->Submit(Generate(1, 1), now_).status(),
+            absl::UnavailableError("a worker is gone"));
+  EXPECT_THAT(Next(), IsEmpty());
+
+  scheduler_->Resume(64, now_);
+  EXPECT_EQ(scheduler_->stats().kv_tokens_capacity, 64);
+  const uint64_t id = Submit(Generate(4, 9));
+  EXPECT_THAT(Next(), ElementsAre(std::to_string(id) + "@0+4*"));
+  EXPECT_EQ(sent_.back().plan.step_id, 1u);
+  EXPECT_THAT(Next(), IsEmpty());  // the lost plan is unanswered still
+  AnswerWith(StepOutcome{.step_id = 2, .slices = {}});  // late
+  EXPECT_THAT(Ends(), IsEmpty());
+  EXPECT_EQ(Next().size(), 1u);
+}
+
+TEST_F(SchedulerFailureTest, UnknownErrorReachesItsRequestsAndLosesTheGroup) {
+  EngineOptions options = Options();
+  options.max_running_sequences = 1;
+  Use(options);
+  Submit(Generate(4, 9));
+  Submit(Generate(4, 9));
+  Next();
+  AnswerWith(absl::InternalError("NaN in layer 3"));
+  EXPECT_THAT(Ends(),
+              ElementsAre(std::pair(1, absl::StatusCode::kInternal),
+                          std::pair(2, absl::StatusCode::kUnavailable)));
+}
+
+TEST_F(SchedulerFailureTest, OutcomesAreAppliedInTheOrderOfTheirSteps) {
+  Submit(Generate(3, 2));
+  Next();
+  Next();
+  absl::StatusOr<StepOutcome> first = workers_->Execute(sent_[0].plan);
+  absl::StatusOr<StepOutcome> second = workers_->Execute(sent_[1].plan);
+  scheduler_->AddOutcome(sent_[1].ticket, std::move(second));
+  EXPECT_FALSE(scheduler_->ApplyOutcome(now_));
+  scheduler_->AddOutcome(sent_[0].ticket, std::move(first));
+  EXPECT_TRUE(scheduler_->ApplyOutcome(now_));
+  EXPECT_THAT(Ends(), IsEmpty());
+  EXPECT_TRUE(scheduler_->ApplyOutcome(now_));
+  EXPECT_THAT(Ends(), ElementsAre(std::pair(1, absl::StatusCode::kOk)));
+}
+
+}  // namespace
+}  // namespace headwise

@@ -1,0 +1,107 @@
+// For tests: a scheduler whose plans are read and answered one at a time.
+
+#ifndef HEADWISE_SERVER_SCHEDULER_SCHEDULER_FIXTURE_H_
+#define HEADWISE_SERVER_SCHEDULER_SCHEDULER_FIXTURE_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "gtest/gtest.h"
+#include "server/scheduler/model_workers.h"
+#include "server/scheduler/scheduler.h"
+
+namespace headwise {
+
+inline constexpr absl::Time kStart = absl::UnixEpoch();
+
+inline EngineOptions Options() {
+  return {.max_step_tokens = 32,
+          .max_running_sequences = 8,
+          .max_queued_requests = 16,
+          .prefill_chunk = 16,
+          .kv_capacity_tokens = 1024,
+          .kv_bytes_per_token = 100,
+          .max_context_len = 1024};
+}
+
+inline EngineRequest Generate(int64_t prompt_len, int64_t max_new_tokens) {
+  EngineRequest request;
+  for (int64_t i = 0; i < prompt_len; ++i) {
+    request.prompt.push_back(static_cast<int32_t>(100 + i));
+  }
+  request.max_new_tokens = max_new_tokens;
+  return request;
+}
+
+// "id@first+rows", "?" for a row of the last sample, "*" if it samples.
+inline std::vector<std::string> Rows(const StepPlan& plan) {
+  std::vector<std::string> rows;
+  for (const SlicePlan& slice : plan.slices) {
+    rows.push_back(std::to_string(slice.sequence_id) + "@" +
+                   std::to_string(slice.first_position) + "+" +
+                   std::to_string(slice.num_rows()) +
+                   (slice.use_last_sample ? "?" : "") +
+                   (slice.sample ? "*" : ""));
+  }
+  return rows;
+}
+
+class SchedulerTest : public testing::Test {
+ protected:
+  void Use(const EngineOptions& options) {
+    scheduler_.emplace(options);
+    workers_.emplace(options.kv_capacity_tokens);
+  }
+
+  uint64_t Submit(EngineRequest request) {
+    const auto id = scheduler_->Submit(std::move(request), now_);
+    EXPECT_TRUE(id.ok()) << id.status();
+    return id.value_or(0);
+  }
+
+  // The next plan's rows; empty if there is none.
+  std::vector<std::string> Next() {
+    std::optional<TicketedPlan> plan = scheduler_->NextStep(now_);
+    if (!plan.has_value()) return {};
+    std::vector<std::string> rows = Rows(plan->plan);
+    for (const uint64_t id : plan->plan.free_sequence_ids) {
+      rows.push_back("free " + std::to_string(id));
+    }
+    sent_.push_back(*std::move(plan));
+    return rows;
+  }
+
+  // Answers the oldest plan.
+  void Answer() { AnswerWith(workers_->Execute(sent_.front().plan)); }
+  void AnswerWith(absl::StatusOr<StepOutcome> outcome) {
+    scheduler_->AddOutcome(sent_.front().ticket, std::move(outcome));
+    sent_.erase(sent_.begin());
+    while (scheduler_->ApplyOutcome(now_)) {
+    }
+  }
+
+  // How each request that ended since the last call ended.
+  std::vector<std::pair<uint64_t, absl::StatusCode>> Ends() {
+    std::vector<std::pair<uint64_t, absl::StatusCode>> ends;
+    for (const SchedulerEvent& event : scheduler_->TakeEvents()) {
+      if (event.kind == SchedulerEvent::Kind::kFinished) {
+        ends.emplace_back(event.request_id, event.status.code());
+      }
+    }
+    return ends;
+  }
+
+  absl::Time now_ = kStart;
+  std::optional<Scheduler> scheduler_{Options()};
+  std::optional<ModelWorkers> workers_{1024};
+  std::vector<TicketedPlan> sent_;
+};
+
+}  // namespace headwise
+
+#endif  // HEADWISE_SERVER_SCHEDULER_SCHEDULER_FIXTURE_H_
