@@ -1,5 +1,6 @@
 #include "model/files/gguf_model.h"
 
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,9 @@ struct ModelCase {
   std::string name;
   TinyModelOptions options;
 };
+void PrintTo(const ModelCase& model_case, std::ostream* out) {
+  *out << model_case.name;
+}
 
 std::vector<ModelCase> ModelCases() {
   std::vector<ModelCase> cases;

@@ -263,6 +263,19 @@ TEST(ModelOpen, OptionalFilesOfAFolder) {
   EXPECT_EQ((*named)->chat_template(), "d");
 }
 
+// A seed that no longer opens would let the fuzzer start from errors only.
+TEST(ModelOpen, SeedsOfTheFuzzCorpusAreWholeModels) {
+  int num_seeds = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(
+           HEADWISE_SOURCE_DIR "/tests/fuzz/gguf_corpus")) {
+    if (entry.path().extension() != ".gguf") continue;
+    const auto model = Model::Open(entry.path());
+    EXPECT_TRUE(model.ok()) << model.status();
+    ++num_seeds;
+  }
+  EXPECT_GE(num_seeds, 5);
+}
+
 TEST(ModelOpen, ErrorsNameThePath) {
   const TempFolder folder;
   const auto expect = [](const std::string& path, absl::StatusCode code,
