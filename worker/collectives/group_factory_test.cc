@@ -4,8 +4,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,12 +16,12 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "base/clock.h"
+#include "worker/collectives/host_segment.h"
 #include "worker/collectives/in_process_group.h"
 #include "worker/collectives/rendezvous.h"
 
@@ -261,7 +259,7 @@ TEST_F(SharedMemoryJoinTest, DescriptorOfSomethingElseIsRefused) {
   // A file of the right size that its owner could shrink under us.
   FILE* file = tmpfile();
   ASSERT_NE(file, nullptr);
-  ASSERT_EQ(ftruncate(fileno(file), 1 << 20), 0);
+  ASSERT_EQ(ftruncate(fileno(file), SegmentBytes(2)), 0);
   EXPECT_THAT(JoinWith(3, absl::StrCat(fileno(file))),
               HasSubstr("is not a sealed group segment"));
   fclose(file);
@@ -277,93 +275,6 @@ TEST_F(SharedMemoryJoinTest, MalformedNumbersAreRefused) {
     EXPECT_THAT(JoinWith(part, ""), HasSubstr("INVALID_ARGUMENT: "));
   }
 }
-
-#if !defined(__SANITIZE_THREAD__)
-
-TEST(GlooJoinTest, BindAddressMustBeOurs) {
-  GroupSpec spec = SpecOf(GroupKind::kGloo, 0, 2);
-  // 192.0.2.0/24 is for documentation; .invalid never resolves.
-  for (const char* address :
-       {"192.0.2.1", "0.0.0.0", "", "no.such.name.invalid"}) {
-    spec.bind_address = address;
-    EXPECT_TRUE(absl::IsInvalidArgument(PendingGroup::Prepare(spec).status()))
-        << address << ": " << PendingGroup::Prepare(spec).status();
-  }
-}
-
-TEST(GlooJoinTest, AddressesMustBeNumericAndOnePerRank) {
-  for (const char* at : {"-", "-,", "-,localhost:80", "-,127.0.0.1",
-                         "-,127.0.0.1:0", "-,127.0.0.1:65536", "-,a,b"}) {
-    const auto mine = PendingGroup::Prepare(SpecOf(GroupKind::kGloo, 1, 2));
-    ASSERT_TRUE(mine.ok());
-    const std::string lie = absl::StrCat(
-        "headwise-group/1 kind=gloo rank=0 world_size=2 epoch=7 at=", at);
-    const auto group = (*mine)->Join({lie, (*mine)->endpoint()});
-    EXPECT_TRUE(absl::IsInvalidArgument(group.status()))
-        << at << ": " << group.status();
-  }
-}
-
-// A peer that knows our port and talks as another rank, or of another epoch.
-TEST(GlooJoinTest, ImpostorIsRefused) {
-  const auto mine = PendingGroup::Prepare(SpecOf(GroupKind::kGloo, 0, 2));
-  GroupSpec old = SpecOf(GroupKind::kGloo, 1, 2);
-  old.membership_epoch = 6;
-  const auto theirs = PendingGroup::Prepare(old);
-  ASSERT_TRUE(mine.ok() && theirs.ok());
-  const auto as_epoch = [](std::string endpoint, int epoch) {
-    endpoint.replace(endpoint.find("epoch=") + 6, 1, absl::StrCat(epoch));
-    return endpoint;
-  };
-  std::thread impostor([&] {
-    const auto group = (*theirs)->Join(
-        {as_epoch((*mine)->endpoint(), 6), (*theirs)->endpoint()});
-    EXPECT_FALSE(group.ok());
-  });
-  const auto group =
-      (*mine)->Join({(*mine)->endpoint(), as_epoch((*theirs)->endpoint(), 7)});
-  impostor.join();
-  EXPECT_THAT(MessageOf(group), HasSubstr("in epoch 6"));
-}
-
-// Whoever scans ports reaches our sockets while a group forms. In Gloo's event
-// thread an error would be the end of the process.
-TEST(GlooJoinTest, StrangersBytesEndTheGroupAndNotTheProcess) {
-  std::mt19937_64 random(20240611);
-  std::string noise(4096, '\0');
-  for (char& c : noise) c = static_cast<char>(random());
-  // A frame as Gloo sends it: data for a receive that nobody has posted.
-  const uint64_t frame[] = {6 * 8 + 16, 1, 42, 0, 16, 0, 0, 0};
-  const std::string unasked(reinterpret_cast<const char*>(frame),
-                            sizeof(frame));
-  for (const std::string& bytes :
-       {noise, unasked, std::string("GET / HTTP/1.1\r\n\r\n")}) {
-    GroupSpec spec = SpecOf(GroupKind::kGloo, 0, 2);
-    spec.options.timeout = absl::Milliseconds(200);
-    const auto mine = PendingGroup::Prepare(spec);
-    spec.rank = 1;
-    const auto theirs = PendingGroup::Prepare(spec);
-    ASSERT_TRUE(mine.ok() && theirs.ok());
-    const std::string& endpoint = (*mine)->endpoint();
-    int port = 0;
-    ASSERT_TRUE(
-        absl::SimpleAtoi(endpoint.substr(endpoint.rfind(':') + 1), &port));
-    const int stranger = socket(AF_INET, SOCK_STREAM, 0);
-    sockaddr_in address = {};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(static_cast<uint16_t>(port));
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    ASSERT_EQ(connect(stranger, reinterpret_cast<sockaddr*>(&address),
-                      sizeof(address)),
-              0);
-    ASSERT_EQ(send(stranger, bytes.data(), bytes.size(), MSG_NOSIGNAL),
-              static_cast<ssize_t>(bytes.size()));
-    EXPECT_FALSE((*mine)->Join({endpoint, (*theirs)->endpoint()}).ok());
-    close(stranger);
-  }
-}
-
-#endif  // !defined(__SANITIZE_THREAD__)
 
 TEST(InProcessGroupTest, RefusesWorldSizesOutsideTheRange) {
   for (const int world_size : {-1, 0, kMaxWorldSize + 1}) {
