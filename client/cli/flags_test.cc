@@ -54,7 +54,7 @@ TEST(CommandLinesTest, AreAcceptedOrRefusedWithAReason) {
   const std::string m = " -m " + kAnyFile;
   for (const Line& line : std::vector<Line>{
            {"", false, "subcommand"},
-           {"fly", false, "fly"},
+           {"fly", false, "subcommand"},
            {"generate --prompt x" + m, true, ""},
            {"generate --prompt x --server h:1", true, ""},
            {"generate --prompt x", false, "--model or --server"},
@@ -87,7 +87,7 @@ TEST(CommandLinesTest, AreAcceptedOrRefusedWithAReason) {
            {"embed --text x --pooling max" + m, false, "max"},
            {"embed --text x --pooling last --normalize" + m, true, ""},
            {"tokenize --text x --json" + m, true, ""},
-           {"tokenize --text x", false, "source"},
+           {"tokenize --text x", false, "--model,--server"},
            {"detokenize 1 2 3" + m, true, ""},
            {"heads" + m, false, ""},
            {"heads map" + m, true, ""},
@@ -153,20 +153,22 @@ TEST(GenerationFlagsTest, ReachTheRequest) {
   EXPECT_TRUE(options.ignore_eos());
 }
 
+TextFlags FileFlags(const std::string& path) { return {"", path}; }
+
 TEST(ReadTextTest, TakesTheFilesBytesAndNamesWhatIsNotUtf8) {
   const std::string path = testing::TempDir() + "/headwise_flags_test.txt";
   std::ofstream(path, std::ios::binary) << "a\xC3\xA9\n";
-  EXPECT_EQ(*ReadUtf8Text({.file = path}), "a\xC3\xA9\n");
+  EXPECT_EQ(*ReadUtf8Text(FileFlags(path)), "a\xC3\xA9\n");
   std::ofstream(path, std::ios::binary) << "a\xC3\xA9\xFFz";
-  EXPECT_EQ(*ReadText({.file = path}), "a\xC3\xA9\xFFz");
-  const absl::Status status = ReadUtf8Text({.file = path}).status();
+  EXPECT_EQ(*ReadText(FileFlags(path)), "a\xC3\xA9\xFFz");
+  const absl::Status status = ReadUtf8Text(FileFlags(path)).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()),
               HasSubstr("byte 3 (ff hexadecimal) is not UTF-8"));
   std::remove(path.c_str());
-  EXPECT_EQ(ReadText({.file = path}).status().code(),
+  EXPECT_EQ(ReadText(FileFlags(path)).status().code(),
             absl::StatusCode::kNotFound);
-  EXPECT_EQ(*ReadText({.text = "given"}), "given");
+  EXPECT_EQ(*ReadText({"given", ""}), "given");
 }
 
 TEST(ModelNameTest, IsTheFilesWithoutFolderAndSuffix) {

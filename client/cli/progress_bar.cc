@@ -20,7 +20,7 @@ std::string RenderProgress(const std::string& label, double fraction) {
   fraction = fraction > 0 ? std::min(fraction, 1.0) : 0.0;
   const int done = static_cast<int>(fraction * kBarColumns);
   return absl::StrFormat(
-      "%s [%s%s] %3d %%", label.substr(0, 12), std::string(done, '#'),
+      "%s [%s%s] %3d %%", label.substr(0, 11), std::string(done, '#'),
       std::string(kBarColumns - done, '.'), static_cast<int>(fraction * 100));
 }
 

@@ -103,7 +103,7 @@ void AddScoreCommand(CLI::App& app, CommandRun* run) {
   command->add_flag("--json", flags->json,
                     "tokens, nll, perplexity, logits_sha256");
   command->footer(
-      "The hash is the same whatever computes it:\n"
+      "Examples; the hash is the same whatever computes it:\n"
       "  headwise score -m M --text-file T --json\n"
       "  headwise score -m M --text-file T --json --local-workers 3 --threads "
       "1\n"

