@@ -71,7 +71,7 @@ bool EventPrinter::Print(const v1::GenerateResponse& event) {
 void EventPrinter::Finish(bool verbose) {
   bar_.Clear();
   if (json_) return;
-  std::fputc('\n', stdout);
+  if (!text_.empty()) std::fputc('\n', stdout);
   std::fflush(stdout);
   if (!verbose) return;
   const v1::Usage& usage = finished_.usage();
