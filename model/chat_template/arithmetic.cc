@@ -159,6 +159,8 @@ absl::StatusOr<Value> AddSequences(const Value& a, const Value& b,
       (!is_list && left.type != SequenceType::kTuple)) {
     return Unsupported(Operator::kAdd, a, b);
   }
+  HEADWISE_RETURN_IF_ERROR(budget.Spend(
+      static_cast<int64_t>(left.items.size() + right.items.size())));
   std::vector<Value> items = left.items;
   items.insert(items.end(), right.items.begin(), right.items.end());
   return MakeSequence(left.type, std::move(items), budget);

@@ -1,7 +1,7 @@
 #include "model/chat_template/attributes.h"
 
 #include <algorithm>
-#include <limits>
+#include <cstdlib>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -12,6 +12,7 @@
 #include "model/chat_template/loop_state.h"
 #include "model/chat_template/methods.h"
 #include "model/chat_template/namespace.h"
+#include "model/chat_template/position.h"
 #include "model/chat_template/unicode.h"
 
 namespace headwise::jinja {
@@ -20,8 +21,9 @@ namespace {
 using Kind = Value::Kind;
 
 Value NoSuch(const Value& value, absl::string_view name) {
-  return Value::Undefined(absl::StrCat(
-      "'", TypeName(value), "' object has no attribute '", name, "'"));
+  return Value::Undefined(absl::StrCat("'", TypeName(value),
+                                       "' object has no attribute '",
+                                       CutText(name, kMaxErrorBytes), "'"));
 }
 
 // What Python finds as an attribute, or nullopt if there is none.
@@ -39,9 +41,9 @@ absl::StatusOr<std::optional<Value>> FindAttribute(const Value& value,
     case MethodSupport::kImplemented:
       return Value::Method(value, name);
     case MethodSupport::kUnsafe:
-      return Value::Undefined(absl::StrCat("access to attribute '", name,
-                                           "' of '", TypeName(value),
-                                           "' object is unsafe"));
+      return Value::Undefined(
+          absl::StrCat("access to attribute '", CutText(name, kMaxErrorBytes),
+                       "' of '", TypeName(value), "' object is unsafe"));
     case MethodSupport::kMissing:
       break;
   }
@@ -99,34 +101,58 @@ absl::StatusOr<int64_t> SliceInteger(const Value& bound, int64_t otherwise) {
       "slice indices must be integers or none, not ", TypeName(bound)));
 }
 
-// The positions that start:stop:step names in `length` elements, as Python's
-// slice.indices.
-absl::StatusOr<std::vector<size_t>> SlicePositions(const SliceBounds& bounds,
-                                                   int64_t length) {
-  constexpr int64_t kHuge = std::numeric_limits<int64_t>::max();
+// The elements start, start + step, ...: `count` of them, all in range.
+struct SlicePart {
+  int64_t start = 0;
+  int64_t step = 1;
+  int64_t count = 0;
+};
+
+// What start:stop:step names of `length` elements, as Python's slice.indices.
+absl::StatusOr<SlicePart> FindSlice(const SliceBounds& bounds, int64_t length) {
   HEADWISE_ASSIGN_OR_RETURN(int64_t step, SliceInteger(bounds.step, 1));
   if (step == 0) return absl::InvalidArgumentError("slice step is zero");
   // A longer step takes one element either way; this one can't overflow.
   step = std::clamp(step, -length - 1, length + 1);
-  const int64_t first = step > 0 ? 0 : -1;
-  const int64_t last = step > 0 ? length : length - 1;
-  HEADWISE_ASSIGN_OR_RETURN(int64_t start, SliceInteger(bounds.start, kHuge));
-  HEADWISE_ASSIGN_OR_RETURN(int64_t stop, SliceInteger(bounds.stop, kHuge));
-  if (bounds.start.Is(Kind::kNone)) {
-    start = step > 0 ? first : last;
-  } else {
-    start = std::clamp(start < 0 ? start + length : start, first, last);
+  const int64_t lowest = step > 0 ? 0 : -1;
+  const int64_t highest = step > 0 ? length : length - 1;
+  const auto clamped = [&](int64_t bound) {
+    return std::clamp(bound < 0 ? bound + length : bound, lowest, highest);
+  };
+  int64_t start = step > 0 ? lowest : highest;
+  int64_t stop = step > 0 ? highest : lowest;
+  if (!bounds.start.Is(Kind::kNone)) {
+    HEADWISE_ASSIGN_OR_RETURN(start, SliceInteger(bounds.start, 0));
+    start = clamped(start);
   }
-  if (bounds.stop.Is(Kind::kNone)) {
-    stop = step > 0 ? last : first;
-  } else {
-    stop = std::clamp(stop < 0 ? stop + length : stop, first, last);
+  if (!bounds.stop.Is(Kind::kNone)) {
+    HEADWISE_ASSIGN_OR_RETURN(stop, SliceInteger(bounds.stop, 0));
+    stop = clamped(stop);
   }
-  std::vector<size_t> positions;
-  for (int64_t i = start; step > 0 ? i < stop : i > stop; i += step) {
-    positions.push_back(static_cast<size_t>(i));
+  const int64_t distance = step > 0 ? stop - start : start - stop;
+  const int64_t count = distance <= 0 ? 0 : (distance - 1) / std::abs(step) + 1;
+  return SlicePart{start, step, count};
+}
+
+std::string SliceText(const std::string& text, const SlicePart& part) {
+  if (part.step == 1) {
+    size_t begin = 0;
+    for (int64_t i = 0; i < part.start; ++i) {
+      begin += DecodeAt(text, begin).num_bytes;
+    }
+    size_t end = begin;
+    for (int64_t i = 0; i < part.count; ++i) {
+      end += DecodeAt(text, end).num_bytes;
+    }
+    return text.substr(begin, end - begin);
   }
-  return positions;
+  const std::vector<size_t> offsets = CodePointOffsets(text);
+  std::string slice;
+  for (int64_t i = 0; i < part.count; ++i) {
+    const auto at = static_cast<size_t>(part.start + i * part.step);
+    slice.append(text, offsets[at], offsets[at + 1] - offsets[at]);
+  }
+  return slice;
 }
 
 // One part of a path: digits are an index.
@@ -178,24 +204,22 @@ absl::StatusOr<Value> GetSlice(const Value& value, const SliceBounds& bounds,
         absl::StrCat("'", TypeName(value), "' object has no slices"));
   }
   HEADWISE_ASSIGN_OR_RETURN(const int64_t length, Length(value, budget));
-  HEADWISE_RETURN_IF_ERROR(budget.Spend(length / kBytesPerStep));
-  HEADWISE_ASSIGN_OR_RETURN(const std::vector<size_t> positions,
-                            SlicePositions(bounds, length));
-  if (value.Is(Kind::kSequence)) {
-    std::vector<Value> items;
-    items.reserve(positions.size());
-    for (const size_t i : positions) {
-      items.push_back(value.sequence().items[i]);
-    }
-    return MakeSequence(value.sequence().type, std::move(items), budget);
+  HEADWISE_ASSIGN_OR_RETURN(const SlicePart part, FindSlice(bounds, length));
+  if (value.Is(Kind::kString)) {
+    // With a step the offset of each code point is kept for a while.
+    HEADWISE_RETURN_IF_ERROR(
+        budget.Spend(part.step == 1 ? length / kBytesPerStep : length));
+    return MakeString(SliceText(value.string(), part), budget,
+                      value.text().safe);
   }
-  const std::string& text = value.string();
-  const std::vector<size_t> offsets = CodePointOffsets(text);
-  std::string slice;
-  for (const size_t i : positions) {
-    slice.append(text, offsets[i], offsets[i + 1] - offsets[i]);
+  std::vector<Value> items;
+  items.reserve(static_cast<size_t>(part.count));
+  for (int64_t i = 0; i < part.count; ++i) {
+    items.push_back(
+        value.sequence()
+            .items[static_cast<size_t>(part.start + i * part.step)]);
   }
-  return MakeString(std::move(slice), budget, value.text().safe);
+  return MakeSequence(value.sequence().type, std::move(items), budget);
 }
 
 absl::StatusOr<Value> GetPath(const Value& value, const Value& path,

@@ -19,7 +19,7 @@ class Budget {
   absl::Status Spend(int64_t num_steps);
   // For text that is made or walked through.
   absl::Status SpendBytes(int64_t num_bytes) {
-    return Spend(1 + num_bytes / kBytesPerStep);
+    return Spend(kStepsPerObject + num_bytes / kBytesPerStep);
   }
   absl::Status SpendIteration();
 

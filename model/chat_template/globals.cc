@@ -155,7 +155,8 @@ absl::Status RaiseException(const CallArguments& arguments, Budget& budget) {
                             BoundArguments::Bind(kSignature, arguments));
   HEADWISE_ASSIGN_OR_RETURN(const std::string message,
                             Str(bound.Get(0), budget));
-  return WithoutPlace(absl::InvalidArgumentError(message));
+  return WithoutPlace(
+      absl::InvalidArgumentError(CutText(message, kMaxRaisedBytes)));
 }
 
 absl::StatusOr<Value> StrftimeNow(const CallArguments& arguments,

@@ -23,7 +23,8 @@ absl::string_view GlobalName(GlobalFunction function);
 // above kMaxRange elements.
 absl::StatusOr<Value> Range(const CallArguments& arguments, Budget& budget);
 
-// InvalidArgument with the message of the template, unchanged.
+// InvalidArgument with the message of the template, unchanged but cut to
+// kMaxRaisedBytes.
 absl::Status RaiseException(const CallArguments& arguments, Budget& budget);
 
 // strftime of `now` in UTC and in English, whatever the locale. Unimplemented

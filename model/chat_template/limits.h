@@ -26,16 +26,26 @@ inline constexpr int kMaxMacroDepth = 100;
 // Containers inside containers, in variables and in values.
 inline constexpr int kMaxValueDepth = 200;
 
-// Evaluation steps of one rendering. A step is a node evaluated, an element
-// made or visited, or kBytesPerStep bytes of text made or read: about 0.5 s.
+// Evaluation steps of one rendering: about 0.5 s. A step is a node evaluated,
+// an element made or visited, or kBytesPerStep bytes of text made or read; a
+// text or container costs kStepsPerObject more. So much the longer for memory:
+// an object takes up to 100 bytes, hence all of them less than 250 MB.
 inline constexpr int64_t kMaxSteps = 10'000'000;
 inline constexpr int64_t kBytesPerStep = 16;
+inline constexpr int64_t kStepsPerObject = 4;
 
 // Iterations of all for loops of one rendering.
 inline constexpr int64_t kMaxLoopIterations = 1'000'000;
 
 // Any one string, hence the output as well.
 inline constexpr int64_t kMaxTextBytes = int64_t{32} << 20;
+
+// Parameters of one macro; real ones have up to 6.
+inline constexpr int64_t kMaxMacroParameters = 100;
+
+// Bytes of an error message of ours, and of one that a template raises.
+inline constexpr int64_t kMaxErrorBytes = 500;
+inline constexpr int64_t kMaxRaisedBytes = 4096;
 
 // Elements of one range(): what Jinja's own sandbox allows.
 inline constexpr int64_t kMaxRange = 100'000;

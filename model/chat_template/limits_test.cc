@@ -88,9 +88,36 @@ TEST(ChatTemplateLimitsTest, SharedContainersCannotExplode) {
                            " %}{% endfor %}{{ y == ns.x }}"),
                   "evaluation steps");
   ExpectExhausted(Doubling("()", "(ns.x, ns.x)", 100, "{{ {ns.x: 1} }}"),
-                  "too long for a key");
+                  "65536 bytes as a key");
   ExpectExhausted(Doubling("[1]", "ns.x + ns.x", 60, ""), "evaluation steps");
   ExpectExhausted("{{ [1] * 9223372036854775807 }}", "evaluation steps");
+}
+
+// Many small objects: their bookkeeping takes more memory than their content.
+TEST(ChatTemplateLimitsTest, NumberOfObjects) {
+  constexpr absl::string_view kSteps = "evaluation steps";
+  const std::string set = "{% set x = 'a' * 9000000 %}";
+  ExpectExhausted(set + "{{ x|list|length }}", kSteps);
+  ExpectExhausted(set + "{{ x.split('a')|length }}", kSteps);
+  ExpectExhausted(set + "{{ x.rsplit('a')|length }}", kSteps);
+  ExpectExhausted("{{ ('a ' * 9000000).split()|length }}", kSteps);
+  ExpectExhausted("{{ ('\\n' * 9000000).splitlines()|length }}", kSteps);
+  ExpectExhausted(set + "{{ x[::-1] ~ x[::-1] }}", kSteps);
+  ExpectExhausted(set + "{{ x.find('b', 1) }}{{ x.find('b', 1) }}", kSteps);
+}
+
+TEST(ChatTemplateLimitsTest, MacrosAndMessages) {
+  std::string parameters = "a0";
+  for (int i = 1; i <= 100; ++i) absl::StrAppend(&parameters, ", a", i);
+  ExpectExhausted(absl::StrCat("{% macro m(", parameters, ") %}{% endmacro %}"),
+                  "macro 'm' has more than 100 parameters");
+  const auto raised =
+      RenderSource("{{ raise_exception('é' * 10000) }}", Json::object());
+  EXPECT_EQ(raised.status().message().size(), 4096u);
+  const auto missing =
+      RenderSource("{{ [][('b' * 100000)]['c'] }}", Json::object());
+  EXPECT_EQ(missing.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_LT(missing.status().message().size(), 600u);
 }
 
 TEST(ChatTemplateLimitsTest, DepthOfValues) {

@@ -115,6 +115,8 @@ absl::StatusOr<std::string> Convert(const Conversion& conversion,
       HEADWISE_RETURN_IF_ERROR(
           budget.SpendBytes(static_cast<int64_t>(text.text().size())));
       if (!conversion.precision.has_value()) return text.Take();
+      HEADWISE_RETURN_IF_ERROR(
+          budget.Spend(static_cast<int64_t>(text.text().size())));
       const std::vector<size_t> offsets = CodePointOffsets(text.text());
       const size_t num_kept = std::min(
           offsets.size() - 1, static_cast<size_t>(*conversion.precision));

@@ -3,7 +3,10 @@
 #ifndef HEADWISE_MODEL_CHAT_TEMPLATE_POSITION_H_
 #define HEADWISE_MODEL_CHAT_TEMPLATE_POSITION_H_
 
+#include <cstddef>
+
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 
 namespace headwise::jinja {
 
@@ -13,7 +16,11 @@ struct Position {
   int column = 1;
 };
 
-// The status with the place before its message. Unchanged if it is ok or has
+// The first `max_bytes` of a text at most, in whole code points.
+absl::string_view CutText(absl::string_view text, size_t max_bytes);
+
+// The status with the place before its message, which is cut to kMaxErrorBytes.
+// Unchanged if it is ok or has
 // its place already: the innermost one tells most.
 absl::Status At(const Position& position, const absl::Status& status);
 

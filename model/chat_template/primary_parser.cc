@@ -66,12 +66,12 @@ absl::StatusOr<ExpressionPtr> Parser::ParseName() {
   } else {
     node->kind = ExpressionKind::kName;
     node->name = name;
-    bool is_declared = false;
-    if (macro_parameters_ != nullptr) {
+    if (macro_parameters_ != nullptr && IsImplicitMacroName(name)) {
+      bool is_declared = false;
       for (const Parameter& parameter : *macro_parameters_) {
         is_declared = is_declared || parameter.name == name;
       }
-      if (!is_declared && IsImplicitMacroName(name)) {
+      if (!is_declared) {
         return At(token.position, absl::UnimplementedError(
                                       absl::StrCat("'", name, "' in a macro")));
       }

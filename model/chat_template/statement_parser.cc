@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "model/chat_template/filters.h"
+#include "model/chat_template/limits.h"
 #include "model/chat_template/parser.h"
 
 namespace headwise::jinja {
@@ -187,6 +188,11 @@ absl::Status Parser::ParseParameters(Statement* macro) {
   while (!AtOperator(")")) {
     if (!macro->parameters.empty()) {
       HEADWISE_RETURN_IF_ERROR(ExpectOperator(","));
+    }
+    if (macro->parameters.size() == kMaxMacroParameters) {
+      return At(Peek().position, absl::ResourceExhaustedError(absl::StrCat(
+                                     "macro '", macro->text, "' has more than ",
+                                     kMaxMacroParameters, " parameters")));
     }
     Parameter parameter;
     HEADWISE_ASSIGN_OR_RETURN(parameter.name, ExpectName());

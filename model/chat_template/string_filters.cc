@@ -109,13 +109,14 @@ absl::StatusOr<Value> Indent(const FilterCall& call) {
 
   // A line end of its own makes an empty text one line, and keeps a last one.
   const std::string with_end = text + "\n";
-  const std::vector<absl::string_view> lines = SplitLines(with_end);
+  absl::string_view rest = with_end;
   BoundedText out;
-  for (size_t i = 0; i < lines.size() && !out.full(); ++i) {
-    if (i > 0) out.Append("\n");
-    const bool is_indented = i == 0 ? first : blank || !lines[i].empty();
+  for (bool is_first = true; !rest.empty() && !out.full(); is_first = false) {
+    const absl::string_view line = TakeLine(&rest);
+    if (!is_first) out.Append("\n");
+    const bool is_indented = is_first ? first : blank || !line.empty();
     if (is_indented) out.Append(indent.text());
-    out.Append(lines[i]);
+    out.Append(line);
   }
   return MakeString(std::move(out), call.budget, IsSafe(call.input));
 }

@@ -1,7 +1,6 @@
 // Methods that make strings of a string.
 
 #include <algorithm>
-#include <limits>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -122,14 +121,15 @@ std::vector<absl::string_view> SplitBy(absl::string_view text,
 std::vector<absl::string_view> SplitByFromRight(absl::string_view text,
                                                 absl::string_view separator,
                                                 int64_t max_splits) {
-  std::vector<absl::string_view> pieces;
-  while (static_cast<int64_t>(pieces.size()) < max_splits) {
-    const size_t found = FindLast(text, separator);
-    if (found == absl::string_view::npos) break;
-    pieces.push_back(text.substr(found + separator.size()));
-    text = text.substr(0, found);
+  const std::string text_reversed(text.rbegin(), text.rend());
+  const std::string separator_reversed(separator.rbegin(), separator.rend());
+  std::vector<absl::string_view> pieces =
+      SplitBy(text_reversed, separator_reversed, max_splits);
+  for (absl::string_view& piece : pieces) {
+    const auto num_after =
+        static_cast<size_t>(piece.data() - text_reversed.data());
+    piece = text.substr(text.size() - num_after - piece.size(), piece.size());
   }
-  pieces.push_back(text);
   return pieces;
 }
 
@@ -138,7 +138,10 @@ absl::StatusOr<Value> SplitFrom(const MethodCall& call, bool from_right) {
                             call.arguments.FindString(0));
   HEADWISE_ASSIGN_OR_RETURN(int64_t max_splits,
                             call.arguments.IntegerOr(1, -1));
-  if (max_splits < 0) max_splits = std::numeric_limits<int64_t>::max();
+  // More pieces than this cost more than there is: no need to look for them.
+  constexpr int64_t kMaxPieces = kMaxSteps / kStepsPerObject;
+  if (max_splits < 0) max_splits = kMaxPieces;
+  max_splits = std::min(max_splits, kMaxPieces);
   const absl::string_view text = call.self.string();
   if (!separator.has_value()) {
     std::vector<absl::string_view> pieces = SplitSpace(text, max_splits);
@@ -164,7 +167,14 @@ absl::StatusOr<Value> SplitLinesMethod(const MethodCall& call) {
   if (call.arguments.IsTrueOr(0, false)) {
     return absl::UnimplementedError("splitlines(keepends=true)");
   }
-  return StringList(SplitLines(call.self.string()), false, call.budget);
+  std::vector<Value> lines;
+  absl::string_view rest = call.self.string();
+  while (!rest.empty()) {
+    HEADWISE_ASSIGN_OR_RETURN(
+        Value line, MakeString(std::string(TakeLine(&rest)), call.budget));
+    lines.push_back(std::move(line));
+  }
+  return MakeSequence(SequenceType::kList, std::move(lines), call.budget);
 }
 
 absl::StatusOr<Value> Partition(const MethodCall& call) {
@@ -266,7 +276,8 @@ absl::StatusOr<Value> Format(const MethodCall& call) {
     if (rest[0] == '}' || end == absl::string_view::npos) {
       return absl::InvalidArgumentError("format: single brace");
     }
-    HEADWISE_RETURN_IF_ERROR(call.budget.Spend(1));
+    HEADWISE_RETURN_IF_ERROR(
+        call.budget.Spend(1 + static_cast<int64_t>(call.unbound.named.size())));
     HEADWISE_ASSIGN_OR_RETURN(
         const Value value,
         FormatField(rest.substr(1, end - 1), call.unbound, &next));

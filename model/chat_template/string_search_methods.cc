@@ -30,6 +30,8 @@ absl::StatusOr<Window> FindWindow(const MethodCall& call) {
       call.arguments.FindGiven(2) == nullptr) {
     return Window{text, 0, true};
   }
+  HEADWISE_RETURN_IF_ERROR(
+      call.budget.Spend(static_cast<int64_t>(text.size())));
   const std::vector<size_t> offsets = CodePointOffsets(text);
   const auto length = static_cast<int64_t>(offsets.size()) - 1;
   HEADWISE_ASSIGN_OR_RETURN(int64_t start, call.arguments.IntegerOr(1, 0));

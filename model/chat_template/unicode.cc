@@ -118,20 +118,24 @@ absl::string_view StripRight(absl::string_view text,
   return text;
 }
 
-std::vector<absl::string_view> SplitLines(absl::string_view text) {
-  std::vector<absl::string_view> lines;
-  size_t begin = 0;
-  for (size_t i = 0; i < text.size();) {
-    const Decoded decoded = DecodeAt(text, i);
-    const size_t line_end = i;
-    i += decoded.num_bytes;
-    if (!IsLineEnd(decoded.code_point)) continue;
-    if (decoded.code_point == '\r' && i < text.size() && text[i] == '\n') ++i;
-    lines.push_back(text.substr(begin, line_end - begin));
-    begin = i;
+absl::string_view TakeLine(absl::string_view* text) {
+  size_t end = 0;
+  while (end < text->size()) {
+    const Decoded decoded = DecodeAt(*text, end);
+    if (!IsLineEnd(decoded.code_point)) {
+      end += decoded.num_bytes;
+      continue;
+    }
+    const absl::string_view line = text->substr(0, end);
+    text->remove_prefix(end + decoded.num_bytes);
+    const bool is_pair =
+        decoded.code_point == '\r' && !text->empty() && text->front() == '\n';
+    if (is_pair) text->remove_prefix(1);
+    return line;
   }
-  if (begin < text.size()) lines.push_back(text.substr(begin));
-  return lines;
+  const absl::string_view line = *text;
+  *text = {};
+  return line;
 }
 
 }  // namespace headwise::jinja

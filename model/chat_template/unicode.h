@@ -51,8 +51,9 @@ absl::string_view StripLeft(absl::string_view text,
 absl::string_view StripRight(absl::string_view text,
                              std::optional<absl::string_view> chars);
 
-// str.splitlines() without the line ends.
-std::vector<absl::string_view> SplitLines(absl::string_view text);
+// Takes the first line off the front, with its end, and returns it without; the
+// lines are those of str.splitlines(). Requires that `*text` is not empty.
+absl::string_view TakeLine(absl::string_view* text);
 
 }  // namespace headwise::jinja
 

@@ -17,55 +17,65 @@ absl::Status CheckDepth(int depth) {
       absl::StrCat("a value is nested deeper than ", kMaxValueDepth));
 }
 
-// A string that is equal for equal keys and only for those. Strings of each
-// kind of key begin with a letter of their own; parts of tuples carry their
-// length, so that none can be taken for another.
-absl::Status AppendKey(const Value& key, std::string* out) {
+// The longest encoded tuple. Tuples share their items, so that a small one of
+// depth d may spell out 2^d of them.
+constexpr size_t kMaxTupleKeyBytes = 65536;
+
+absl::Status Unhashable(const Value& key) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("unhashable type: '", TypeName(key), "'"));
+}
+
+std::string EncodeFloat(double d) {
+  // Below 2^63, which is exact in double, a whole number is an int's equal.
+  if (d == std::trunc(d) && std::fabs(d) < 0x1p63) {
+    return absl::StrCat("i", static_cast<int64_t>(d));
+  }
+  std::string encoded = "f";
+  encoded.append(reinterpret_cast<const char*>(&d), sizeof(d));
+  return encoded;
+}
+
+// Appends a string that is equal for equal keys and only for those. Each kind
+// begins with a letter of its own; inside of tuples a part ends by its length,
+// its size or a delimiter, so that none can be taken for another.
+absl::Status AppendKey(const Value& key, bool in_tuple, std::string* out) {
   switch (key.kind()) {
     case Value::Kind::kNone:
       out->push_back('N');
       return absl::OkStatus();
     case Value::Kind::kBool:
     case Value::Kind::kInt:
-      absl::StrAppend(out, "i", key.integer());
+      absl::StrAppend(out, "i", key.integer(), in_tuple ? "," : "");
       return absl::OkStatus();
-    case Value::Kind::kFloat: {
-      const double d = key.number();
-      // 2^63 is exact in double; below it a whole number is an int's equal.
-      if (d == std::trunc(d) && std::fabs(d) < 0x1p63) {
-        absl::StrAppend(out, "i", static_cast<int64_t>(d));
-      } else {
-        absl::StrAppend(out, "f");
-        out->append(reinterpret_cast<const char*>(&d), sizeof(d));
-      }
+    case Value::Kind::kFloat:
+      absl::StrAppend(out, EncodeFloat(key.number()), in_tuple ? "," : "");
       return absl::OkStatus();
-    }
     case Value::Kind::kString:
-      absl::StrAppend(out, "s", key.string());
+      out->push_back('s');
+      if (in_tuple) absl::StrAppend(out, key.string().size(), ":");
+      absl::StrAppend(out, key.string());
       return absl::OkStatus();
     case Value::Kind::kSequence:
-      if (key.sequence().type != SequenceType::kTuple) break;
-      out->push_back('t');
+      if (key.sequence().type != SequenceType::kTuple) return Unhashable(key);
+      out->push_back('(');
       for (const Value& item : key.sequence().items) {
-        std::string part;
-        HEADWISE_RETURN_IF_ERROR(AppendKey(item, &part));
-        absl::StrAppend(out, part.size(), ":", part);
-        // Tuples share their items, so one of depth d may spell out 2^d.
-        if (out->size() > kMaxSourceBytes) {
-          return absl::ResourceExhaustedError("a tuple is too long for a key");
+        HEADWISE_RETURN_IF_ERROR(AppendKey(item, /*in_tuple=*/true, out));
+        if (out->size() > kMaxTupleKeyBytes) {
+          return absl::ResourceExhaustedError(absl::StrCat(
+              "a tuple of more than ", kMaxTupleKeyBytes, " bytes as a key"));
         }
       }
+      out->push_back(')');
       return absl::OkStatus();
     default:
-      break;
+      return Unhashable(key);
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("unhashable type: '", TypeName(key), "'"));
 }
 
 absl::StatusOr<std::string> EncodeKey(const Value& key, Budget& budget) {
   std::string encoded;
-  HEADWISE_RETURN_IF_ERROR(AppendKey(key, &encoded));
+  HEADWISE_RETURN_IF_ERROR(AppendKey(key, /*in_tuple=*/false, &encoded));
   HEADWISE_RETURN_IF_ERROR(
       budget.SpendBytes(static_cast<int64_t>(encoded.size())));
   return encoded;
@@ -170,7 +180,7 @@ int DepthOf(const Value& value) {
 absl::StatusOr<Value> MakeSequence(SequenceType type, std::vector<Value> items,
                                    Budget& budget) {
   HEADWISE_RETURN_IF_ERROR(
-      budget.Spend(1 + static_cast<int64_t>(items.size())));
+      budget.Spend(kStepsPerObject + static_cast<int64_t>(items.size())));
   auto made = std::make_shared<Sequence>();
   made->type = type;
   for (const Value& item : items) {
@@ -182,8 +192,8 @@ absl::StatusOr<Value> MakeSequence(SequenceType type, std::vector<Value> items,
 }
 
 absl::StatusOr<Value> MakeDict(Dict dict, Budget& budget) {
-  HEADWISE_RETURN_IF_ERROR(
-      budget.Spend(1 + static_cast<int64_t>(dict.entries().size())));
+  HEADWISE_RETURN_IF_ERROR(budget.Spend(
+      kStepsPerObject + static_cast<int64_t>(dict.entries().size())));
   HEADWISE_RETURN_IF_ERROR(CheckDepth(dict.depth()));
   return Value::Of(std::make_shared<const Dict>(std::move(dict)));
 }
@@ -274,7 +284,8 @@ absl::StatusOr<std::vector<Value>> Elements(const Value& value,
     case Value::Kind::kString: {
       const std::string& text = value.string();
       // Every element is a string of its own: charged before it is made.
-      HEADWISE_RETURN_IF_ERROR(budget.Spend(static_cast<int64_t>(text.size())));
+      HEADWISE_RETURN_IF_ERROR(
+          budget.Spend(kStepsPerObject * CountCodePoints(text)));
       for (size_t i = 0; i < text.size();) {
         const int num_bytes = DecodeAt(text, i).num_bytes;
         elements.push_back(Value::String(text.substr(i, num_bytes)));
