@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes chat_template_cases.json: what Jinja2 itself makes of our cases.
+"""Writes chat_template_cases.json: what Jinja2 itself makes of our cases; and
+from the same sources the seeds in ../fuzz/chat_template_corpus.
 
   pip install jinja2==3.1.6 && python3 make_chat_template_cases.py
 
@@ -178,6 +179,25 @@ def read_expressions():
     return [line.replace("⏎", "\n").replace("⇥", "\t") for line in lines]
 
 
+def write_corpus(templates, expressions):
+    """Seeds for chat_template_fuzz.cc: JSON variables, a zero byte, a source.
+
+    Expressions that render go ten to a file, else the first error would hide
+    the rest; of those that fail a fuzzer finds enough by itself.
+    """
+    folder = HERE.parent / "fuzz/chat_template_corpus"
+    sources = [e["source"] for e in expressions if "expected" in e]
+    seeds = {f"expressions_{i // 10:02}": (EXPRESSION_VARIABLES,
+                                           "\n".join(sources[i:i + 10]))
+             for i in range(0, len(sources), 10)}
+    for name, source in templates.items():
+        conversation = "two_tools" if "tools" in source else "unicode"
+        seeds[f"template_{name}"] = (CONVERSATIONS[conversation], source)
+    for name, (variables, source) in seeds.items():
+        text = json.dumps(variables, ensure_ascii=False) + "\0" + source
+        (folder / name).write_text(text, encoding="utf-8")
+
+
 def main():
     env = environment()
     templates = {path.stem: path.read_text(encoding="utf-8")
@@ -197,6 +217,7 @@ def main():
     (HERE / "chat_template_cases.json").write_text(
         json.dumps(cases, ensure_ascii=False, indent=1) + "\n",
         encoding="utf-8")
+    write_corpus(templates, expressions)
 
 
 if __name__ == "__main__":
