@@ -149,6 +149,7 @@ class Program {
  public:
   ~Program() {
     static_workers_.reset();
+    if (registry_ != nullptr) registry_->Close();
     if (frontends_ != nullptr) frontends_->Shutdown(drain_);
     published_ = nullptr;
     coordinator_.reset();

@@ -8,16 +8,20 @@
 #include "server/dispatch/dispatch_wire.h"
 
 namespace headwise {
-namespace {
 
 // One worker's stream; deletes itself. Reactions to reads and writes come one
 // at a time (a read is started only after the write that answers the last one),
 // so only OnCancel needs the lock.
-class Registration final
+class RegistryService::Registration final
     : public grpc::ServerBidiReactor<worker::v1::RegisterRequest,
                                      worker::v1::RegisterResponse> {
  public:
-  explicit Registration(Membership& membership) : membership_(membership) {
+  Registration(RegistryService& service, grpc::CallbackServerContext* context)
+      : service_(service), context_(context), membership_(service.membership_) {
+    if (!service_.Open(context_)) {
+      End(absl::UnavailableError("the coordinator is shutting down"));
+      return;
+    }
     StartRead(&request_);
   }
 
@@ -52,7 +56,10 @@ class Registration final
   // The stream broke: the worker, or the way to it, is gone.
   void OnCancel() override { Leave(); }
 
-  void OnDone() override { delete this; }
+  void OnDone() override {
+    service_.Forget(context_);
+    delete this;
+  }
 
  private:
   void Enroll() {
@@ -102,6 +109,8 @@ class Registration final
                         std::string(status.message())));
   }
 
+  RegistryService& service_;
+  grpc::CallbackServerContext* const context_;
   Membership& membership_;
   worker::v1::RegisterRequest request_;
   worker::v1::RegisterResponse response_;
@@ -112,14 +121,30 @@ class Registration final
   std::optional<uint64_t> id_;  // written under the lock, by reactions to reads
 };
 
-}  // namespace
-
 std::string CoordinatorVersion() { return HEADWISE_BUILD_VERSION; }
 
 grpc::ServerBidiReactor<worker::v1::RegisterRequest,
                         worker::v1::RegisterResponse>*
 RegistryService::Register(grpc::CallbackServerContext* context) {
-  return new Registration(membership_);
+  return new Registration(*this, context);
+}
+
+bool RegistryService::Open(grpc::CallbackServerContext* context) {
+  absl::MutexLock lock(&mutex_);
+  if (!closed_) contexts_.insert(context);
+  return !closed_;
+}
+
+void RegistryService::Forget(grpc::CallbackServerContext* context) {
+  absl::MutexLock lock(&mutex_);
+  contexts_.erase(context);
+}
+
+void RegistryService::Close() {
+  // Under the lock, so that no context ends meanwhile; TryCancel only posts.
+  absl::MutexLock lock(&mutex_);
+  closed_ = true;
+  for (grpc::CallbackServerContext* context : contexts_) context->TryCancel();
 }
 
 }  // namespace headwise

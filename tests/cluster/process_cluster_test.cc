@@ -231,20 +231,17 @@ TEST_F(ProcessClusterTest, TermLeavesCleanly) {
   StartCluster(2);
   ASSERT_FALSE(HasFatalFailure());
   workers_[0]->Signal(SIGTERM);
-  EXPECT_EQ(workers_[0]->Wait(absl::Seconds(20)).value_or(-1), 0)
-      << workers_[0]->Log();
+  EXPECT_EQ(workers_[0]->Wait(kReady).value_or(-1), 0) << workers_[0]->Log();
   ASSERT_TRUE(WaitForWorldSize(1)) << coordinator_->Log();
   coordinator_->Signal(SIGTERM);
-  EXPECT_EQ(coordinator_->Wait(absl::Seconds(20)).value_or(-1), 0)
-      << coordinator_->Log();
+  EXPECT_EQ(coordinator_->Wait(kReady).value_or(-1), 0) << coordinator_->Log();
 }
 
 TEST_F(ProcessClusterTest, SecondWorkerOfANameReplacesTheFirst) {
   StartCluster(1);
   ASSERT_FALSE(HasFatalFailure());
   StartWorker("w0");
-  EXPECT_EQ(workers_[0]->Wait(absl::Seconds(30)).value_or(-1), 4)
-      << workers_[0]->Log();
+  EXPECT_EQ(workers_[0]->Wait(kReady).value_or(-1), 4) << workers_[0]->Log();
   ASSERT_TRUE(WaitForWorldSize(1));
   std::string text;
   EXPECT_TRUE(WaitUntil([&] { return Generate(4, &text).ok(); }, kReady))

@@ -48,6 +48,7 @@ class RegistrationTest : public testing::Test {
   void StopServer() {
     if (server_ != nullptr) {
       server_->Shutdown(absl::ToChronoTime(absl::Now()));
+      server_->Wait();
     }
     server_ = nullptr;
   }
@@ -155,6 +156,14 @@ TEST_F(RegistrationTest, WorkerReturnsAfterTheCoordinatorRestarts) {
   ASSERT_TRUE(WaitForMembers(0));
   StartServer(port_);
   EXPECT_TRUE(WaitForMembers(1));
+}
+
+TEST_F(RegistrationTest, CloseEndsTheStreamsAndTakesNoMore) {
+  auto registrar = Register(Info("a"));
+  ASSERT_TRUE(WaitForMembers(1));
+  service_->Close();
+  EXPECT_TRUE(WaitForMembers(0));
+  EXPECT_TRUE(WaitForChange(absl::StatusCode::kUnavailable, "shutting down"));
 }
 
 TEST_F(RegistrationTest, FirstMessageMustBeInfo) {
