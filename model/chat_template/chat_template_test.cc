@@ -152,6 +152,18 @@ TEST(ChatTemplateTest, ObjectsKeepTheOrderOfTheirKeys) {
       R"({"z": 1, "a": {"y": 2, "b": 3}} {'z': 1, 'a': {'y': 2, 'b': 3}})");
 }
 
+// Jinja loses what such a macro refers to; here it stays.
+TEST(ChatTemplateTest, MacroMayOutliveTheScopeThatItWasDefinedIn) {
+  const auto text = RenderSource(
+      "{% set ns = namespace() %}{% for x in [1, 2] %}{% with y = x * 10 %}"
+      "{% macro m() %}{{ x }}-{{ y }};{% endmacro %}"
+      "{% if loop.first %}{% set ns.m = m %}{% endif %}{% endwith %}"
+      "{% endfor %}{% for z in 'abc' %}{{ ns.m() }}{% endfor %}",
+      Json::object());
+  ASSERT_TRUE(text.ok()) << text.status();
+  EXPECT_EQ(*text, "1-10;1-10;1-10;");
+}
+
 TEST(ChatTemplateTest, OneTemplateServesSeveralThreads) {
   const auto chat = ParseOrDie(
       "{% macro m(x) %}<{{ x }}>{% endmacro %}{% set ns = namespace(n=0) %}"

@@ -30,11 +30,9 @@ absl::StatusOr<Value> ApplyFilter(absl::string_view name, const Value& input,
     HEADWISE_RETURN_IF_ERROR(
         budget.SpendBytes(static_cast<int64_t>(input.string().size())));
   }
-  Signature signature = filter->signature;
-  if (filter->is_variadic) signature = {.name = name};
   HEADWISE_ASSIGN_OR_RETURN(
       const BoundArguments bound,
-      BoundArguments::Bind(signature,
+      BoundArguments::Bind(filter->signature,
                            filter->is_variadic ? CallArguments() : arguments));
   return filter->function({input, bound, arguments, budget});
 }

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <iterator>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 
@@ -31,6 +30,19 @@ constexpr absl::string_view kUnsafeOfDict[] = {"clear", "pop", "popitem",
                                                "setdefault", "update"};
 constexpr absl::string_view kUnsafeOfList[] = {
     "append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"};
+
+// What every Python string, list and dict has, and the sandbox forbids.
+constexpr absl::string_view kUnsafeOfAll[] = {
+    "__class__",       "__contains__",  "__delattr__",
+    "__dir__",         "__doc__",       "__eq__",
+    "__format__",      "__ge__",        "__getattribute__",
+    "__getitem__",     "__getstate__",  "__gt__",
+    "__hash__",        "__init__",      "__init_subclass__",
+    "__iter__",        "__le__",        "__len__",
+    "__lt__",          "__ne__",        "__new__",
+    "__reduce__",      "__reduce_ex__", "__repr__",
+    "__setattr__",     "__sizeof__",    "__str__",
+    "__subclasshook__"};
 
 template <size_t kSize>
 bool IsOneOf(absl::string_view name, const absl::string_view (&names)[kSize]) {
@@ -62,10 +74,7 @@ const Method* Find(const Value& self, absl::string_view name) {
 }  // namespace
 
 MethodSupport FindMethod(const Value& self, absl::string_view name) {
-  // Every Python object has these, and the sandbox forbids them all.
-  if (absl::StartsWith(name, "__") && absl::EndsWith(name, "__")) {
-    return MethodSupport::kUnsafe;
-  }
+  if (IsOneOf(name, kUnsafeOfAll)) return MethodSupport::kUnsafe;
   if (Find(self, name) != nullptr) return MethodSupport::kImplemented;
   bool is_missing = false;
   switch (self.kind()) {
@@ -108,11 +117,9 @@ absl::StatusOr<Value> CallMethod(const Value& self, absl::string_view name,
     HEADWISE_RETURN_IF_ERROR(
         budget.SpendBytes(static_cast<int64_t>(self.string().size())));
   }
-  Signature signature = method.signature;
-  if (method.is_variadic) signature = {.name = name};
   HEADWISE_ASSIGN_OR_RETURN(
       const BoundArguments bound,
-      BoundArguments::Bind(signature,
+      BoundArguments::Bind(method.signature,
                            method.is_variadic ? CallArguments() : arguments));
   return method.function({self, bound, arguments, budget});
 }

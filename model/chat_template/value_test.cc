@@ -83,6 +83,12 @@ TEST(DictTest, TuplesAreKeysByTheirParts) {
   ASSERT_TRUE(dict.Set(tuple({tuple({a}), ab}), Value::Int(3), budget).ok());
   EXPECT_EQ(dict.entries().size(), 3u);
   EXPECT_EQ((*dict.Find(tuple({ab, a}), budget))->integer(), 2);
+  // Spelled out without lengths these would look like parts of another key.
+  ASSERT_TRUE(
+      dict.Set(tuple({Value::String("asab")}), Value::Int(4), budget).ok());
+  ASSERT_TRUE(dict.Set(tuple({Value::Int(1), Value::Int(2)}), a, budget).ok());
+  ASSERT_TRUE(dict.Set(tuple({Value::Int(12)}), a, budget).ok());
+  EXPECT_EQ(dict.entries().size(), 6u);
   const Value list = *MakeSequence(SequenceType::kList, {}, budget);
   EXPECT_FALSE(dict.Set(list, a, budget).ok());
   EXPECT_FALSE(dict.Find(tuple({list}), budget).ok());
