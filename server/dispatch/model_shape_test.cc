@@ -2,6 +2,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/files/test_stub_model.h"
 
 namespace headwise {
 namespace {
@@ -16,7 +17,7 @@ TEST(KvBytesOfTest, KeysAndValuesOfOnePosition) {
 }
 
 // A model of two layers whose matrices are views without bytes behind them.
-class FakeModel final : public Model {
+class FakeModel final : public StubModel {
  public:
   FakeModel() {
     hyper_.num_layers = 2;
@@ -40,23 +41,6 @@ class FakeModel final : public Model {
     Add("token_embd.weight", 4001);
   }
 
-  const Hyperparameters& hyperparameters() const override { return hyper_; }
-  const TensorView* FindTensor(absl::string_view name) const override {
-    for (const TensorView& tensor : tensors_) {
-      if (tensor.name == name) return &tensor;
-    }
-    return nullptr;
-  }
-  const TokenizerData& tokenizer_data() const override { return tokenizer_; }
-  const std::string& chat_template() const override { return text_; }
-  int64_t file_bytes() const override { return 0; }
-  const std::string& Sha256() const override { return text_; }
-  void DropPages() const override {}
-  std::vector<std::pair<std::string, std::string>> Metadata() const override {
-    return {};
-  }
-  const std::vector<TensorView>& tensors() const override { return tensors_; }
-
  private:
   void Add(const std::string& name, size_t bytes) {
     TensorView tensor;
@@ -66,10 +50,6 @@ class FakeModel final : public Model {
   }
 
   const std::vector<uint8_t> bytes_ = std::vector<uint8_t>(8192);
-  Hyperparameters hyper_;
-  std::vector<TensorView> tensors_;
-  TokenizerData tokenizer_;
-  std::string text_;
 };
 
 TEST(MakeModelShapeTest, BytesAreMeansOverLayersRoundedUp) {

@@ -17,7 +17,7 @@
 #include "absl/strings/match.h"
 #include "absl/synchronization/mutex.h"
 #include "model/chat_template/chat_template.h"
-#include "model/model.h"
+#include "model/files/test_stub_model.h"
 #include "model/tokenizer/tokenizer.h"
 #include "nlohmann/json.hpp"
 #include "server/frontends/head_map.h"
@@ -26,9 +26,10 @@
 
 namespace headwise {
 
-class FakeModel final : public Model {
+class FakeModel final : public StubModel {
  public:
   FakeModel() {
+    sha256_ = "abc123";
     hyper_.name = "tiny";
     hyper_.num_layers = 2;
     hyper_.num_heads = 4;
@@ -39,26 +40,6 @@ class FakeModel final : public Model {
     hyper_.vocab_size = 259;
     hyper_.max_context_len = 32;
   }
-  const Hyperparameters& hyperparameters() const override { return hyper_; }
-  const TensorView* FindTensor(absl::string_view) const override {
-    return nullptr;
-  }
-  const TokenizerData& tokenizer_data() const override { return data_; }
-  const std::string& chat_template() const override { return template_; }
-  int64_t file_bytes() const override { return 0; }
-  const std::string& Sha256() const override { return sha256_; }
-  void DropPages() const override {}
-  std::vector<std::pair<std::string, std::string>> Metadata() const override {
-    return {};
-  }
-  const std::vector<TensorView>& tensors() const override { return tensors_; }
-
- private:
-  Hyperparameters hyper_;
-  TokenizerData data_;
-  std::string template_;
-  std::string sha256_ = "abc123";
-  std::vector<TensorView> tensors_;
 };
 
 // Ids 0 to 255 are bytes; 256 is bos, 257 eos, 258 "<|im_end|>".

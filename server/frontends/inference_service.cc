@@ -128,8 +128,7 @@ grpc::ServerUnaryReactor* InferenceService::Score(
   absl::StatusOr<ScoreCall> call = ParseScoreRequest(*request, frontend_.model);
   if (!call.ok()) {
     RecordRejection(call.status(), /*by_engine=*/false, frontend_.metrics);
-    Record(arrival, call.status(), nullptr, 0);
-    reactor->Finish(ToGrpcStatus(call.status()));
+    Reply(arrival, call.status(), reactor);
     return reactor;
   }
   const int64_t num_tokens = static_cast<int64_t>(call->engine.prompt.size());
@@ -144,10 +143,7 @@ grpc::ServerUnaryReactor* InferenceService::Score(
       });
   const absl::Status submitted =
       Submit(arrival, std::move(call->engine), std::move(sink), reactor);
-  if (!submitted.ok()) {
-    Record(arrival, submitted, nullptr, 0);
-    reactor->Finish(ToGrpcStatus(submitted));
-  }
+  if (!submitted.ok()) Reply(arrival, submitted, reactor);
   return reactor;
 }
 
@@ -159,8 +155,7 @@ grpc::ServerUnaryReactor* InferenceService::Embed(
   absl::StatusOr<EmbedCall> call = ParseEmbedRequest(*request, frontend_.model);
   if (!call.ok()) {
     RecordRejection(call.status(), /*by_engine=*/false, frontend_.metrics);
-    Record(arrival, call.status(), nullptr, 0);
-    reactor->Finish(ToGrpcStatus(call.status()));
+    Reply(arrival, call.status(), reactor);
     return reactor;
   }
   EmbedSinkOptions options;
@@ -181,10 +176,7 @@ grpc::ServerUnaryReactor* InferenceService::Embed(
       });
   const absl::Status submitted =
       Submit(arrival, std::move(call->engine), std::move(sink), reactor);
-  if (!submitted.ok()) {
-    Record(arrival, submitted, nullptr, 0);
-    reactor->Finish(ToGrpcStatus(submitted));
-  }
+  if (!submitted.ok()) Reply(arrival, submitted, reactor);
   return reactor;
 }
 

@@ -18,20 +18,6 @@
 namespace headwise {
 namespace {
 
-KvElement ElementOf(KvType type) {
-  switch (type) {
-    case KvType::kFp32:
-      return KvElement::kFp32;
-    case KvType::kFp16:
-      return KvElement::kFp16;
-    case KvType::kBf16:
-      return KvElement::kBf16;
-    case KvType::kInt8:
-      return KvElement::kInt8;
-  }
-  HEADWISE_CHECK(false);
-}
-
 class CpuExecutor final : public Executor {
  public:
   CpuExecutor(const Model& model, Shard shard, const ExecutorOptions& options,
@@ -43,7 +29,7 @@ class CpuExecutor final : public Executor {
                  &weights_,
                  &KernelsFor(options.isa),
                  team_.get(),
-                 {ElementOf(options.kv_type), model.hyperparameters().head_dim},
+                 {options.kv_type, model.hyperparameters().head_dim},
                  options.reduction},
         num_units_(CountUnits(shard)),
         sequences_(num_units_,
@@ -257,7 +243,7 @@ absl::StatusOr<KvType> ParseKvType(const std::string& text) {
 }
 
 int64_t KvBytesPerPosition(KvType type, int64_t head_dim) {
-  const KvLayout layout = {ElementOf(type), head_dim};
+  const KvLayout layout = {type, head_dim};
   return layout.block_bytes() / KvLayout::kPositions;
 }
 

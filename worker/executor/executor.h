@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "model/model.h"
 #include "worker/backends/cpu/isa.h"
+#include "worker/backends/cpu/kernels.h"
 #include "worker/cache/kv_book.h"
 #include "worker/collectives/group.h"
 #include "worker/executor/step.h"
@@ -29,7 +30,7 @@ struct Shard {
   std::vector<int> vocab_tile_rank;  // [num_vocab_tiles], of all ranks
 };
 
-enum class KvType { kFp32, kFp16, kBf16, kInt8 };
+using KvType = KvElement;
 absl::StatusOr<KvType> ParseKvType(const std::string& text);
 
 enum class ReductionMode { kExact, kFast };

@@ -9,6 +9,9 @@
 
 namespace headwise {
 
+// The books count in the blocks that the kernels read.
+static_assert(kKvBlockPositions == KvLayout::kPositions);
+
 Sequences::Sequences(int64_t num_units, int64_t capacity_blocks,
                      int64_t block_bytes, int64_t vocab_size)
     : num_units_(num_units),
@@ -78,21 +81,27 @@ absl::Status Sequences::Check(const Step& step) const {
 }
 
 std::vector<int32_t> Sequences::Append(const Slice& slice) {
+  const bool grows =
+      book_.BlocksNeeded(slice.sequence_id, slice.num_rows()) > 0;
   HEADWISE_CHECK(book_.Append(slice.sequence_id, slice.num_rows()).ok());
-  store_.Reserve(book_.ids_in_use());
   Sequence& sequence = sequences_[slice.sequence_id];
-  sequence.blocks.resize(static_cast<size_t>(num_units_));
-  for (int64_t unit = 0; unit < num_units_; ++unit) {
-    std::vector<uint8_t*>& table = sequence.blocks[unit];
-    const std::vector<int32_t>& ids = book_.Blocks(slice.sequence_id, unit);
-    while (table.size() < ids.size()) {
-      table.push_back(store_.Block(ids[table.size()]));
-    }
-  }
+  if (grows) ExtendTables(slice.sequence_id, &sequence);
   std::vector<int32_t> tokens = slice.tokens;
   if (slice.use_last_sample) tokens = {sequence.last_sample};
   sequence.tokens.insert(sequence.tokens.end(), tokens.begin(), tokens.end());
   return tokens;
+}
+
+void Sequences::ExtendTables(uint64_t sequence_id, Sequence* sequence) {
+  store_.Reserve(book_.ids_in_use());
+  sequence->blocks.resize(static_cast<size_t>(num_units_));
+  for (int64_t unit = 0; unit < num_units_; ++unit) {
+    std::vector<uint8_t*>& table = sequence->blocks[unit];
+    const std::vector<int32_t>& ids = book_.Blocks(sequence_id, unit);
+    while (table.size() < ids.size()) {
+      table.push_back(store_.Block(ids[table.size()]));
+    }
+  }
 }
 
 }  // namespace headwise

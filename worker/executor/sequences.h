@@ -41,6 +41,7 @@ class Sequences {
 
  private:
   absl::Status CheckSlice(const Slice& slice) const;
+  void ExtendTables(uint64_t sequence_id, Sequence* sequence);
 
   const int64_t num_units_;
   const int64_t vocab_size_;

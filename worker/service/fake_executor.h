@@ -11,15 +11,16 @@
 #include <vector>
 
 #include "base/status_macros.h"
-#include "model/model.h"
+#include "model/files/test_stub_model.h"
 #include "worker/executor/executor.h"
 
 namespace headwise {
 
 // Two layers of two units, 8 MLP tiles and 2 vocabulary tiles.
-class FakeModel final : public Model {
+class FakeModel final : public StubModel {
  public:
   FakeModel() {
+    sha256_ = std::string(64, 'a');
     hyper_.num_layers = 2;
     hyper_.num_heads = 4;
     hyper_.num_kv_heads = 2;
@@ -29,26 +30,6 @@ class FakeModel final : public Model {
     hyper_.vocab_size = 2000;
     hyper_.max_context_len = 512;
   }
-  const Hyperparameters& hyperparameters() const override { return hyper_; }
-  const TensorView* FindTensor(absl::string_view) const override {
-    return nullptr;
-  }
-  const TokenizerData& tokenizer_data() const override { return tokenizer_; }
-  const std::string& chat_template() const override { return template_; }
-  int64_t file_bytes() const override { return 0; }
-  const std::string& Sha256() const override { return sha256_; }
-  void DropPages() const override {}
-  std::vector<std::pair<std::string, std::string>> Metadata() const override {
-    return {};
-  }
-  const std::vector<TensorView>& tensors() const override { return tensors_; }
-
- private:
-  Hyperparameters hyper_;
-  TokenizerData tokenizer_;
-  std::string template_;
-  std::string sha256_ = std::string(64, 'a');
-  std::vector<TensorView> tensors_;
 };
 
 // The whole of FakeModel on rank 0 of `world_size`.

@@ -6,6 +6,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "model/files/half_floats.h"
 #include "worker/backends/cpu/packed_layout.h"
 #include "worker/backends/cpu/weight_blocks.h"
 
@@ -15,7 +16,7 @@ namespace {
 void WriteScale(PackedFormat format, float value, uint8_t* base,
                 int64_t index) {
   if (HasHalfScales(format)) {
-    const uint16_t half = HalfOfFloat(value);
+    const uint16_t half = FloatToFp16(value);
     std::memcpy(base + 2 * index, &half, sizeof(half));
   } else {
     std::memcpy(base + 4 * index, &value, sizeof(value));

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "model/files/half_floats.h"
 
 namespace headwise {
 namespace {
@@ -13,7 +14,7 @@ uint16_t ReadHalf(const uint8_t* p) {
   return half;
 }
 
-float ReadFloatOfHalf(const uint8_t* p) { return FloatOfHalf(ReadHalf(p)); }
+float ReadFloatOfHalf(const uint8_t* p) { return Fp16ToFloat(ReadHalf(p)); }
 
 void SetScale(float scale, float minimum, WeightBlock32* out) {
   out->scale[0] = scale;
@@ -91,46 +92,6 @@ void ReadQ6KBlock(const uint8_t* super, int64_t j, WeightBlock32* out) {
 }
 
 }  // namespace
-
-float FloatOfHalf(uint16_t half) {
-  const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16;
-  const uint32_t magnitude = half & 0x7fff;
-  uint32_t bits;
-  float value;
-  if (magnitude >= 0x7c00) {  // infinity or NaN
-    bits = sign | 0x7f800000 | (magnitude & 0x03ff) << 13;
-    std::memcpy(&value, &bits, sizeof(value));
-    return value;
-  }
-  // As an fp32 with the same fields, 112 exponents too small: exact to repair.
-  bits = magnitude << 13;
-  std::memcpy(&value, &bits, sizeof(value));
-  value *= 0x1p112f;
-  std::memcpy(&bits, &value, sizeof(bits));
-  bits |= sign;
-  std::memcpy(&value, &bits, sizeof(value));
-  return value;
-}
-
-uint16_t HalfOfFloat(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof(bits));
-  const uint32_t sign = bits >> 16 & 0x8000;
-  const uint32_t magnitude = bits & 0x7fffffff;
-  if (magnitude > 0x7f800000) return static_cast<uint16_t>(sign | 0x7e00);
-  if (magnitude >= 0x477ff000) return static_cast<uint16_t>(sign | 0x7c00);
-  if (magnitude < 0x38800000) {  // subnormal as fp16: steps of 2^-24
-    float absolute;
-    std::memcpy(&absolute, &magnitude, sizeof(absolute));
-    const float shifted = absolute + 0.5f;  // ulp of [0.5, 1) is 2^-24
-    uint32_t rounded;
-    std::memcpy(&rounded, &shifted, sizeof(rounded));
-    return static_cast<uint16_t>(sign | (rounded - 0x3f000000));
-  }
-  const uint32_t odd = magnitude >> 13 & 1;
-  const uint32_t rounded = magnitude + 0x0fff + odd - 0x38000000;
-  return static_cast<uint16_t>(sign | rounded >> 13);
-}
 
 void ReadWeightBlock(DType dtype, const uint8_t* row, int64_t block,
                      WeightBlock32* out) {

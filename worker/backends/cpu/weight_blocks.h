@@ -22,10 +22,6 @@ struct WeightBlock32 {
 void ReadWeightBlock(DType dtype, const uint8_t* row, int64_t block,
                      WeightBlock32* out);
 
-// IEEE fp16 to fp32 and back (nearest, ties to even; too large is infinity).
-float FloatOfHalf(uint16_t half);
-uint16_t HalfOfFloat(float value);
-
 }  // namespace headwise
 
 #endif  // HEADWISE_WORKER_BACKENDS_CPU_WEIGHT_BLOCKS_H_
