@@ -47,7 +47,7 @@ struct EmbeddedClusterOptions {
   // Hooks; may be called by any thread, must not block.
   std::function<void(double)> on_progress;  // of loading, 0 to 1
   std::function<void(const StepSample&)> on_sample;
-  std::function<void(const absl::Status&)> on_change;  // see CoordinatorOptions
+  std::function<void(const GroupChange&)> on_change;
   std::function<void(const std::string&)> log;
 };
 

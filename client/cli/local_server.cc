@@ -1,16 +1,13 @@
 #include "client/cli/local_server.h"
 
 #include <algorithm>
-#include <atomic>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "base/status_macros.h"
 #include "client/cli/embedded_cluster.h"
-#include "model/chat_template/chat_template.h"
-#include "model/tokenizer/tokenizer.h"
-#include "server/coordinator/cluster_state.h"
+#include "server/coordinator/cluster_frontends.h"
 #include "server/dispatch/model_shape.h"
 #include "server/frontends/placement_forecast.h"
 #include "server/frontends/response_writer.h"
@@ -37,10 +34,7 @@ absl::StatusOr<int64_t> KvBytesFor(const ClusterFlags& flags) {
 class LocalServerImpl final : public LocalServer {
  public:
   ~LocalServerImpl() override {
-    // Hooks of the cluster reach the frontends until the cluster is gone, and
-    // calls of the frontends the engine: calls first.
-    if (frontends_ != nullptr) frontends_->Shutdown(absl::ZeroDuration());
-    published_ = nullptr;
+    frontends_.Shutdown(absl::ZeroDuration());
     cluster_.reset();
   }
 
@@ -57,30 +51,30 @@ class LocalServerImpl final : public LocalServer {
       absl::MutexLock lock(&mutex_);
       progress_ = nullptr;
     }
-    HEADWISE_RETURN_IF_ERROR(OpenText());
-    return StartFrontends(options);
+    ServerFrontendsOptions frontends;
+    frontends.listen_address = options.listen_address;
+    frontends.metrics_address = options.metrics_address;
+    frontends.model_name = ModelNameOf(options.cluster.model);
+    frontends.kv_type = options.cluster.kv_type;
+    frontends.shape = cluster_->shape();
+    return frontends_.Start(
+        frontends, model(), engine(),
+        [cluster = cluster_.get()] { return cluster->status(); });
   }
 
   const Model& model() const override { return cluster_->model(); }
   Engine& engine() override { return cluster_->engine(); }
-  ServerFrontends& frontends() override { return *frontends_; }
+  ServerFrontends& frontends() override { return frontends_.frontends(); }
 
  private:
   absl::StatusOr<EmbeddedClusterOptions> MakeClusterOptions(
       const ClusterFlags& flags);
-  absl::Status OpenText();
-  absl::Status StartFrontends(const LocalServerOptions& options);
 
   absl::Mutex mutex_;
   std::function<void(double)> progress_ ABSL_GUARDED_BY(mutex_);
 
+  ClusterFrontends frontends_;
   std::unique_ptr<EmbeddedCluster> cluster_;
-  std::unique_ptr<Tokenizer> tokenizer_;
-  std::unique_ptr<ChatTemplate> chat_template_;  // null: the model has none
-  std::unique_ptr<LiveClusterState> state_;
-  std::unique_ptr<ServerFrontends> frontends_;
-  // frontends_ once it is complete; hooks of the cluster come before that.
-  std::atomic<ServerFrontends*> published_ = nullptr;
 };
 
 absl::StatusOr<EmbeddedClusterOptions> LocalServerImpl::MakeClusterOptions(
@@ -103,61 +97,10 @@ absl::StatusOr<EmbeddedClusterOptions> LocalServerImpl::MakeClusterOptions(
     absl::MutexLock lock(&mutex_);
     if (progress_) progress_(fraction);
   };
-  options.on_sample = [this](const StepSample& sample) {
-    ServerFrontends* frontends = published_;
-    if (frontends == nullptr) return;
-    frontends->step_observer().OnWorkerStep(
-        {sample.worker, sample.compute_seconds, sample.collective_seconds,
-         sample.collective_bytes, sample.num_collectives});
-  };
-  options.on_change = [this](const absl::Status& reason) {
-    ServerFrontends* frontends = published_;
-    if (frontends == nullptr) return;
-    if (!reason.ok()) frontends->step_observer().OnGroupLost(reason);
-    frontends->UpdateReadiness();
-  };
+  options.on_sample = frontends_.on_sample();
+  options.on_change = frontends_.on_change();
   options.log = [](const std::string& line) { spdlog::info("{}", line); };
   return options;
-}
-
-absl::Status LocalServerImpl::OpenText() {
-  HEADWISE_ASSIGN_OR_RETURN(tokenizer_,
-                            Tokenizer::Create(model().tokenizer_data()));
-  if (model().chat_template().empty()) return absl::OkStatus();
-  absl::StatusOr<std::unique_ptr<ChatTemplate>> parsed =
-      ChatTemplate::Parse(model().chat_template());
-  if (parsed.ok()) {
-    chat_template_ = *std::move(parsed);
-  } else {
-    // All but Chat can be served.
-    spdlog::warn("no Chat: the model's template: {}",
-                 std::string(parsed.status().message()));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status LocalServerImpl::StartFrontends(
-    const LocalServerOptions& options) {
-  ServerFrontendsOptions frontends;
-  frontends.listen_address = options.listen_address;
-  frontends.metrics_address = options.metrics_address;
-  frontends.model_name = ModelNameOf(options.cluster.model);
-  frontends.kv_type = options.cluster.kv_type;
-  frontends.shape = cluster_->shape();
-  state_ = std::make_unique<LiveClusterState>(
-      frontends.model_name, model(), cluster_->shape(),
-      [cluster = cluster_.get()] { return cluster->status(); });
-  HEADWISE_ASSIGN_OR_RETURN(
-      frontends_,
-      ServerFrontends::Create(frontends, {.engine = engine(),
-                                          .model = model(),
-                                          .tokenizer = *tokenizer_,
-                                          .chat_template = chat_template_.get(),
-                                          .cluster = *state_}));
-  published_ = frontends_.get();
-  // A change of the cluster may have come before.
-  frontends_->UpdateReadiness();
-  return absl::OkStatus();
 }
 
 }  // namespace

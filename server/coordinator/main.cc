@@ -3,27 +3,23 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cstdio>
 #include <fstream>
 #include <memory>
 #include <string>
-#include <vector>
+#include <utility>
 
 #include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "base/status_macros.h"
-#include "model/chat_template/chat_template.h"
 #include "model/model.h"
-#include "model/tokenizer/tokenizer.h"
-#include "server/coordinator/cluster_state.h"
+#include "server/coordinator/cluster_frontends.h"
 #include "server/dispatch/coordinator.h"
 #include "server/dispatch/grpc_worker_link.h"
 #include "server/dispatch/registry_service.h"
 #include "server/dispatch/static_workers.h"
-#include "server/frontends/server_frontends.h"
 #include "spdlog/spdlog.h"
 
 namespace headwise {
@@ -150,31 +146,23 @@ class Program {
   ~Program() {
     static_workers_.reset();
     if (registry_ != nullptr) registry_->Close();
-    if (frontends_ != nullptr) frontends_->Shutdown(drain_);
-    published_ = nullptr;
+    frontends_.Shutdown(drain_);
     coordinator_.reset();
-    frontends_.reset();
   }
 
   absl::Status Start(const Flags& flags);
-  int port() const { return frontends_->port(); }
-  int metrics_port() const { return frontends_->metrics_port(); }
+  int port() { return frontends_.frontends().port(); }
+  int metrics_port() { return frontends_.frontends().metrics_port(); }
 
  private:
   absl::StatusOr<CoordinatorOptions> MakeOptions(const Flags& flags);
-  absl::Status StartCoordinator(const Flags& flags);
   absl::Status StartFrontends(const Flags& flags);
 
-  std::shared_ptr<const Model> model_;
-  std::unique_ptr<Tokenizer> tokenizer_;
-  std::unique_ptr<ChatTemplate> chat_template_;  // null: the model has none
-  std::unique_ptr<Coordinator> coordinator_;
-  std::unique_ptr<LiveClusterState> state_;
+  // The gRPC server that uses the registry is one of the frontends.
   std::unique_ptr<RegistryService> registry_;
+  ClusterFrontends frontends_;
+  std::unique_ptr<Coordinator> coordinator_;
   std::unique_ptr<StaticWorkers> static_workers_;
-  std::unique_ptr<ServerFrontends> frontends_;
-  // frontends_ once it is complete; hooks of the cluster come before that.
-  std::atomic<ServerFrontends*> published_ = nullptr;
   absl::Duration drain_;
 };
 
@@ -195,36 +183,9 @@ absl::StatusOr<CoordinatorOptions> Program::MakeOptions(const Flags& flags) {
   options.engine.max_running_sequences = flags.max_sequences;
   options.step_timeout = absl::Seconds(flags.step_timeout);
   options.log = [](const std::string& line) { spdlog::info("{}", line); };
-  options.on_sample = [this](const StepSample& sample) {
-    ServerFrontends* frontends = published_;
-    if (frontends == nullptr) return;
-    frontends->step_observer().OnWorkerStep(
-        {sample.worker, sample.compute_seconds, sample.collective_seconds,
-         sample.collective_bytes, sample.num_collectives});
-  };
-  options.on_change = [this](const absl::Status& reason) {
-    ServerFrontends* frontends = published_;
-    if (frontends == nullptr) return;
-    if (!reason.ok()) frontends->step_observer().OnGroupLost(reason);
-    frontends->UpdateReadiness();
-  };
+  options.on_sample = frontends_.on_sample();
+  options.on_change = frontends_.on_change();
   return options;
-}
-
-absl::Status Program::StartCoordinator(const Flags& flags) {
-  HEADWISE_ASSIGN_OR_RETURN(const CoordinatorOptions options,
-                            MakeOptions(flags));
-  HEADWISE_ASSIGN_OR_RETURN(
-      coordinator_,
-      Coordinator::Create(options, model_, [](const MemberInfo& info) {
-        return std::make_shared<GrpcWorkerLink>(
-            MakeWorkerChannel(info.address));
-      }));
-  registry_ = std::make_unique<RegistryService>(coordinator_->membership());
-  state_ = std::make_unique<LiveClusterState>(
-      ModelName(flags), *model_, coordinator_->shape(),
-      [coordinator = coordinator_.get()] { return coordinator->status(); });
-  return absl::OkStatus();
 }
 
 absl::Status Program::StartFrontends(const Flags& flags) {
@@ -234,41 +195,29 @@ absl::Status Program::StartFrontends(const Flags& flags) {
   options.model_name = ModelName(flags);
   options.kv_type = flags.kv_type;
   options.shape = coordinator_->shape();
-  HEADWISE_ASSIGN_OR_RETURN(
-      frontends_,
-      ServerFrontends::Create(
-          options, ServerFrontendsDeps{.engine = coordinator_->engine(),
-                                       .model = *model_,
-                                       .tokenizer = *tokenizer_,
-                                       .chat_template = chat_template_.get(),
-                                       .cluster = *state_,
-                                       .extra_services = {registry_.get()}}));
-  published_ = frontends_.get();
-  // The group may have come to stand before anybody could hear of it.
-  frontends_->UpdateReadiness();
-  return absl::OkStatus();
+  registry_ = std::make_unique<RegistryService>(coordinator_->membership());
+  return frontends_.Start(
+      options, coordinator_->model(), coordinator_->engine(),
+      [coordinator = coordinator_.get()] { return coordinator->status(); },
+      {registry_.get()});
 }
 
 absl::Status Program::Start(const Flags& flags) {
   drain_ = absl::Seconds(flags.drain);
-  HEADWISE_ASSIGN_OR_RETURN(model_, Model::Open(flags.model));
-  HEADWISE_ASSIGN_OR_RETURN(tokenizer_,
-                            Tokenizer::Create(model_->tokenizer_data()));
-  if (!model_->chat_template().empty()) {
-    absl::StatusOr<std::unique_ptr<ChatTemplate>> parsed =
-        ChatTemplate::Parse(model_->chat_template());
-    if (parsed.ok()) {
-      chat_template_ = *std::move(parsed);
-    } else {
-      spdlog::warn("no Chat: the model's template: {}",
-                   parsed.status().ToString());
-    }
-  }
   StaticWorkersOptions workers;
   if (!flags.workers.empty()) {
     HEADWISE_ASSIGN_OR_RETURN(workers.addresses, ParseAddresses(flags.workers));
   }
-  HEADWISE_RETURN_IF_ERROR(StartCoordinator(flags));
+  HEADWISE_ASSIGN_OR_RETURN(const CoordinatorOptions options,
+                            MakeOptions(flags));
+  HEADWISE_ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
+                            Model::Open(flags.model));
+  HEADWISE_ASSIGN_OR_RETURN(
+      coordinator_, Coordinator::Create(
+                        options, std::move(model), [](const MemberInfo& info) {
+                          return std::make_shared<GrpcWorkerLink>(
+                              MakeWorkerChannel(info.address));
+                        }));
   HEADWISE_RETURN_IF_ERROR(StartFrontends(flags));
   if (!workers.addresses.empty()) {
     workers.log = [](const std::string& line) { spdlog::warn("{}", line); };

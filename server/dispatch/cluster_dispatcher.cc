@@ -36,6 +36,9 @@ class ClusterDispatcher::Core : public std::enable_shared_from_this<Core> {
   void Lose(std::optional<uint64_t> membership_epoch,
             const absl::Status& reason, bool tell);
   void WatchLoop();
+  // Ends the group, if one stands, and waits for callbacks that are running.
+  void ClearAndWait(const absl::Status& reason);
+  // The same, for good.
   void StopAndWait();
   std::map<std::string, WorkerTotals> totals() const;
 
@@ -54,7 +57,7 @@ class ClusterDispatcher::Core : public std::enable_shared_from_this<Core> {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return board_.has_value() && group_.membership_epoch == epoch;
   }
-  // Callbacks are running while it is above 0; StopAndWait waits for them.
+  // Callbacks are running while it is above 0; ClearAndWait waits for them.
   void EnterLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { ++num_active_; }
   void Leave() {
     absl::MutexLock lock(&mutex_);
@@ -191,19 +194,20 @@ void ClusterDispatcher::Core::OnResult(uint64_t membership_epoch, size_t rank,
     }
     last_progress_ = clock_.Now();
     AddTotalsLocked(group_.names[rank], result);
-    sample = {group_.names[rank],        result.compute_seconds,
-              result.collective_seconds, result.collective_bytes,
-              result.num_collectives,    result.kv_blocks_used};
+    sample = {group_.names[rank],      group_.group,
+              result.compute_seconds,  result.collective_seconds,
+              result.collective_bytes, result.num_collectives,
+              result.kv_blocks_used};
     while (status.ok()) {
       std::optional<StepBoard::Completed> step = board_->PopCompleted();
       if (!step.has_value()) break;
       completed.push_back(*std::move(step));
     }
   }
-  if (options_.on_sample) options_.on_sample(sample);
   for (StepBoard::Completed& step : completed) {
     step.done(std::move(step.outcome));
   }
+  if (options_.on_sample) options_.on_sample(sample);
   if (!status.ok()) Lose(membership_epoch, status, /*tell=*/true);
   Leave();
 }
@@ -275,10 +279,14 @@ void ClusterDispatcher::Core::WatchLoop() {
 }
 
 void ClusterDispatcher::Core::StopAndWait() {
-  Lose(std::nullopt, absl::CancelledError("the dispatcher is shutting down"),
-       /*tell=*/false);
+  ClearAndWait(absl::CancelledError("the dispatcher is shutting down"));
   absl::MutexLock lock(&mutex_);
   stopping_ = true;
+}
+
+void ClusterDispatcher::Core::ClearAndWait(const absl::Status& reason) {
+  Lose(std::nullopt, reason, /*tell=*/false);
+  absl::MutexLock lock(&mutex_);
   const auto idle = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return num_active_ == 0;
   };
@@ -306,7 +314,7 @@ void ClusterDispatcher::SetGroup(
 }
 
 void ClusterDispatcher::ClearGroup(const absl::Status& reason) {
-  core_->Lose(std::nullopt, reason, /*tell=*/false);
+  core_->ClearAndWait(reason);
 }
 
 void ClusterDispatcher::Submit(StepPlan plan, StepDone done) {

@@ -23,6 +23,7 @@ namespace headwise {
 // What one rank did in one step, for the metrics edge.
 struct StepSample {
   std::string worker;
+  GroupChoice group = GroupChoice::kInProcess;
   double compute_seconds = 0.0;
   double collective_seconds = 0.0;
   int64_t collective_bytes = 0;
@@ -49,13 +50,15 @@ struct ClusterDispatcherOptions {
   absl::Duration step_timeout = absl::Seconds(3);
   absl::Duration step_timeout_per_row = absl::Milliseconds(10);
   OutcomeLimits limits;
-  // Hears every rank's answer; called without a lock held; must not block.
+  // Hears every rank's answer, after the step that it completed is done; called
+  // without a lock held; must not block.
   std::function<void(const StepSample&)> on_sample;
 };
 
 // A group that runs steps: its links have joined under one membership epoch.
 struct StepGroup {
   uint64_t membership_epoch = 0;
+  GroupChoice group = GroupChoice::kInProcess;
   std::vector<std::string> names;                  // by rank
   std::vector<std::shared_ptr<WorkerLink>> links;  // by rank
 };
@@ -85,7 +88,8 @@ class ClusterDispatcher final : public Dispatcher {
                 std::function<void(absl::Status reason)> on_lost);
 
   // Ends the group, if one stands, as if it were lost, but without a call of
-  // on_lost.
+  // on_lost; then waits for callbacks that are running, so it must not be called
+  // from one. After it no callback of that group comes.
   void ClearGroup(const absl::Status& reason);
 
   void Submit(StepPlan plan, StepDone done) override;

@@ -1,7 +1,9 @@
 #include "server/dispatch/cluster_dispatcher.h"
 
+#include <atomic>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -52,11 +54,12 @@ class ClusterDispatcherTest : public testing::Test {
   void SetUp() override { SetGroup(1); }
 
   void SetGroup(uint64_t epoch) {
-    dispatcher_.SetGroup({epoch, {"w0", "w1"}, {links_[0], links_[1]}},
-                         [this](absl::Status reason) {
-                           absl::MutexLock lock(&mutex_);
-                           lost_.push_back(std::move(reason));
-                         });
+    dispatcher_.SetGroup(
+        {epoch, GroupChoice::kInProcess, {"w0", "w1"}, {links_[0], links_[1]}},
+        [this](absl::Status reason) {
+          absl::MutexLock lock(&mutex_);
+          lost_.push_back(std::move(reason));
+        });
   }
 
   std::shared_ptr<Outcome> Submit(uint64_t step_id) {
@@ -237,7 +240,8 @@ TEST(ClusterDispatcherLifeTest, DestructorEndsWhatIsInFlight) {
   StepListener listener;
   {
     ClusterDispatcher dispatcher({}, clock);
-    dispatcher.SetGroup({1, {"w"}, {link}}, [](absl::Status) { FAIL(); });
+    dispatcher.SetGroup({1, GroupChoice::kInProcess, {"w"}, {link}},
+                        [](absl::Status) { FAIL(); });
     dispatcher.Submit(Plan(1), [&status](absl::StatusOr<StepOutcome> result) {
       status = result.status();
     });
@@ -245,6 +249,36 @@ TEST(ClusterDispatcherLifeTest, DestructorEndsWhatIsInFlight) {
   }
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   listener.on_broken(absl::UnavailableError("after the end"));  // must be safe
+}
+
+TEST(ClusterDispatcherLifeTest, ClearGroupWaitsForCallbacksThatRun) {
+  FakeClock clock;
+  auto link = std::make_shared<FakeWorkerLink>();
+  absl::Notification entered;
+  absl::Notification leave;
+  ClusterDispatcherOptions options;
+  options.on_sample = [&](const StepSample&) {
+    entered.Notify();
+    leave.WaitForNotification();
+  };
+  ClusterDispatcher dispatcher(options, clock);
+  dispatcher.SetGroup({1, GroupChoice::kInProcess, {"w"}, {link}},
+                      [](absl::Status) {});
+  dispatcher.Submit(Plan(1), [](absl::StatusOr<StepOutcome>) {});
+  std::thread answer([&] { link->Answer({}, true); });
+  entered.WaitForNotification();
+  std::atomic<bool> cleared = false;
+  std::thread clear([&] {
+    dispatcher.ClearGroup(absl::CancelledError("end"));
+    cleared = true;
+  });
+  // Clearing has begun once the link is closed, and can't end before `leave`.
+  while (link->open()) std::this_thread::yield();
+  EXPECT_FALSE(cleared);
+  leave.Notify();
+  answer.join();
+  clear.join();
+  EXPECT_TRUE(cleared);
 }
 
 }  // namespace

@@ -195,6 +195,7 @@ void ClusterManager::MaybeForm() {
   newcomer_since_ = absl::InfiniteFuture();
   StepGroup steps;
   steps.membership_epoch = epoch;
+  steps.group = group_->group;
   steps.links = group_->links;
   for (const Member& member : group_->members) {
     steps.names.push_back(member.info.name);
@@ -205,6 +206,7 @@ void ClusterManager::MaybeForm() {
   deps_.engine.Resume(group_->kv_capacity_tokens);
   Log(absl::StrCat("serving, ", Describe(*group_)));
   SetStatus(true, Describe(*group_), group_);
+  Tell(absl::OkStatus(), *group_);
 }
 
 void ClusterManager::HandleFailure(const std::vector<Member>& members,
@@ -229,12 +231,12 @@ void ClusterManager::HandleFailure(const std::vector<Member>& members,
 }
 
 void ClusterManager::EndGroup(const absl::Status& reason) {
-  group_ = nullptr;
+  const std::shared_ptr<const FormedGroup> ended = std::move(group_);
   deps_.dispatcher.ClearGroup(reason);
   deps_.engine.Suspend(absl::UnavailableError(reason.message()));
   Log(absl::StrCat("the group is lost: ", reason.ToString()));
   SetStatus(false, std::string(reason.message()), nullptr);
-  if (options_.on_change) options_.on_change(reason);
+  Tell(reason, *ended);
   BackOff();
 }
 
@@ -251,18 +253,16 @@ void ClusterManager::BackOff() {
 
 void ClusterManager::SetStatus(bool serving, std::string detail,
                                std::shared_ptr<const FormedGroup> group) {
-  bool changed = false;
-  {
-    absl::MutexLock lock(&mutex_);
-    changed = serving != status_.serving;
-    status_.serving = serving;
-    status_.detail = std::move(detail);
-    status_.group = std::move(group);
-    if (serving) status_.num_failures = 0;
-  }
-  if (changed && serving && options_.on_change) {
-    options_.on_change(absl::OkStatus());
-  }
+  absl::MutexLock lock(&mutex_);
+  status_.serving = serving;
+  status_.detail = std::move(detail);
+  status_.group = std::move(group);
+  if (serving) status_.num_failures = 0;
+}
+
+void ClusterManager::Tell(const absl::Status& reason,
+                          const FormedGroup& group) const {
+  if (options_.on_change) options_.on_change({reason, group.group});
 }
 
 void ClusterManager::Log(const std::string& line) const {

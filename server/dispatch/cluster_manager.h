@@ -27,6 +27,12 @@
 
 namespace headwise {
 
+// What became of the group of workers.
+struct GroupChange {
+  absl::Status reason;  // OK: one serves now; else why it was lost
+  GroupChoice group = GroupChoice::kInProcess;  // its kind
+};
+
 struct ClusterManagerOptions {
   GroupFormerOptions former;
   // The first group waits for so many workers; later ones take who remains.
@@ -40,9 +46,8 @@ struct ClusterManagerOptions {
   // A new worker joins when no request runs, or after this long at the price of
   // those that do.
   absl::Duration grow_patience = absl::Seconds(10);
-  // Called after `serving` has changed or a group was lost (then with the
-  // reason), without a lock held; must not block.
-  std::function<void(const absl::Status& reason)> on_change;
+  // Called without a lock held; must not block.
+  std::function<void(const GroupChange&)> on_change;
   std::function<void(const std::string&)> log;  // one line for operators
 };
 
@@ -100,6 +105,7 @@ class ClusterManager {
   void HandleFailure(const std::vector<Member>& members,
                      const FormationFailure& failure);
   void EndGroup(const absl::Status& reason);
+  void Tell(const absl::Status& reason, const FormedGroup& group) const;
   void Exclude(const Member& member, const std::string& why);
   std::vector<Member> FitMembers();
   bool MayGrow(const std::vector<Member>& fit);

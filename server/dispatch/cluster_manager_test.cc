@@ -80,8 +80,9 @@ class ClusterManagerTest : public testing::Test {
     options.former.kv_capacity_bytes = 1 << 20;
     options.former.prepare_stall_timeout = absl::Milliseconds(200);
     options.min_workers = min_workers;
-    options.on_change = [this](const absl::Status& reason) {
-      changes_.push_back(reason.code());
+    options.on_change = [this](const GroupChange& change) {
+      EXPECT_EQ(change.group, GroupChoice::kSharedMemory);
+      changes_.push_back(change.reason.code());
     };
     manager_ = nullptr;
     manager_ = std::make_unique<ClusterManager>(

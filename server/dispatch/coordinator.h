@@ -39,8 +39,7 @@ struct CoordinatorOptions {
 
   // Hooks; called without a lock held, must not block.
   std::function<void(const StepSample&)> on_sample;
-  // OK: a group serves now; else why it was lost.
-  std::function<void(const absl::Status&)> on_change;
+  std::function<void(const GroupChange&)> on_change;
   std::function<void(double)> on_progress;  // of loading, 0 to 1
   std::function<void(const std::string&)> log;
 };

@@ -42,9 +42,7 @@ constexpr std::array<const char*, 4> kRejectionNames = {
 
 ServerMetrics::ServerMetrics(const std::string& model, const Engine& engine,
                              const ClusterState& cluster)
-    : model_(model),
-      cluster_(cluster),
-      registry_(std::make_shared<prometheus::Registry>()) {
+    : model_(model), registry_(std::make_shared<prometheus::Registry>()) {
   AddLatencyFamilies();
   AddTokenFamilies();
   AddStepFamilies();
@@ -191,37 +189,51 @@ void ServerMetrics::RecordTokenGap(int64_t context_len,
       absl::ToDoubleSeconds(since_last_token));
 }
 
-std::string ServerMetrics::BoundedWorker(absl::string_view worker) {
-  absl::MutexLock lock(&mutex_);
-  if (std::find(workers_.begin(), workers_.end(), worker) != workers_.end()) {
-    return std::string(worker);
-  }
-  if (workers_.size() >= kMaxSeenWorkers) return "other";
-  workers_.emplace_back(worker);
-  return workers_.back();
+const ServerMetrics::WorkerSeries& ServerMetrics::SeriesOfWorker(
+    absl::string_view worker) {
+  const auto known = workers_.find(worker);
+  if (known != workers_.end()) return known->second;
+  if (workers_.size() >= kMaxSeenWorkers) worker = "other";
+  const std::string name(worker);
+  WorkerSeries& series = workers_[name];
+  series.steps = &steps_->Add({{"worker", name}});
+  series.compute =
+      &step_->Add({{"worker", name}, {"phase", "compute"}}, StepBuckets());
+  series.exchange =
+      &step_->Add({{"worker", name}, {"phase", "exchange"}}, StepBuckets());
+  return series;
+}
+
+const ServerMetrics::GroupSeries& ServerMetrics::SeriesOfGroup(
+    absl::string_view group) {
+  const auto known = groups_.find(group);
+  if (known != groups_.end()) return known->second;
+  const std::string name(group);
+  GroupSeries& series = groups_[name];
+  series.collective =
+      &collective_->Add({{"op", "all"}, {"group", name}}, StepBuckets());
+  series.bytes = &collective_bytes_->Add({{"op", "all"}, {"group", name}});
+  return series;
 }
 
 void ServerMetrics::OnWorkerStep(const WorkerStepSample& sample) {
-  const std::string worker = BoundedWorker(sample.worker);
-  steps_->Add({{"worker", worker}}).Increment();
-  step_->Add({{"worker", worker}, {"phase", "compute"}}, StepBuckets())
-      .Observe(sample.compute_seconds);
-  step_->Add({{"worker", worker}, {"phase", "exchange"}}, StepBuckets())
-      .Observe(sample.collective_seconds);
+  absl::MutexLock lock(&mutex_);
+  const WorkerSeries& worker = SeriesOfWorker(sample.worker);
+  worker.steps->Increment();
+  worker.compute->Observe(sample.compute_seconds);
+  worker.exchange->Observe(sample.collective_seconds);
   if (sample.num_collectives <= 0) return;
-  const prometheus::Labels group = {{"op", "all"},
-                                    {"group", cluster_.head_map()->group_kind}};
-  collective_->Add(group, StepBuckets())
-      .Observe(sample.collective_seconds /
-               static_cast<double>(sample.num_collectives));
-  collective_bytes_->Add(group).Increment(
-      static_cast<double>(sample.collective_bytes));
+  const GroupSeries& group = SeriesOfGroup(sample.group);
+  group.collective->Observe(sample.collective_seconds /
+                            static_cast<double>(sample.num_collectives));
+  group.bytes->Increment(static_cast<double>(sample.collective_bytes));
 }
 
-void ServerMetrics::OnGroupLost(const absl::Status& reason) {
+void ServerMetrics::OnGroupLost(absl::string_view group,
+                                const absl::Status& reason) {
   collective_errors_
       ->Add({{"op", "all"},
-             {"group", cluster_.head_map()->group_kind},
+             {"group", std::string(group)},
              {"kind", absl::StatusCodeToString(reason.code())}})
       .Increment();
 }

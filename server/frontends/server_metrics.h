@@ -12,7 +12,9 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "prometheus/counter.h"
@@ -59,7 +61,8 @@ class ServerMetrics final : public StepObserver {
   void RecordTokenGap(int64_t context_len, absl::Duration since_last_token);
 
   void OnWorkerStep(const WorkerStepSample& sample) override;
-  void OnGroupLost(const absl::Status& reason) override;
+  void OnGroupLost(absl::string_view group,
+                   const absl::Status& reason) override;
 
   // What an exposer serves; they live as long as this object.
   const std::vector<std::shared_ptr<prometheus::Collectable>>& collectables()
@@ -74,11 +77,24 @@ class ServerMetrics final : public StepObserver {
   void AddLatencyFamilies();
   void AddTokenFamilies();
   void AddStepFamilies();
-  // `worker`, or "other" once 256 names were seen.
-  std::string BoundedWorker(absl::string_view worker);
+  // A worker's own series, and those of a kind of group: looked up once, since
+  // finding a series by its labels costs more than a step's other book-keeping.
+  struct WorkerSeries {
+    prometheus::Counter* steps = nullptr;
+    prometheus::Histogram* compute = nullptr;
+    prometheus::Histogram* exchange = nullptr;
+  };
+  struct GroupSeries {
+    prometheus::Histogram* collective = nullptr;
+    prometheus::Counter* bytes = nullptr;
+  };
+  // Of `worker`, or of "other" once 256 names were seen.
+  const WorkerSeries& SeriesOfWorker(absl::string_view worker)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  const GroupSeries& SeriesOfGroup(absl::string_view group)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const std::string model_;
-  const ClusterState& cluster_;
   std::shared_ptr<prometheus::Registry> registry_;
   std::vector<std::shared_ptr<prometheus::Collectable>> collectables_;
 
@@ -102,7 +118,9 @@ class ServerMetrics final : public StepObserver {
   prometheus::Family<prometheus::Counter>* steps_ = nullptr;
 
   absl::Mutex mutex_;
-  std::vector<std::string> workers_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<std::string, WorkerSeries> workers_
+      ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<std::string, GroupSeries> groups_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace headwise

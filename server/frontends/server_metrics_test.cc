@@ -112,12 +112,13 @@ TEST_F(ServerMetricsTest, ContextClassesSplitAtTheirBounds) {
 
 TEST_F(ServerMetricsTest, StepsAreCountedForEachWorker) {
   metrics_.OnWorkerStep({.worker = "w0",
+                         .group = "gloo",
                          .compute_seconds = 0.5,
                          .collective_seconds = 0.25,
                          .collective_bytes = 1000,
                          .num_collectives = 5});
   metrics_.OnWorkerStep({.worker = "w1", .compute_seconds = 0.125});
-  metrics_.OnGroupLost(absl::DeadlineExceededError("frozen"));
+  metrics_.OnGroupLost("gloo", absl::DeadlineExceededError("frozen"));
   const std::string page = Page();
   for (const char* series :
        {"headwise_steps_total{worker=\"w0\"} 1",
@@ -125,10 +126,10 @@ TEST_F(ServerMetricsTest, StepsAreCountedForEachWorker) {
         "headwise_step_seconds_sum{phase=\"compute\",worker=\"w0\"} 0.5",
         "headwise_step_seconds_sum{phase=\"exchange\",worker=\"w0\"} 0.25",
         // One mean for the step, and none where nothing was exchanged.
-        "headwise_collective_seconds_sum{group=\"in-process\",op=\"all\"} 0.05",
-        "headwise_collective_seconds_count{group=\"in-process\",op=\"all\"} 1",
-        "headwise_collective_bytes_total{group=\"in-process\",op=\"all\"} 1000",
-        "headwise_collective_errors_total{group=\"in-process\",kind="
+        "headwise_collective_seconds_sum{group=\"gloo\",op=\"all\"} 0.05",
+        "headwise_collective_seconds_count{group=\"gloo\",op=\"all\"} 1",
+        "headwise_collective_bytes_total{group=\"gloo\",op=\"all\"} 1000",
+        "headwise_collective_errors_total{group=\"gloo\",kind="
         "\"DEADLINE_EXCEEDED\",op=\"all\"} 1"}) {
     EXPECT_THAT(page, HasSubstr(series));
   }

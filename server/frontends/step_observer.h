@@ -14,6 +14,7 @@ namespace headwise {
 // One rank's part in one step.
 struct WorkerStepSample {
   absl::string_view worker;         // its name
+  absl::string_view group;          // kind of its group: "shared-memory"
   double compute_seconds = 0.0;     // outside collectives
   double collective_seconds = 0.0;  // inside: waiting and transfer
   int64_t collective_bytes = 0;     // sent and received by this rank
@@ -25,8 +26,9 @@ class StepObserver {
  public:
   virtual ~StepObserver() = default;
   virtual void OnWorkerStep(const WorkerStepSample& sample) = 0;
-  // A group was lost; `reason` is not OK.
-  virtual void OnGroupLost(const absl::Status& reason) = 0;
+  // A group of that kind was lost; `reason` is not OK.
+  virtual void OnGroupLost(absl::string_view group,
+                           const absl::Status& reason) = 0;
 };
 
 }  // namespace headwise

@@ -139,7 +139,8 @@ class GrpcLinkTest : public testing::Test {
 
   void Form(std::vector<Worker*> workers, uint64_t epoch) {
     std::vector<std::string> endpoints;
-    StepGroup group{epoch, {}, {}};
+    StepGroup group;
+    group.membership_epoch = epoch;
     for (size_t rank = 0; rank < workers.size(); ++rank) {
       const auto prepared = Prepare(*workers[rank]->link(),
                                     Order(epoch, static_cast<int>(rank),
