@@ -88,8 +88,8 @@ class ClusterDispatcher final : public Dispatcher {
                 std::function<void(absl::Status reason)> on_lost);
 
   // Ends the group, if one stands, as if it were lost, but without a call of
-  // on_lost; then waits for callbacks that are running, so it must not be called
-  // from one. After it no callback of that group comes.
+  // on_lost; then waits for callbacks that are running, so it must not be
+  // called from one. After it no callback of that group comes.
   void ClearGroup(const absl::Status& reason);
 
   void Submit(StepPlan plan, StepDone done) override;

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "grpcpp/server_context.h"
 #include "server/frontends/head_map.h"
+#include "server/frontends/open_calls.h"
 #include "server/frontends/served_model.h"
 #include "server/frontends/server_metrics.h"
 #include "server/scheduler/engine.h"
@@ -19,6 +20,7 @@ struct FrontendContext {
   const ServedModel& model;
   const ClusterState& cluster;
   ServerMetrics& metrics;
+  OpenCalls& open_calls;
   const Clock& clock;
   // A client may set no deadline; the engine never holds work without one.
   absl::Duration max_call_time = absl::Hours(1);

@@ -63,8 +63,8 @@ absl::Status InferenceService::Submit(const Arrival& arrival,
                                       Reactor* reactor) {
   request.request_id = arrival.request_id;
   request.deadline = arrival.deadline;
-  const absl::StatusOr<uint64_t> id =
-      frontend_.engine.Submit(std::move(request), std::move(sink));
+  const absl::StatusOr<uint64_t> id = frontend_.engine.Submit(
+      std::move(request), frontend_.open_calls.Count(std::move(sink)));
   if (!id.ok()) {
     RecordRejection(id.status(), /*by_engine=*/true, frontend_.metrics);
     return id.status();

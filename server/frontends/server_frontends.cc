@@ -68,6 +68,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
                   .model = model_,
                   .cluster = deps.cluster,
                   .metrics = metrics_,
+                  .open_calls = open_calls_,
                   .clock = deps.clock,
                   .max_call_time = options.max_call_time},
         inference_(frontend_),
@@ -119,6 +120,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
                         absl::ToChronoNanoseconds(grace));
       server_->Wait();
     }
+    open_calls_.AwaitNone();
     exposer_.reset();
   }
 
@@ -191,6 +193,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
   const ServedModel model_;
   const ClusterState& cluster_;
   ServerMetrics metrics_;
+  OpenCalls open_calls_;
   const FrontendContext frontend_;
   InferenceService inference_;
   AdminService admin_;

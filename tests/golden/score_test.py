@@ -5,8 +5,8 @@ score_test.py perplexity   the golden text's perplexity is within 1 % of the
                            fp32 reference (tests/golden/README.md)
 score_test.py bits         the hash of all logits is equal over workers,
                            threads, chunks, instruction sets, company and
-                           groups: every value of each factor, and a fixed
-                           sample of the mixes
+                           groups: a fixed set of mixes in which every two
+                           values of different factors meet
 score_test.py all-bits     every mix (slow)
 
 Environment: HEADWISE (the program), HEADWISE_MODEL (a GGUF file).
@@ -21,7 +21,6 @@ import sys
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 TEXT = FOLDER / "text.txt"
-SAMPLE = 13  # one mix in so many
 
 FACTORS = {
     "--local-workers": ["1", "2", "3", "4", "7"],
@@ -56,24 +55,31 @@ def check_perplexity():
         sys.exit("more than 1 % from the reference")
 
 
+def pairs_of(mix):
+    """What the mix shows together: ((factor, value), (factor, value))."""
+    return set(itertools.combinations(enumerate(mix), 2))
+
+
+def all_pairs(grid):
+    """Few mixes that hold every pair of the grid: greedily, first come first."""
+    missing = set().union(*(pairs_of(mix) for mix in grid))
+    while missing:
+        best = max(grid, key=lambda mix: len(pairs_of(mix) & missing))
+        missing -= pairs_of(best)
+        yield best
+
+
 def mixes(every):
-    """Flag tuples: each value alone against the first ones, then the mixes."""
+    """The flags of each run."""
     isas = [isa for isa in FACTORS["--isa"]
             if score("--isa", isa, tokens=2) is not None]
     print("instruction sets of this machine:", ", ".join(isas))
     if "avx2" not in isas:
         sys.exit("avx2, the least that the program needs, is missing")
     factors = dict(FACTORS, **{"--isa": isas})
-    names = list(factors)
-    first = tuple(values[0] for values in factors.values())
-    chosen = []
-    for i, name in enumerate(names):
-        chosen += [first[:i] + (value,) + first[i + 1:]
-                   for value in factors[name]]
-    grid = itertools.product(*factors.values())
-    chosen += [mix for n, mix in enumerate(grid) if every or n % SAMPLE == 0]
-    for mix in dict.fromkeys(chosen):
-        yield [flag for pair in zip(names, mix) for flag in pair]
+    grid = list(itertools.product(*factors.values()))
+    for mix in grid if every else all_pairs(grid):
+        yield [flag for pair in zip(factors, mix) for flag in pair]
 
 
 def check_bits(every):
