@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "grpcpp/client_context.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
@@ -71,9 +72,29 @@ class PrepareCall final
       "the worker ended Prepare without saying what it prepared");
 };
 
+// gRPC 1.51 joins the threads of its callbacks when the last channel that uses
+// them goes. If it goes within a callback, a thread joins itself and the
+// process aborts, so one channel uses them for ever: a lame one, whose calls
+// fail at once.
+void KeepCallbackThreads() {
+  static const auto* const kept = [] {
+    auto* channel = new std::shared_ptr<grpc::Channel>(
+        grpc::CreateChannel("", /*creds=*/nullptr));
+    worker::v1::Worker::Stub stub(*channel);
+    UnaryCall<worker::v1::GetInfoRequest, worker::v1::WorkerInfo> call;
+    absl::Notification done;
+    stub.async()->GetInfo(&call.context, &call.request, &call.response,
+                          [&done](grpc::Status) { done.Notify(); });
+    done.WaitForNotification();
+    return channel;
+  }();
+  static_cast<void>(kept);
+}
+
 }  // namespace
 
 std::shared_ptr<grpc::Channel> MakeWorkerChannel(const std::string& address) {
+  KeepCallbackThreads();
   grpc::ChannelArguments args;
   args.SetMaxReceiveMessageSize(kMaxWorkerMessageBytes);
   args.SetMaxSendMessageSize(kMaxWorkerMessageBytes);

@@ -8,7 +8,6 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "gmock/gmock.h"
-#include "grpc/grpc.h"
 #include "grpcpp/client_context.h"
 #include "gtest/gtest.h"
 #include "server/dispatch/cluster_dispatcher.h"
@@ -132,11 +131,6 @@ struct Outcome {
 
 class GrpcLinkTest : public testing::Test {
  protected:
-  // A callback tells a test that its call is done before gRPC has let go of the
-  // call. One more user of the library keeps the process's end from shutting
-  // gRPC down under that thread (seen once: "assertion failed: prior > 0").
-  static void SetUpTestSuite() { grpc_init(); }
-
   void Form(std::vector<Worker*> workers, uint64_t epoch) {
     std::vector<std::string> endpoints;
     StepGroup group;
