@@ -72,7 +72,8 @@ class ServerFrontends {
 
   // Health is NOT_SERVING and new calls are refused at once; calls under way
   // may end by themselves for `grace`, then they are cancelled. Returns when
-  // none is left and the engine speaks of none any more. Further calls have no effect.
+  // none is left and the engine speaks of none any more. Further calls have no
+  // effect.
   virtual void Shutdown(absl::Duration grace) = 0;
 };
 

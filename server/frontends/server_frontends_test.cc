@@ -1,5 +1,6 @@
 #include "server/frontends/server_frontends.h"
 
+#include <atomic>
 #include <thread>
 
 #include "absl/synchronization/notification.h"
@@ -118,6 +119,28 @@ TEST_F(ListeningTest, ShutdownCancelsWhatOutlastsItsGrace) {
   frontends_->Shutdown(absl::Milliseconds(1));
   caller.join();
   EXPECT_FALSE(status.ok());
+}
+
+// The client is gone and gRPC done with the call, but the engine is not.
+TEST_F(ListeningTest, ShutdownWaitsUntilTheEngineLetsGo) {
+  absl::Notification go_on;
+  std::atomic<bool> ended = false;
+  engine_.SetScript([&](const FakeEngine::Call& call) {
+    call.sink.OnPrefill(1, 2);
+    go_on.WaitForNotification();
+    call.sink.OnFinished(absl::CancelledError("cancelled"), {});
+    ended = true;
+  });
+  EXPECT_EQ(
+      client_->Generate(Prompt(), [](const auto&) { return false; }).code(),
+      absl::StatusCode::kCancelled);
+  std::thread shutdown([&] {
+    frontends_->Shutdown(absl::ZeroDuration());
+    EXPECT_TRUE(ended);
+    frontends_.reset();
+  });
+  go_on.Notify();
+  shutdown.join();
 }
 
 TEST(ServerFrontendsTest, BadOptionsAreNamed) {

@@ -1,7 +1,6 @@
 // The services as a client meets them, over a channel and with an engine that
 // follows a script.
 
-#include <atomic>
 #include <cmath>
 #include <thread>
 
@@ -382,28 +381,6 @@ TEST_F(ServicesTest, GetModelReadsTheFileOnlyWhenAsked) {
   request.set_model("other");
   EXPECT_EQ(client_->GetModel(request).status().code(),
             absl::StatusCode::kNotFound);
-}
-
-// The client is gone and gRPC done with the call, but the engine is not.
-TEST_F(ServicesTest, ShutdownWaitsUntilTheEngineLetsGo) {
-  absl::Notification go_on;
-  std::atomic<bool> ended = false;
-  engine_.SetScript([&](const FakeEngine::Call& call) {
-    call.sink.OnPrefill(1, 2);
-    go_on.WaitForNotification();
-    call.sink.OnFinished(absl::CancelledError("cancelled"), {});
-    ended = true;
-  });
-  EXPECT_EQ(
-      client_->Generate(Prompt(), [](const auto&) { return false; }).code(),
-      absl::StatusCode::kCancelled);
-  std::thread shutdown([&] {
-    frontends_->Shutdown(absl::ZeroDuration());
-    EXPECT_TRUE(ended);
-    frontends_.reset();
-  });
-  go_on.Notify();
-  shutdown.join();
 }
 
 }  // namespace

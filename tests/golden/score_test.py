@@ -61,7 +61,7 @@ def pairs_of(mix):
 
 
 def all_pairs(grid):
-    """Few mixes that hold every pair of the grid: greedily, first come first."""
+    """Few mixes that hold every pair of the grid, taken greedily."""
     missing = set().union(*(pairs_of(mix) for mix in grid))
     while missing:
         best = max(grid, key=lambda mix: len(pairs_of(mix) & missing))

@@ -32,8 +32,16 @@ class Group {
   // associative, so the result does not depend on order or algorithm.
   virtual absl::Status AllReduceSum(absl::Span<int64_t> values) = 0;
 
-  // The same for fp32 sums: equal on all ranks, but its bits depend on
-  // world_size. Only --reduction=fast uses it.
+  // AllReduceSum in two halves, so that a rank can compute while peers are
+  // late: StartSum hands `values` in, FinishSum replaces them by the sum.
+  // Between the two they must not change, and no other call may be made but a
+  // second StartSum; kMaxStartedSums may be open, and they finish in their
+  // order. A group that can't send early does it all in FinishSum.
+  virtual absl::Status StartSum(absl::Span<int64_t> values);
+  virtual absl::Status FinishSum(absl::Span<int64_t> values);
+
+  // The same as AllReduceSum for fp32 sums: equal on all ranks, but its bits
+  // depend on world_size. Only --reduction=fast uses it.
   virtual absl::Status AllReduceSum(absl::Span<float> values) = 0;
 
   // all = mine of rank 0, mine of rank 1, ...; requires all.size() ==
@@ -52,6 +60,13 @@ class Group {
   // learn of it at once where the transport can tell them, else by timeout.
   virtual void Abort(absl::Status reason) = 0;
 };
+
+inline absl::Status Group::StartSum(absl::Span<int64_t>) {
+  return absl::OkStatus();
+}
+inline absl::Status Group::FinishSum(absl::Span<int64_t> values) {
+  return AllReduceSum(values);
+}
 
 }  // namespace headwise
 

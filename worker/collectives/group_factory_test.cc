@@ -259,7 +259,7 @@ TEST_F(SharedMemoryJoinTest, DescriptorOfSomethingElseIsRefused) {
   // A file of the right size that its owner could shrink under us.
   FILE* file = tmpfile();
   ASSERT_NE(file, nullptr);
-  ASSERT_EQ(ftruncate(fileno(file), SegmentBytes(2)), 0);
+  ASSERT_EQ(ftruncate(fileno(file), SegmentBytes({.world_size = 2})), 0);
   EXPECT_THAT(JoinWith(3, absl::StrCat(fileno(file))),
               HasSubstr("is not a sealed group segment"));
   fclose(file);

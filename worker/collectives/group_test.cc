@@ -41,17 +41,43 @@ std::vector<uint8_t> BytesOf(uint64_t seed, int rank, int64_t n) {
   return bytes;
 }
 
+uint64_t SumAt(uint64_t seed, int world_size, int64_t index) {
+  uint64_t sum = 0;
+  for (int r = 0; r < world_size; ++r) {
+    sum += static_cast<uint64_t>(ValueAt(seed, r, index));
+  }
+  return sum;
+}
+
 std::string CheckIntegerSum(Group& group, uint64_t seed, int64_t n) {
   std::vector<int64_t> values = ValuesOf(seed, group.rank(), n);
   HEADWISE_RANK_OK(group.AllReduceSum(absl::MakeSpan(values)));
   for (int64_t i = 0; i < n; ++i) {
-    uint64_t wanted = 0;
-    for (int r = 0; r < group.world_size(); ++r) {
-      wanted += static_cast<uint64_t>(ValueAt(seed, r, i));
-    }
-    if (static_cast<uint64_t>(values[i]) != wanted) {
+    if (static_cast<uint64_t>(values[i]) !=
+        SumAt(seed, group.world_size(), i)) {
       return absl::StrCat("sum of ", n, " values is wrong at ", i, ": ",
                           values[i], ", seed ", seed);
+    }
+  }
+  return "";
+}
+
+// Two sums open at once, as often as given; sum k has n + k values.
+std::string CheckStartedSums(Group& group, uint64_t seed, int64_t n,
+                             int count) {
+  std::vector<std::vector<int64_t>> sums;
+  for (int k = 0; k < count; ++k) {
+    sums.push_back(ValuesOf(seed + k, group.rank(), n + k));
+    HEADWISE_RANK_OK(group.StartSum(absl::MakeSpan(sums[k])));
+    if (k > 0) HEADWISE_RANK_OK(group.FinishSum(absl::MakeSpan(sums[k - 1])));
+  }
+  HEADWISE_RANK_OK(group.FinishSum(absl::MakeSpan(sums.back())));
+  for (int k = 0; k < count; ++k) {
+    for (int64_t i = 0; i < n + k; ++i) {
+      if (static_cast<uint64_t>(sums[k][i]) !=
+          SumAt(seed + k, group.world_size(), i)) {
+        return absl::StrCat("started sum ", k, " of ", n, " is wrong at ", i);
+      }
     }
   }
   return "";
@@ -120,7 +146,8 @@ class GroupTest : public testing::TestWithParam<std::tuple<TestKind, int>> {
   TestGroup group() const {
     return {.kind = std::get<0>(GetParam()),
             .world_size = std::get<1>(GetParam()),
-            .options = {.timeout = absl::Seconds(120)}};
+            .options = {.timeout = absl::Seconds(120),
+                        .started_sum_bytes = 8 * 1000}};
   }
   // Runs `check` for every size in one group.
   template <typename Check>
@@ -150,6 +177,16 @@ TEST_P(GroupTest, KnowsItsPlace) {
 
 TEST_P(GroupTest, IntegerSumIsExactModulo2To64) {
   ExpectForAllSizes(CheckIntegerSum);
+}
+
+// The last of the smaller ones is too large to be sent early.
+TEST_P(GroupTest, StartedSumsAreThoseOfAllReduce) {
+  for (const int64_t n : {1, 576, 991, 100003}) {
+    const auto said = RunRanks(group(), [n](Group& mine) {
+      return CheckStartedSums(mine, /*seed=*/n, n, /*count=*/20);
+    });
+    EXPECT_EQ(said, std::vector<std::string>(group().world_size, ""));
+  }
 }
 
 TEST_P(GroupTest, FloatSumIsInRankOrderOnAllRanks) {
@@ -188,7 +225,10 @@ TEST_P(GroupTest, CallsMayFollowEachOtherInAnyOrder) {
       // One in 64 crosses the size of a slot.
       const int64_t n = random() % 64 == 0 ? 30000 : random() % 1000;
       const int root = static_cast<int>(random() % mine.world_size());
-      if (kind < 9) wrong = CheckIntegerSum(mine, call, n);
+      if (kind < 7) wrong = CheckIntegerSum(mine, call, n);
+      if (kind == 7 || kind == 8) {
+        wrong = CheckStartedSums(mine, call, n, /*count=*/2);
+      }
       if (kind == 9) wrong = CheckFloatSum(mine, call, n);
       if (kind == 10 || kind == 11) wrong = CheckGather(mine, call, 8 * n);
       if (kind == 12 || kind == 13) {

@@ -16,7 +16,7 @@ namespace headwise {
 namespace {
 
 constexpr uint64_t kMagic = 0x70756f7267647768;  // "hwdgroup"
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 
 // Slots begin on a page of their own.
@@ -34,16 +34,23 @@ absl::Status SystemError(absl::string_view what) {
 
 }  // namespace
 
-int64_t SegmentBytes(int world_size) {
-  return StateBytes(world_size) +
-         world_size * (kNumSlots * kSlotBytes + kNumPairSlots * kPairSlotBytes);
+int64_t SumSlotBytes(const GroupOptions& options) {
+  if (options.started_sum_bytes > kMaxStartedSumBytes) return 0;
+  return (options.started_sum_bytes + 63) / 64 * 64;
+}
+
+int64_t SegmentBytes(const SegmentSpec& spec) {
+  return StateBytes(spec.world_size) +
+         spec.world_size *
+             (kNumSlots * kSlotBytes + kNumPairSlots * kPairSlotBytes +
+              kNumSumSlots * spec.sum_slot_bytes);
 }
 
 absl::StatusOr<std::shared_ptr<HostSegment>> HostSegment::Map(
     const SegmentSpec& spec, int descriptor) {
   const int flags = descriptor < 0 ? MAP_SHARED | MAP_ANONYMOUS : MAP_SHARED;
-  void* base = mmap(nullptr, SegmentBytes(spec.world_size),
-                    PROT_READ | PROT_WRITE, flags, descriptor, 0);
+  void* base = mmap(nullptr, SegmentBytes(spec), PROT_READ | PROT_WRITE, flags,
+                    descriptor, 0);
   if (base == MAP_FAILED) {
     const absl::Status status = SystemError("mmap of a group's segment");
     if (descriptor >= 0) close(descriptor);
@@ -65,7 +72,7 @@ absl::StatusOr<std::shared_ptr<HostSegment>> HostSegment::CreateShared(
   const int descriptor =
       memfd_create("headwise-group", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (descriptor < 0) return SystemError("memfd_create");
-  const int64_t bytes = SegmentBytes(spec.world_size);
+  const int64_t bytes = SegmentBytes(spec);
   // Reserves the pages now: later, a full memory would be SIGBUS.
   if (ftruncate(descriptor, bytes) != 0 ||
       fallocate(descriptor, 0, 0, bytes) != 0 ||
@@ -94,7 +101,7 @@ absl::StatusOr<std::shared_ptr<HostSegment>> HostSegment::OpenShared(
       open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   if (opened < 0) return SystemError(absl::StrCat("opening ", path));
   struct stat file;
-  const int64_t bytes = SegmentBytes(spec.world_size);
+  const int64_t bytes = SegmentBytes(spec);
   if (fstat(opened, &file) != 0 || !S_ISREG(file.st_mode) ||
       file.st_size != bytes || fcntl(opened, F_GET_SEALS) != kSeals) {
     close(opened);
@@ -110,7 +117,7 @@ absl::StatusOr<std::shared_ptr<HostSegment>> HostSegment::OpenShared(
 
 HostSegment::~HostSegment() {
   Hide();
-  munmap(base_, SegmentBytes(spec_.world_size));
+  munmap(base_, SegmentBytes(spec_));
 }
 
 void HostSegment::Hide() {
@@ -125,6 +132,7 @@ void HostSegment::WriteHeader() {
   mine.world_size = static_cast<uint32_t>(spec_.world_size);
   mine.membership_epoch = spec_.membership_epoch;
   mine.nonce = spec_.nonce;
+  mine.sum_slot_bytes = spec_.sum_slot_bytes;
 }
 
 absl::Status HostSegment::CheckHeader() const {
@@ -141,7 +149,8 @@ absl::Status HostSegment::CheckHeader() const {
       check("world size", theirs.world_size, spec_.world_size));
   HEADWISE_RETURN_IF_ERROR(check("membership epoch", theirs.membership_epoch,
                                  spec_.membership_epoch));
-  return check("nonce", theirs.nonce, spec_.nonce);
+  HEADWISE_RETURN_IF_ERROR(check("nonce", theirs.nonce, spec_.nonce));
+  return check("bytes of a sum", theirs.sum_slot_bytes, spec_.sum_slot_bytes);
 }
 
 absl::Status HostSegment::Claim(int rank, const ProcessIdentity& self) {
@@ -179,6 +188,15 @@ uint8_t* HostSegment::pair_slot(int rank, int slot) const {
   return base_ + StateBytes(spec_.world_size) +
          int64_t{spec_.world_size} * kNumSlots * kSlotBytes +
          (int64_t{rank} * kNumPairSlots + slot) * kPairSlotBytes;
+}
+
+uint8_t* HostSegment::sum_slot(int rank, int slot) const {
+  HEADWISE_CHECK(rank >= 0 && rank < spec_.world_size);
+  HEADWISE_CHECK(slot >= 0 && slot < kNumSumSlots);
+  return base_ + StateBytes(spec_.world_size) +
+         int64_t{spec_.world_size} *
+             (kNumSlots * kSlotBytes + kNumPairSlots * kPairSlotBytes) +
+         (int64_t{rank} * kNumSumSlots + slot) * spec_.sum_slot_bytes;
 }
 
 }  // namespace headwise

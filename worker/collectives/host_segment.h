@@ -1,11 +1,11 @@
 // The memory through which the ranks of one host talk.
 //
 //   SegmentHeader | RankState of each rank | slots of each rank |
-//   pair slots of each rank
+//   pair slots of each rank | sum slots of each rank
 //
 // A rank writes only to its own RankState and slots and reads those of others.
 // Peers may be stale or hostile: everything that decides an address comes from
-// constants and from the world size that this process was told, never from the
+// constants and from the SegmentSpec that this process was told, never from the
 // segment.
 
 #ifndef HEADWISE_WORKER_COLLECTIVES_HOST_SEGMENT_H_
@@ -28,6 +28,7 @@ inline constexpr int kNumSlots = 3;
 inline constexpr int64_t kSlotBytes = int64_t{128} << 10;
 inline constexpr int kNumPairSlots = 2;
 inline constexpr int64_t kPairSlotBytes = int64_t{64} << 10;
+inline constexpr int kNumSumSlots = 4;
 inline constexpr int64_t kMaxReasonBytes = 256;
 
 struct alignas(64) SegmentHeader {
@@ -36,6 +37,7 @@ struct alignas(64) SegmentHeader {
   uint32_t world_size;
   uint64_t membership_epoch;
   uint64_t nonce;  // random, told in the endpoint: names this one attempt
+  uint64_t sum_slot_bytes;
   // 0, or 1 + the rank that declared the group dead first.
   alignas(64) std::atomic<uint32_t> aborted_by;
 };
@@ -46,6 +48,10 @@ struct alignas(64) RankState {
   // Hot line: number of rounds published, and what each slot holds.
   std::atomic<uint64_t> published;
   std::array<std::atomic<uint64_t>, kNumSlots> tags;
+
+  // The same for started sums.
+  alignas(64) std::atomic<uint64_t> started_sums;
+  std::array<std::atomic<uint64_t>, kNumSumSlots> sum_tags;
 
   // Peers asleep until this rank publishes; the futex word they sleep on.
   alignas(64) std::atomic<uint32_t> num_sleepers;
@@ -73,6 +79,7 @@ struct SegmentSpec {
   int world_size = 1;
   uint64_t membership_epoch = 0;
   uint64_t nonce = 0;
+  int64_t sum_slot_bytes = 0;  // a multiple of 64
 };
 
 // Owns the mapping. Thread-safe; what is in the memory has its own rules.
@@ -107,10 +114,12 @@ class HostSegment {
 
   const SegmentSpec& spec() const { return spec_; }
   SegmentHeader& header() const;
-  // Require 0 <= rank < world_size and 0 <= slot < kNumSlots, kNumPairSlots.
+  // Require 0 <= rank < world_size and 0 <= slot < kNumSlots, kNumPairSlots,
+  // kNumSumSlots.
   RankState& rank_state(int rank) const;
   uint8_t* slot(int rank, int slot) const;       // kSlotBytes
   uint8_t* pair_slot(int rank, int slot) const;  // kPairSlotBytes
+  uint8_t* sum_slot(int rank, int slot) const;   // spec().sum_slot_bytes
 
  private:
   HostSegment(const SegmentSpec& spec, int descriptor, uint8_t* base)
@@ -125,8 +134,11 @@ class HostSegment {
   uint8_t* const base_;  // [segment bytes]
 };
 
-// Bytes of the segment of a group of `world_size` ranks.
-int64_t SegmentBytes(int world_size);
+// `options.started_sum_bytes`, within its limit, as whole cache lines.
+int64_t SumSlotBytes(const GroupOptions& options);
+
+// Bytes of the segment of such a group.
+int64_t SegmentBytes(const SegmentSpec& spec);
 
 }  // namespace headwise
 

@@ -27,8 +27,8 @@ constexpr uint64_t kHuge = std::numeric_limits<uint64_t>::max();
 class HostilePeerTest : public testing::Test {
  protected:
   HostilePeerTest() {
-    segment_ =
-        *HostSegment::CreateInProcess({.world_size = 2, .membership_epoch = 7});
+    segment_ = *HostSegment::CreateInProcess(
+        {.world_size = 2, .membership_epoch = 7, .sum_slot_bytes = 1024});
     const ProcessIdentity self = *OwnIdentity();
     EXPECT_TRUE(segment_->Claim(0, self).ok());
     EXPECT_TRUE(segment_->Claim(1, self).ok());
@@ -63,6 +63,38 @@ TEST_F(HostilePeerTest, OneRoundAheadIsAllowed) {
 TEST_F(HostilePeerTest, TwoRoundsAheadAreRefused) {
   peer().published.store(3);
   EXPECT_THAT(std::string(AllReduce().message()), HasSubstr("claims step 3"));
+}
+
+TEST_F(HostilePeerTest, StartedSumOfAnotherSizeIsRefused) {
+  std::vector<int64_t> values(100, 1);
+  ASSERT_TRUE(group_->StartSum(absl::MakeSpan(values)).ok());
+  peer().started_sums.store(1);
+  peer().sum_tags[0].store(kHuge);
+  EXPECT_THAT(std::string(group_->FinishSum(absl::MakeSpan(values)).message()),
+              HasSubstr("rank 1 started ffffffffffffffff"));
+}
+
+TEST_F(HostilePeerTest, StartedSumsFromTheFutureAreRefused) {
+  std::vector<int64_t> values(100, 1);
+  ASSERT_TRUE(group_->StartSum(absl::MakeSpan(values)).ok());
+  peer().started_sums.store(5);
+  EXPECT_THAT(std::string(group_->FinishSum(absl::MakeSpan(values)).message()),
+              HasSubstr("claims step 5"));
+}
+
+TEST_F(HostilePeerTest, OnlyTwoSumsMayBeOpenAndNoneEndsUnstarted) {
+  std::vector<int64_t> values(100, 1);
+  for (int i = 0; i < kMaxStartedSums; ++i) {
+    ASSERT_TRUE(group_->StartSum(absl::MakeSpan(values)).ok());
+  }
+  EXPECT_THAT(std::string(group_->StartSum(absl::MakeSpan(values)).message()),
+              HasSubstr("2 started sums are open"));
+}
+
+TEST_F(HostilePeerTest, SumThatWasNotStartedCantBeFinished) {
+  std::vector<int64_t> values(100, 1);
+  EXPECT_THAT(std::string(group_->FinishSum(absl::MakeSpan(values)).message()),
+              HasSubstr("no started sum is open"));
 }
 
 TEST_F(HostilePeerTest, AnotherCallIsRefused) {
@@ -128,7 +160,8 @@ TEST(HostileSegmentTest, RandomSegmentsNeverLeadOutOfBounds) {
   std::mt19937_64 random(20240611);
   for (int trial = 0; trial < 200; ++trial) {
     SCOPED_TRACE(testing::Message() << "trial " << trial);
-    const auto segment = *HostSegment::CreateInProcess({.world_size = 3});
+    const auto segment = *HostSegment::CreateInProcess(
+        {.world_size = 3, .sum_slot_bytes = 1024});
     const ProcessIdentity self = *OwnIdentity();
     for (int rank = 0; rank < 3; ++rank) {
       ASSERT_TRUE(segment->Claim(rank, self).ok());
@@ -143,7 +176,12 @@ TEST(HostileSegmentTest, RandomSegmentsNeverLeadOutOfBounds) {
     std::vector<int64_t> values(20000, 1);
     std::vector<uint8_t> bytes(3 * kPairSlotBytes);
     absl::Status status;
-    switch (trial % 3) {
+    switch (trial % 4) {
+      case 3:
+        values.resize(100);
+        status = group.StartSum(absl::MakeSpan(values));
+        if (status.ok()) status = group.FinishSum(absl::MakeSpan(values));
+        break;
       case 0:
         status = group.AllReduceSum(absl::MakeSpan(values));
         break;
@@ -178,7 +216,7 @@ TEST(SegmentHeaderTest, OtherWorldSizeEpochVersionAndMagicAreRefused) {
   segment->header().world_size = 1000000;
   EXPECT_THAT(open_as(spec), HasSubstr("world size 1000000, not 2"));
   segment->header().version = 9;
-  EXPECT_THAT(open_as(spec), HasSubstr("version 9, not 1"));
+  EXPECT_THAT(open_as(spec), HasSubstr("version 9, not 2"));
   segment->header().magic = 0;
   EXPECT_THAT(open_as(spec), HasSubstr("magic 0, not "));
 }

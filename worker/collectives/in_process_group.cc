@@ -16,8 +16,9 @@ absl::StatusOr<std::vector<std::unique_ptr<Group>>> CreateInProcessGroups(
   HEADWISE_ASSIGN_OR_RETURN(const ProcessIdentity self, OwnIdentity());
   HEADWISE_ASSIGN_OR_RETURN(
       const std::shared_ptr<HostSegment> segment,
-      HostSegment::CreateInProcess(
-          {.world_size = world_size, .membership_epoch = membership_epoch}));
+      HostSegment::CreateInProcess({.world_size = world_size,
+                                    .membership_epoch = membership_epoch,
+                                    .sum_slot_bytes = SumSlotBytes(options)}));
   for (int rank = 0; rank < world_size; ++rank) {
     HEADWISE_RETURN_IF_ERROR(segment->Claim(rank, self));
   }

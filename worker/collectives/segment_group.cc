@@ -17,6 +17,8 @@ namespace {
 
 // Up to here a second round costs more than the bytes that it saves.
 constexpr int64_t kMaxDirectBytes = int64_t{32} << 10;
+// Above, a rank of a started sum would read its peers' bytes too often.
+constexpr int kMaxRanksOfStartedSum = 4;
 
 }  // namespace
 
@@ -30,6 +32,16 @@ absl::Status SegmentGroup::AllReduceSum(absl::Span<int64_t> values) {
 
 absl::Status SegmentGroup::AllReduceSum(absl::Span<float> values) {
   return Finish(AllReduce(values, Call::kAllReduceFloat));
+}
+
+absl::Status SegmentGroup::StartSum(absl::Span<int64_t> values) {
+  if (!StartsEarly(values.size())) return absl::OkStatus();
+  return Finish(SendSum(values));
+}
+
+absl::Status SegmentGroup::FinishSum(absl::Span<int64_t> values) {
+  if (!StartsEarly(values.size())) return AllReduceSum(values);
+  return Finish(AddSum(values));
 }
 
 absl::Status SegmentGroup::AllGather(absl::Span<const uint8_t> mine,
@@ -80,6 +92,65 @@ absl::Status SegmentGroup::Round(uint64_t tag) {
           " (operation, root, bytes) in round ", round_));
     }
   }
+  return absl::OkStatus();
+}
+
+bool SegmentGroup::StartsEarly(size_t num_values) const {
+  return world_size() > 1 && world_size() <= kMaxRanksOfStartedSum &&
+         static_cast<int64_t>(num_values * sizeof(int64_t)) <=
+             spec().sum_slot_bytes;
+}
+
+absl::Status SegmentGroup::SendSum(absl::Span<const int64_t> values) {
+  HEADWISE_RETURN_IF_ERROR(member_.StartCall());
+  if (num_started_sums_ - num_finished_sums_ >= kMaxStartedSums) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(kMaxStartedSums, " started sums are open"));
+  }
+  RankState& mine = member_.segment().rank_state(rank());
+  const int slot = static_cast<int>(num_started_sums_ % kNumSumSlots);
+  const size_t num_bytes = values.size() * sizeof(int64_t);
+  std::memcpy(member_.segment().sum_slot(rank(), slot), values.data(),
+              num_bytes);
+  mine.sum_tags[slot].store(Tag(Call::kStartedSum, 0, num_bytes),
+                            std::memory_order_relaxed);
+  member_.Publish(mine.started_sums, ++num_started_sums_);
+  return absl::OkStatus();
+}
+
+absl::Status SegmentGroup::AddSum(absl::Span<int64_t> values) {
+  HEADWISE_RETURN_IF_ERROR(member_.StartCall());
+  if (num_started_sums_ == num_finished_sums_) {
+    return absl::FailedPreconditionError("no started sum is open");
+  }
+  const int slot = static_cast<int>(num_finished_sums_ % kNumSumSlots);
+  const uint64_t tag =
+      Tag(Call::kStartedSum, 0, values.size() * sizeof(int64_t));
+  absl::InlinedVector<const int64_t*, kMaxRanksOfStartedSum> parts;
+  ++num_finished_sums_;
+  for (int peer = 0; peer < world_size(); ++peer) {
+    const RankState& theirs = member_.segment().rank_state(peer);
+    if (peer == rank()) {
+      parts.push_back(values.data());
+      continue;
+    }
+    // We may have started one sum more than we finish here, and a peer that has
+    // seen it may have started two more than that.
+    HEADWISE_RETURN_IF_ERROR(member_.WaitFor(peer, theirs.started_sums,
+                                             num_finished_sums_,
+                                             /*max_ahead=*/3));
+    const uint64_t found =
+        theirs.sum_tags[slot].load(std::memory_order_relaxed);
+    if (found != tag) {
+      return absl::InternalError(
+          absl::StrCat("rank ", rank(), " finishes call ", absl::Hex(tag),
+                       ", rank ", peer, " started ", absl::Hex(found),
+                       " (operation, bytes) as sum ", num_finished_sums_));
+    }
+    parts.push_back(reinterpret_cast<const int64_t*>(
+        member_.segment().sum_slot(peer, slot)));
+  }
+  SumParts(parts, values.size(), values.data());
   return absl::OkStatus();
 }
 

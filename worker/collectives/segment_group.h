@@ -22,6 +22,11 @@
 //     2 (w - 1) / w N bytes from others.
 // Both add in rank order, so float sums are equal on all ranks.
 //
+// Started sums have slots and a counter of their own, so that one lies in the
+// segment while the rank computes. Sum k goes through sum slot k % 4: its start
+// follows the end of sum k - 2, for which every peer had started sum k - 2 and
+// so had ended sum k - 4, the slot's last use.
+//
 // Send and Receive have counters and slots of their own for each pair of ranks.
 // A sender returns when the receiver has taken all bytes.
 
@@ -54,6 +59,8 @@ class SegmentGroup final : public Group {
 
   absl::Status AllReduceSum(absl::Span<int64_t> values) override;
   absl::Status AllReduceSum(absl::Span<float> values) override;
+  absl::Status StartSum(absl::Span<int64_t> values) override;
+  absl::Status FinishSum(absl::Span<int64_t> values) override;
   absl::Status AllGather(absl::Span<const uint8_t> mine,
                          absl::Span<uint8_t> all) override;
   absl::Status Broadcast(absl::Span<uint8_t> data, int root) override;
@@ -70,6 +77,7 @@ class SegmentGroup final : public Group {
     kAllGather,
     kBroadcast,
     kPair,
+    kStartedSum,
   };
   static uint64_t Tag(Call call, int root, int64_t num_bytes);
 
@@ -78,6 +86,10 @@ class SegmentGroup final : public Group {
   // Runs one round with what was written to Slot(rank(), round_) before.
   absl::Status Round(uint64_t tag);
 
+  // The same answer on all ranks.
+  bool StartsEarly(size_t num_values) const;
+  absl::Status SendSum(absl::Span<const int64_t> values);
+  absl::Status AddSum(absl::Span<int64_t> values);
   template <typename T>
   absl::Status AllReduce(absl::Span<T> values, Call call);
   template <typename T>
@@ -99,7 +111,10 @@ class SegmentGroup final : public Group {
 
   SegmentMember member_;
   const char* const kind_;
-  uint64_t round_ = 0;  // next round; calling thread only
+  // Calling thread only.
+  uint64_t round_ = 0;  // next round
+  uint64_t num_started_sums_ = 0;
+  uint64_t num_finished_sums_ = 0;
 };
 
 }  // namespace headwise

@@ -100,11 +100,11 @@ void SegmentMember::Publish(std::atomic<uint64_t>& counter, uint64_t value) {
 
 absl::Status SegmentMember::WaitFor(int peer,
                                     const std::atomic<uint64_t>& counter,
-                                    uint64_t value) {
+                                    uint64_t value, uint64_t max_ahead) {
   const WaitResult result = Wait(peer, counter, value);
   if (result != WaitResult::kReached) return WaitError(result, peer);
   const uint64_t reached = counter.load(std::memory_order_relaxed);
-  if (reached - value > 1) {
+  if (reached - value > max_ahead) {
     return absl::InternalError(
         absl::StrCat("rank ", peer, " claims step ", reached,
                      " while the group is at step ", value));

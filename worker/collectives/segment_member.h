@@ -45,9 +45,9 @@ class SegmentMember {
   void Publish(std::atomic<uint64_t>& counter, uint64_t value);
 
   // Waits until `counter` of `peer` has reached `value`. A peer that keeps the
-  // protocol is at most one ahead; what is further is refused.
+  // protocol is at most `max_ahead` further; what is beyond is refused.
   absl::Status WaitFor(int peer, const std::atomic<uint64_t>& counter,
-                       uint64_t value);
+                       uint64_t value, uint64_t max_ahead = 1);
 
   // Waits until every peer has published `value` rounds.
   absl::Status WaitForAll(uint64_t value);

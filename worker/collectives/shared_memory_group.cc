@@ -104,7 +104,8 @@ class PendingSharedMemoryGroup final : public PendingGroup {
   absl::Status OpenSegmentOf(const Location& first) {
     const SegmentSpec wanted = {.world_size = spec_.world_size,
                                 .membership_epoch = spec_.membership_epoch,
-                                .nonce = first.nonce};
+                                .nonce = first.nonce,
+                                .sum_slot_bytes = SumSlotBytes(spec_.options)};
     HEADWISE_ASSIGN_OR_RETURN(
         segment_,
         HostSegment::OpenShared(first.owner, first.descriptor, wanted));
@@ -149,10 +150,11 @@ absl::StatusOr<std::unique_ptr<PendingGroup>> PrepareSharedMemoryGroup(
   if (spec.rank == 0) {
     mine.nonce = NewNonce();
     HEADWISE_ASSIGN_OR_RETURN(
-        segment,
-        HostSegment::CreateShared({.world_size = spec.world_size,
-                                   .membership_epoch = spec.membership_epoch,
-                                   .nonce = mine.nonce}));
+        segment, HostSegment::CreateShared(
+                     {.world_size = spec.world_size,
+                      .membership_epoch = spec.membership_epoch,
+                      .nonce = mine.nonce,
+                      .sum_slot_bytes = SumSlotBytes(spec.options)}));
     mine.descriptor = segment->descriptor();
   }
   return std::make_unique<PendingSharedMemoryGroup>(spec, std::move(mine),

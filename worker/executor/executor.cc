@@ -1,8 +1,10 @@
 #include "worker/executor/executor.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/clock.h"
@@ -36,7 +38,7 @@ class CpuExecutor final : public Executor {
                    options.kv_capacity_bytes / context_.layout.block_bytes(),
                    context_.layout.block_bytes(),
                    model.hyperparameters().vocab_size),
-        layers_(context_),
+        lanes_{LayerRunner(context_), LayerRunner(context_)},
         vocab_(context_, std::move(shard.vocab_tile_rank)) {}
 
   void SetGroup(Group* group) override { group_ = group; }
@@ -60,19 +62,23 @@ class CpuExecutor final : public Executor {
   }
 
   std::vector<RowBatch> CutIntoBatches(const Step& step);
-  absl::Status RunBatch(const Step& step, const RowBatch& batch,
-                        StepResult* result);
+  // One batch for each of the first lanes.
+  absl::Status RunBatches(const Step& step, absl::Span<const RowBatch> batches,
+                          StepResult* result);
+  absl::Status FinishBatch(const Step& step, const RowBatch& batch,
+                           LayerRunner& lane, StepResult* result);
   // Where in the result a row that the vocabulary head ran belongs.
   struct RowPlace {
     int64_t slice;
     int64_t slice_row;
   };
-  void WantRows(const Step& step, const RowBatch& batch,
+  void WantRows(const Step& step, const RowBatch& batch, const float* residual,
                 std::vector<VocabRow>* rows, std::vector<RowPlace>* places);
   void KeepResults(const Step& step, const std::vector<RowPlace>& places,
                    StepResult* result);
   void SampleRow(const Slice& slice, int64_t logits_row, SliceResult* result);
-  void KeepHidden(const Step& step, const RowBatch& batch, StepResult* result);
+  void KeepHidden(const Step& step, const RowBatch& batch,
+                  const float* residual, StepResult* result);
 
   const Model& model_;
   const std::unique_ptr<ThreadTeam> team_;
@@ -80,7 +86,7 @@ class CpuExecutor final : public Executor {
   const LayerRunnerContext context_;
   const int64_t num_units_;
   Sequences sequences_;
-  LayerRunner layers_;
+  std::array<LayerRunner, 2> lanes_;
   VocabHead vocab_;
   Group* group_ = nullptr;
 };
@@ -115,7 +121,7 @@ std::vector<RowBatch> CpuExecutor::CutIntoBatches(const Step& step) {
 }
 
 void CpuExecutor::WantRows(const Step& step, const RowBatch& batch,
-                           std::vector<VocabRow>* rows,
+                           const float* residual, std::vector<VocabRow>* rows,
                            std::vector<RowPlace>* places) {
   const int64_t n = model_.hyperparameters().model_dim;
   for (const BatchPiece& piece : batch.pieces) {
@@ -123,7 +129,7 @@ void CpuExecutor::WantRows(const Step& step, const RowBatch& batch,
     for (int64_t r = 0; r < piece.num_rows; ++r) {
       const int64_t slice_row = piece.first_slice_row + r;
       VocabRow row;
-      row.residual = layers_.residual() + (piece.first_row + r) * n;
+      row.residual = residual + (piece.first_row + r) * n;
       row.logits = slice.sample && slice_row + 1 == slice.num_rows();
       if (!slice.score_targets.empty()) {
         row.target = slice.score_targets[slice_row];
@@ -168,7 +174,7 @@ void CpuExecutor::KeepResults(const Step& step,
 }
 
 void CpuExecutor::KeepHidden(const Step& step, const RowBatch& batch,
-                             StepResult* result) {
+                             const float* residual, StepResult* result) {
   const Hyperparameters& hyper = model_.hyperparameters();
   const int64_t n = hyper.model_dim;
   for (const BatchPiece& piece : batch.pieces) {
@@ -176,26 +182,40 @@ void CpuExecutor::KeepHidden(const Step& step, const RowBatch& batch,
     std::vector<float>& hidden = result->results[piece.slice].hidden;
     for (int64_t r = 0; r < piece.num_rows; ++r) {
       context_.kernels->rms_norm(
-          layers_.residual() + (piece.first_row + r) * n,
-          weights_.output_norm.data(), hyper.norm_epsilon, n,
+          residual + (piece.first_row + r) * n, weights_.output_norm.data(),
+          hyper.norm_epsilon, n,
           hidden.data() + (piece.first_slice_row + r) * n);
     }
   }
 }
 
-absl::Status CpuExecutor::RunBatch(const Step& step, const RowBatch& batch,
-                                   StepResult* result) {
-  BatchBlocks blocks;
-  for (const BatchPiece& piece : batch.pieces) {
-    blocks.push_back(&sequences_.Get(piece.sequence_id).blocks);
+absl::Status CpuExecutor::RunBatches(const Step& step,
+                                     absl::Span<const RowBatch> batches,
+                                     StepResult* result) {
+  std::array<BatchBlocks, 2> blocks;
+  absl::InlinedVector<LayerRunner*, 2> runners;
+  for (size_t i = 0; i < batches.size(); ++i) {
+    for (const BatchPiece& piece : batches[i].pieces) {
+      blocks[i].push_back(&sequences_.Get(piece.sequence_id).blocks);
+    }
+    lanes_[i].SetBatch(batches[i], blocks[i], group_);
+    runners.push_back(&lanes_[i]);
   }
-  HEADWISE_RETURN_IF_ERROR(layers_.Run(batch, blocks, group_));
-  KeepHidden(step, batch, result);
+  HEADWISE_RETURN_IF_ERROR(RunLayers(runners));
+  for (size_t i = 0; i < batches.size(); ++i) {
+    HEADWISE_RETURN_IF_ERROR(FinishBatch(step, batches[i], lanes_[i], result));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CpuExecutor::FinishBatch(const Step& step, const RowBatch& batch,
+                                      LayerRunner& lane, StepResult* result) {
+  KeepHidden(step, batch, lane.residual(), result);
   std::vector<VocabRow> rows;
   std::vector<RowPlace> places;
-  WantRows(step, batch, &rows, &places);
+  WantRows(step, batch, lane.residual(), &rows, &places);
   if (rows.empty()) return absl::OkStatus();
-  HEADWISE_RETURN_IF_ERROR(vocab_.Run(rows, group_, &layers_.collective_use()));
+  HEADWISE_RETURN_IF_ERROR(vocab_.Run(rows, group_, &lane.collective_use()));
   KeepResults(step, places, result);
   return absl::OkStatus();
 }
@@ -216,11 +236,20 @@ absl::StatusOr<StepResult> CpuExecutor::Run(const Step& step) {
     if (slice.hash_logits) out.logits_digests.resize(rows);
     if (slice.embed) out.hidden.resize(rows * static_cast<size_t>(n));
   }
-  layers_.collective_use() = {};
-  for (const RowBatch& batch : CutIntoBatches(step)) {
-    HEADWISE_RETURN_IF_ERROR(RunBatch(step, batch, &result));
+  for (LayerRunner& lane : lanes_) lane.collective_use() = {};
+  const std::vector<RowBatch> batches = CutIntoBatches(step);
+  // Alone there is nobody to wait for, and one batch stays in the cache.
+  const size_t num_lanes = group_->world_size() > 1 ? lanes_.size() : 1;
+  for (size_t i = 0; i < batches.size(); i += num_lanes) {
+    HEADWISE_RETURN_IF_ERROR(RunBatches(
+        step, absl::MakeConstSpan(batches).subspan(i, num_lanes), &result));
   }
-  const CollectiveUse& use = layers_.collective_use();
+  CollectiveUse use;
+  for (LayerRunner& lane : lanes_) {
+    use.time += lane.collective_use().time;
+    use.bytes += lane.collective_use().bytes;
+    use.count += lane.collective_use().count;
+  }
   result.collective_seconds = absl::ToDoubleSeconds(use.time);
   result.collective_bytes = use.bytes;
   result.num_collectives = use.count;
@@ -245,6 +274,11 @@ absl::StatusOr<KvType> ParseKvType(const std::string& text) {
 int64_t KvBytesPerPosition(KvType type, int64_t head_dim) {
   const KvLayout layout = {type, head_dim};
   return layout.block_bytes() / KvLayout::kPositions;
+}
+
+int64_t MaxSumBytes(const Hyperparameters& hyper) {
+  return (kMaxBatchRows * hyper.model_dim + 1) *
+         static_cast<int64_t>(sizeof(int64_t));
 }
 
 absl::StatusOr<std::unique_ptr<Executor>> Executor::Create(

@@ -47,6 +47,10 @@ struct ExecutorOptions {
 // KV bytes of one unit per position.
 int64_t KvBytesPerPosition(KvType type, int64_t head_dim);
 
+// The largest sum that an executor of such a model starts in its group: what
+// GroupOptions::started_sum_bytes should be.
+int64_t MaxSumBytes(const Hyperparameters& hyper);
+
 // Owns the shard's packed weights, its KV cache and its threads. Run is called
 // by one thread at a time.
 class Executor {

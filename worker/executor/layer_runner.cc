@@ -85,17 +85,16 @@ void LayerRunner::Reserve(const RowBatch& batch) {
   }
 }
 
-absl::Status LayerRunner::Run(const RowBatch& batch, const BatchBlocks& blocks,
-                              Group* group) {
+void LayerRunner::SetBatch(const RowBatch& batch, const BatchBlocks& blocks,
+                           Group* group) {
   batch_ = &batch;
   blocks_ = &blocks;
   group_ = group;
   every_member_ = batch.num_rows <= kRowsForEveryMember;
   status_ = absl::OkStatus();
+  is_started_ = false;
   Reserve(batch);
   for (std::atomic<int64_t>& counter : counters_) counter.store(0);
-  context_.team->Run([this](int member) { RunMember(member); });
-  return status_;
 }
 
 const float* LayerRunner::residual() const {
@@ -103,28 +102,21 @@ const float* LayerRunner::residual() const {
                        : shared_.residual.data();
 }
 
-void LayerRunner::RunMember(int member) {
-  ThreadTeam& team = *context_.team;
-  Embed(member);
-  for (int64_t l = 0; l < hyper_.num_layers; ++l) {
-    const LayerWeights& layer = context_.weights->layers[l];
-    if (l > 0) AddResidual(member);
-    NormRows(member, layer.attention_norm);
-    ProjectHeads(member, l);
-    team.Barrier();
-    AttendSpans(member, l);
-    team.Barrier();
-    MixRows(member, l);
-    ProjectOutput(member, l);
-    if (!FinishSums(member, l, 0)) return;
-    AddResidual(member);
-    NormRows(member, layer.mlp_norm);
-    GateUp(member, l);
-    team.Barrier();
-    Down(member, l);
-    if (!FinishSums(member, l, 1)) return;
-  }
-  AddResidual(member);
+void LayerRunner::Attention(int member, int64_t layer) {
+  NormRows(member, context_.weights->layers[layer].attention_norm);
+  ProjectHeads(member, layer);
+  context_.team->Barrier();
+  AttendSpans(member, layer);
+  context_.team->Barrier();
+  MixRows(member, layer);
+  ProjectOutput(member, layer);
+}
+
+void LayerRunner::Mlp(int member, int64_t layer) {
+  NormRows(member, context_.weights->layers[layer].mlp_norm);
+  GateUp(member, layer);
+  context_.team->Barrier();
+  Down(member, layer);
 }
 
 PartRange LayerRunner::PartOfRows(int member) const {
@@ -227,10 +219,14 @@ void LayerRunner::ClearSums(PartRange groups) {
   }
 }
 
-bool LayerRunner::FinishSums(int member, int64_t layer, int phase) {
+void LayerRunner::StartSums(int member, int phase) {
   context_.team->Barrier();
+  if (group_->world_size() > 1 && member == 0) status_ = StartReduce(phase);
+}
+
+bool LayerRunner::FinishSums(int member, int64_t layer, int phase) {
   if (group_->world_size() > 1) {
-    if (member == 0) status_ = ReduceSums(layer, phase);
+    if (member == 0 && status_.ok()) status_ = FinishReduce(layer);
     context_.team->Barrier();
     return status_.ok();
   }
@@ -245,21 +241,35 @@ bool LayerRunner::FinishSums(int member, int64_t layer, int phase) {
   return false;
 }
 
-absl::Status LayerRunner::ReduceSums(int64_t layer, int phase) {
+absl::Span<int64_t> LayerRunner::ExactSums() {
+  return {sums_.data(),
+          static_cast<size_t>(batch_->num_rows * hyper_.model_dim + 1)};
+}
+
+absl::Status LayerRunner::StartReduce(int phase) {
+  if (context_.reduction != ReductionMode::kExact) return absl::OkStatus();
   const absl::Time start = Clock::Monotonic().Now();
-  const int64_t count = batch_->num_rows * hyper_.model_dim;
+  int64_t& flag = ExactSums().back();
+  flag = 0;
+  for (const std::unique_ptr<Member>& each : members_) {
+    flag += each->not_exact[phase];
+  }
+  const absl::Status status = group_->StartSum(ExactSums());
+  is_started_ = status.ok();
+  collective_use_.time += Clock::Monotonic().Now() - start;
+  return status;
+}
+
+absl::Status LayerRunner::FinishReduce(int64_t layer) {
+  const absl::Time start = Clock::Monotonic().Now();
   absl::Status status;
   if (context_.reduction == ReductionMode::kExact) {
-    int64_t& flag = sums_.data()[count];
-    flag = 0;
-    for (const std::unique_ptr<Member>& each : members_) {
-      flag += each->not_exact[phase];
-    }
-    status = group_->AllReduceSum(
-        absl::MakeSpan(sums_.data(), static_cast<size_t>(count + 1)));
-    collective_use_.bytes += (count + 1) * 8;
-    if (status.ok() && flag != 0) status = NotExactError(layer);
+    is_started_ = false;
+    status = group_->FinishSum(ExactSums());
+    collective_use_.bytes += static_cast<int64_t>(ExactSums().size()) * 8;
+    if (status.ok() && ExactSums().back() != 0) status = NotExactError(layer);
   } else {
+    const int64_t count = batch_->num_rows * hyper_.model_dim;
     status = group_->AllReduceSum(
         absl::MakeSpan(fast_sums_.data(), static_cast<size_t>(count)));
     collective_use_.bytes += count * 4;
@@ -267,6 +277,68 @@ absl::Status LayerRunner::ReduceSums(int64_t layer, int phase) {
   collective_use_.time += Clock::Monotonic().Now() - start;
   ++collective_use_.count;
   return status;
+}
+
+// The turns of one RunLayers, as each member of the team takes them.
+class LayerTurns {
+ public:
+  explicit LayerTurns(absl::Span<LayerRunner* const> runners)
+      : runners_(runners), num_layers_(runners[0]->hyper_.num_layers) {}
+
+  absl::Status Run() {
+    runners_[0]->context_.team->Run([this](int member) {
+      if (!RunMember(member) && member == 0) CloseSums();
+    });
+    for (const LayerRunner* runner : runners_) {
+      if (!runner->status_.ok()) return runner->status_;
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  bool RunMember(int member) {
+    for (LayerRunner* runner : runners_) runner->Embed(member);
+    for (int64_t layer = 0; layer < num_layers_; ++layer) {
+      for (LayerRunner* runner : runners_) {
+        if (layer > 0 && !TakeSums(runner, member, layer - 1, 1)) return false;
+        runner->Attention(member, layer);
+        runner->StartSums(member, 0);
+      }
+      for (LayerRunner* runner : runners_) {
+        if (!TakeSums(runner, member, layer, 0)) return false;
+        runner->Mlp(member, layer);
+        runner->StartSums(member, 1);
+      }
+    }
+    for (LayerRunner* runner : runners_) {
+      if (!TakeSums(runner, member, num_layers_ - 1, 1)) return false;
+    }
+    return true;
+  }
+
+  static bool TakeSums(LayerRunner* runner, int member, int64_t layer,
+                       int phase) {
+    if (!runner->FinishSums(member, layer, phase)) return false;
+    runner->AddResidual(member);
+    return true;
+  }
+
+  // The failure of one batch leaves no sum of the other open in the group.
+  void CloseSums() {
+    for (LayerRunner* runner : runners_) {
+      if (!runner->is_started_) continue;
+      runner->is_started_ = false;
+      // A group that is dead says so in its next call.
+      runner->group_->FinishSum(runner->ExactSums()).IgnoreError();
+    }
+  }
+
+  const absl::Span<LayerRunner* const> runners_;
+  const int64_t num_layers_;
+};
+
+absl::Status RunLayers(absl::Span<LayerRunner* const> runners) {
+  return LayerTurns(runners).Run();
 }
 
 }  // namespace headwise

@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "base/thread_team.h"
 #include "model/model.h"
 #include "worker/backends/cpu/kernels.h"
@@ -43,26 +44,26 @@ using BlockTables = std::vector<std::vector<uint8_t*>>;
 // One per piece of a batch.
 using BatchBlocks = std::vector<const BlockTables*>;
 
-// A layer is six phases with a barrier after each: queries, keys and values;
-// attention; output rows, added exactly; (all-reduce); gate and up; down, added
-// exactly; (all-reduce). Norms, residual sums and conversions to int8 happen at
-// the head of the next phase: by every thread for all rows if there are few
-// (each keeps its own copy, which saves a barrier), else shared out by rows.
+// One batch on its way through the layers. A layer is six phases with a barrier
+// after each: queries, keys and values; attention; output rows, added exactly;
+// (all-reduce); gate and up; down, added exactly; (all-reduce). Norms, residual
+// sums and conversions to int8 happen at the head of the next phase: by every
+// thread for all rows if there are few (each keeps its own copy, which saves a
+// barrier), else shared out by rows.
 class LayerRunner {
  public:
   explicit LayerRunner(const LayerRunnerContext& context);
 
-  // OutOfRange, with the layer, for a value that is not finite or beyond the
-  // range of the exact sum: every rank then returns it. Other errors are the
-  // group's.
-  absl::Status Run(const RowBatch& batch, const BatchBlocks& blocks,
-                   Group* group);
+  // The batch that RunLayers takes through next; all must outlive that.
+  void SetBatch(const RowBatch& batch, const BatchBlocks& blocks, Group* group);
 
-  // Residual stream after the last Run, [num_rows][model_dim].
+  // Residual stream after RunLayers, [num_rows][model_dim].
   const float* residual() const;
   CollectiveUse& collective_use() { return collective_use_; }
 
  private:
+  friend class LayerTurns;
+
   // Rows as they go from phase to phase: one copy for all threads, or one each.
   struct Rows {
     AlignedBuffer<float> residual;  // [rows][model_dim]
@@ -84,7 +85,9 @@ class LayerRunner {
   };
 
   void Reserve(const RowBatch& batch);
-  void RunMember(int member);
+  // The halves of a layer, up to the sums of this rank.
+  void Attention(int member, int64_t layer);
+  void Mlp(int member, int64_t layer);
   Rows& RowsOf(int member) {
     return every_member_ ? members_[member]->rows : shared_;
   }
@@ -128,10 +131,15 @@ class LayerRunner {
   void Multiply(const Product& product, float* out, int64_t out_stride) const;
   void MultiplyAndAdd(const Product& product, int* not_exact);
   void ClearSums(PartRange groups);
-  // Ends a phase that added to the sums. False if the batch failed: every
-  // member then leaves.
+  // Ends a phase that added to the sums, and hands them to the group. `phase`
+  // is 0 after attention, 1 after the MLP.
+  void StartSums(int member, int phase);
+  // Waits for the sums of all ranks. False if the batch failed, then for every
+  // member.
   bool FinishSums(int member, int64_t layer, int phase);
-  absl::Status ReduceSums(int64_t layer, int phase);
+  absl::Status StartReduce(int phase);
+  absl::Status FinishReduce(int64_t layer);
+  absl::Span<int64_t> ExactSums();
 
   const LayerRunnerContext context_;
   const Hyperparameters& hyper_;
@@ -162,9 +170,19 @@ class LayerRunner {
   AlignedBuffer<int64_t> sums_;            // [rows][model_dim], then one flag
   AlignedBuffer<float> fast_sums_;
   std::vector<std::atomic<int64_t>> counters_;  // of shared-out work
-  absl::Status status_;  // written by member 0 before a barrier
+  absl::Status status_;      // written by member 0 before a barrier
+  bool is_started_ = false;  // the same: sums are with the group
   CollectiveUse collective_use_;
 };
+
+// Takes the batches of `runners` (one or two, of one team and group) through
+// all layers. Two take turns: while the group adds the sums of one, the other
+// computes, so that a rank with more units in a layer holds nobody up.
+//
+// OutOfRange, with the layer, for a value that is not finite or beyond the
+// range of the exact sum: every rank then returns it, and the group is as
+// before. Other errors are the group's.
+absl::Status RunLayers(absl::Span<LayerRunner* const> runners);
 
 }  // namespace headwise
 

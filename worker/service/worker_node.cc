@@ -282,6 +282,7 @@ absl::StatusOr<PreparedShard> WorkerNode::DoPrepare(
   spec.options.timeout = config.group_timeout;
   spec.join_timeout = options_.join_timeout;
   spec.options.spin = options_.spin;
+  spec.options.started_sum_bytes = MaxSumBytes(model_->hyperparameters());
   spec.bind_address = options_.bind_address;
   HEADWISE_ASSIGN_OR_RETURN(pending_group_,
                             options_.prepare_group(config.group_kind, spec));

@@ -1,0 +1,155 @@
+// Steps of the executor: what one asks for, what is refused, what fails.
+
+#include <cmath>
+#include <cstring>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+#include "worker/executor/executor_fixture.h"
+
+namespace headwise {
+namespace {
+
+TEST(ExecutorStepTest, SampledTokenFeedsTheNextStep) {
+  const TinyModel model(TinyModelOptions{});
+  Cluster cluster(*model, 2, Options());
+  Slice prompt;
+  prompt.sequence_id = 4;
+  prompt.tokens = {1, 2, 3};
+  prompt.sample = true;
+  prompt.sampling.logprobs = true;
+  prompt.sampling.top_logprobs = 3;
+  const StepResult first = *cluster.Run({1, {prompt}, {}});
+  ASSERT_TRUE(first.results[0].has_token);
+  EXPECT_EQ(first.results[0].top[0].token, first.results[0].token);
+  EXPECT_EQ(first.results[0].top[0].logprob, first.results[0].logprob);
+  EXPECT_GE(first.results[0].top[0].logprob, first.results[0].top[1].logprob);
+  Slice next;
+  next.sequence_id = 4;
+  next.first_position = 3;
+  next.use_last_sample = true;
+  next.sample = true;
+  const StepResult second = *cluster.Run({2, {next}, {}});
+  // The same by hand, in another sequence.
+  Slice by_hand = prompt;
+  by_hand.sequence_id = 5;
+  by_hand.tokens.push_back(first.results[0].token);
+  const StepResult third = *cluster.Run({3, {by_hand}, {4}});
+  EXPECT_EQ(second.results[0].token, third.results[0].token);
+}
+
+TEST(ExecutorStepTest, RefusesWhatContradictsTheBooks) {
+  const TinyModel model(TinyModelOptions{});
+  Cluster cluster(*model, 2, Options());
+  const auto refused = [&](const std::function<void(Slice*)>& spoil,
+                           const std::string& text) {
+    Slice slice;
+    slice.sequence_id = 9;
+    slice.tokens = {1, 2};
+    spoil(&slice);
+    const absl::Status status = cluster.Run({1, {slice}, {}}).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_TRUE(absl::StrContains(status.message(), text)) << status;
+    EXPECT_EQ(cluster.rank(0).kv_blocks_used(), 0);
+  };
+  refused([](Slice* s) { s->first_position = 5; }, "first_position 5");
+  refused([](Slice* s) { s->tokens = {320}; }, "token 320");
+  refused([](Slice* s) { s->tokens = {-1}; }, "token -1");
+  refused([](Slice* s) { s->tokens.clear(); }, "without rows");
+  refused([](Slice* s) { s->use_last_sample = true; }, "use_last_sample");
+  refused([](Slice* s) { s->score_targets = {1}; }, "1 score_targets");
+  refused([](Slice* s) { s->score_targets = {1, 400}; }, "score target 400");
+}
+
+// A tiny model in which one token's embedding is not a number.
+std::string GgufWithBadToken(int32_t token) {
+  std::string file = WriteTinyGguf({});
+  const TinyModel model(file);
+  const TensorView& table = *(*model).FindTensor("token_embd.weight");
+  const auto row_bytes = static_cast<size_t>(table.row_bytes());
+  const std::string row(
+      reinterpret_cast<const char*>(table.bytes.data()) + token * row_bytes,
+      row_bytes);
+  const size_t at = file.find(row);
+  EXPECT_NE(at, std::string::npos);
+  const float bad = std::nanf("");
+  std::memcpy(file.data() + at, &bad, sizeof(bad));
+  return file;
+}
+
+// The second batch of rows has its sums with the group when the first fails.
+TEST(ExecutorStepTest, RowsThatAreNotFiniteFailTheStepAndNotTheGroup) {
+  const TinyModel model(GgufWithBadToken(310));  // not among SomeTokens
+  const std::vector<int32_t> good = SomeTokens(200);
+  Cluster fresh(*model, 1, Options());
+  const Scored expected = ScoreIn(fresh, good, 200, 0);
+  for (const int world_size : {1, 2, 3}) {
+    for (const size_t bad_row : {5, 150}) {
+      SCOPED_TRACE(absl::StrCat(world_size, " workers, row ", bad_row));
+      Cluster cluster(*model, world_size, Options(/*num_threads=*/2));
+      std::vector<int32_t> bad = good;
+      bad[bad_row] = 310;
+      Step step;
+      step.slices.push_back(ScoreSlice(2, bad, 0, 200));
+      EXPECT_TRUE(absl::IsOutOfRange(cluster.Run(step).status()));
+      step = {};
+      step.free_sequence_ids = {2};
+      EXPECT_TRUE(cluster.Run(step).ok());
+      EXPECT_EQ(ScoreIn(cluster, good, 200, 0), expected);
+    }
+  }
+}
+
+TEST(ExecutorStepTest, FreedSequencesGiveTheirBlocksBack) {
+  const TinyModel model(TinyModelOptions{});
+  Cluster cluster(*model, 1, Options());
+  Slice slice;
+  slice.sequence_id = 1;
+  slice.tokens = SomeTokens(70);
+  ASSERT_TRUE(cluster.Run({1, {slice}, {}}).ok());
+  EXPECT_EQ(cluster.rank(0).kv_blocks_used(), 2 * 2 * 2);
+  ASSERT_TRUE(cluster.Run({2, {}, {1}}).ok());
+  EXPECT_EQ(cluster.rank(0).kv_blocks_used(), 0);
+}
+
+TEST(ExecutorStepTest, CapacityIsRefusedWithNumbers) {
+  const TinyModel model(TinyModelOptions{});
+  ExecutorOptions options = Options();
+  options.kv_capacity_bytes = 5 * 64 * KvBytesPerPosition(KvType::kFp32, 16);
+  Cluster cluster(*model, 1, options);
+  EXPECT_EQ(cluster.rank(0).kv_capacity_blocks(), 5);
+  Slice slice;
+  slice.sequence_id = 1;
+  slice.tokens = SomeTokens(65);
+  const absl::Status status = cluster.Run({1, {slice}, {}}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(absl::StrContains(status.message(), "needs 8 KV blocks, 5 of 5"))
+      << status;
+}
+
+TEST(ExecutorCreateTest, RefusesAShardTheModelHasNot) {
+  const TinyModel model(TinyModelOptions{});
+  const auto refused = [&](const std::function<void(Shard*)>& spoil) {
+    Shard shard = ShardOf(*model, 0, 1);
+    spoil(&shard);
+    return Executor::Create(*model, shard, Options(), nullptr).status().code();
+  };
+  EXPECT_EQ(refused([](Shard* s) { s->layers.pop_back(); }),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(refused([](Shard* s) {
+              s->layers[0].units = {0, 2};
+            }),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(refused([](Shard* s) {
+              s->layers[0].units = {1, 0};
+            }),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(refused([](Shard* s) { s->layers[1].mlp_tiles = {-1}; }),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(refused([](Shard* s) { s->vocab_tile_rank.clear(); }),
+            absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace headwise
