@@ -77,8 +77,8 @@ class CpuExecutor final : public Executor {
   void KeepResults(const Step& step, const std::vector<RowPlace>& places,
                    StepResult* result);
   void SampleRow(const Slice& slice, int64_t logits_row, SliceResult* result);
-  void KeepHidden(const Step& step, const RowBatch& batch,
-                  const float* residual, StepResult* result);
+  absl::Status KeepHidden(const Step& step, const RowBatch& batch,
+                          const float* residual, StepResult* result);
 
   const Model& model_;
   const std::unique_ptr<ThreadTeam> team_;
@@ -173,20 +173,27 @@ void CpuExecutor::KeepResults(const Step& step,
   }
 }
 
-void CpuExecutor::KeepHidden(const Step& step, const RowBatch& batch,
-                             const float* residual, StepResult* result) {
+// OutOfRange if a value is not finite: on every rank alike, as all hold the
+// same residual stream.
+absl::Status CpuExecutor::KeepHidden(const Step& step, const RowBatch& batch,
+                                     const float* residual,
+                                     StepResult* result) {
   const Hyperparameters& hyper = model_.hyperparameters();
   const int64_t n = hyper.model_dim;
   for (const BatchPiece& piece : batch.pieces) {
     if (!step.slices[piece.slice].embed) continue;
     std::vector<float>& hidden = result->results[piece.slice].hidden;
     for (int64_t r = 0; r < piece.num_rows; ++r) {
-      context_.kernels->rms_norm(
-          residual + (piece.first_row + r) * n, weights_.output_norm.data(),
-          hyper.norm_epsilon, n,
-          hidden.data() + (piece.first_slice_row + r) * n);
+      float* row = hidden.data() + (piece.first_slice_row + r) * n;
+      context_.kernels->rms_norm(residual + (piece.first_row + r) * n,
+                                 weights_.output_norm.data(),
+                                 hyper.norm_epsilon, n, row);
+      if (!AllFinite({row, static_cast<size_t>(n)})) {
+        return absl::OutOfRangeError("a hidden state is not finite");
+      }
     }
   }
+  return absl::OkStatus();
 }
 
 absl::Status CpuExecutor::RunBatches(const Step& step,
@@ -210,7 +217,7 @@ absl::Status CpuExecutor::RunBatches(const Step& step,
 
 absl::Status CpuExecutor::FinishBatch(const Step& step, const RowBatch& batch,
                                       LayerRunner& lane, StepResult* result) {
-  KeepHidden(step, batch, lane.residual(), result);
+  HEADWISE_RETURN_IF_ERROR(KeepHidden(step, batch, lane.residual(), result));
   std::vector<VocabRow> rows;
   std::vector<RowPlace> places;
   WantRows(step, batch, lane.residual(), &rows, &places);

@@ -72,7 +72,8 @@ class Executor {
   // unknown sequence, a token outside the vocabulary), on every rank alike;
   // ResourceExhausted if this rank's blocks run out. In both cases nothing but
   // the frees was done. OutOfRange, on every rank alike, if a value was NaN,
-  // infinite or beyond the range of the exact sum (names the layer): the step's
+  // infinite or beyond the range of the exact sum (names the layer; the fast
+  // reduction sees it once it reaches a logit or a hidden state): the step's
   // sequences are spoiled and must be freed, the rank goes on. Any other error
   // is the group's and leaves the rank unusable.
   virtual absl::StatusOr<StepResult> Run(const Step& step) = 0;

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "worker/executor/executor_fixture.h"
+#include "worker/executor/sequences.h"
 
 namespace headwise {
 namespace {
@@ -62,16 +63,23 @@ TEST(ExecutorStepTest, RefusesWhatContradictsTheBooks) {
   refused([](Slice* s) { s->score_targets = {1, 400}; }, "score target 400");
 }
 
-// A tiny model in which one token's embedding is not a number.
-std::string GgufWithBadToken(int32_t token) {
-  std::string file = WriteTinyGguf({});
+TinyModelOptions Untied() {
+  TinyModelOptions options;
+  options.tied_embeddings = false;
+  return options;
+}
+
+// A tiny model in which a row of a tensor begins with what is not a number.
+std::string GgufWithBadRow(const TinyModelOptions& options,
+                           const std::string& tensor, int64_t row) {
+  std::string file = WriteTinyGguf(options);
   const TinyModel model(file);
-  const TensorView& table = *(*model).FindTensor("token_embd.weight");
+  const TensorView& table = *(*model).FindTensor(tensor);
   const auto row_bytes = static_cast<size_t>(table.row_bytes());
-  const std::string row(
-      reinterpret_cast<const char*>(table.bytes.data()) + token * row_bytes,
+  const std::string bytes(
+      reinterpret_cast<const char*>(table.bytes.data()) + row * row_bytes,
       row_bytes);
-  const size_t at = file.find(row);
+  const size_t at = file.find(bytes);
   EXPECT_NE(at, std::string::npos);
   const float bad = std::nanf("");
   std::memcpy(file.data() + at, &bad, sizeof(bad));
@@ -80,7 +88,8 @@ std::string GgufWithBadToken(int32_t token) {
 
 // The second batch of rows has its sums with the group when the first fails.
 TEST(ExecutorStepTest, RowsThatAreNotFiniteFailTheStepAndNotTheGroup) {
-  const TinyModel model(GgufWithBadToken(310));  // not among SomeTokens
+  // A token that is not among SomeTokens.
+  const TinyModel model(GgufWithBadRow(Untied(), "token_embd.weight", 310));
   const std::vector<int32_t> good = SomeTokens(200);
   Cluster fresh(*model, 1, Options());
   const Scored expected = ScoreIn(fresh, good, 200, 0);
@@ -98,6 +107,87 @@ TEST(ExecutorStepTest, RowsThatAreNotFiniteFailTheStepAndNotTheGroup) {
       EXPECT_TRUE(cluster.Run(step).ok());
       EXPECT_EQ(ScoreIn(cluster, good, 200, 0), expected);
     }
+  }
+}
+
+struct BadHead {
+  std::string tensor;  // of the vocabulary head, which the exact sum never sees
+  ReductionMode reduction;
+  int world_size;
+};
+
+std::vector<BadHead> BadHeads() {
+  std::vector<BadHead> heads;
+  for (const char* tensor : {"output.weight", "output_norm.weight"}) {
+    for (const int world_size : {1, 2}) {
+      heads.push_back({tensor, ReductionMode::kExact, world_size});
+      heads.push_back({tensor, ReductionMode::kFast, world_size});
+    }
+  }
+  return heads;
+}
+
+// The next step is on its way when the first fails, and wants its sample.
+TEST(ExecutorStepTest, LogitsThatAreNotFiniteFailTheStepAndNotTheGroup) {
+  for (const BadHead& head : BadHeads()) {
+    SCOPED_TRACE(absl::StrCat(head.tensor, ", ", head.world_size, " workers"));
+    const int64_t row = head.tensor == "output.weight" ? 310 : 0;
+    const TinyModel model(GgufWithBadRow(Untied(), head.tensor, row));
+    ExecutorOptions options = Options(/*num_threads=*/2);
+    options.reduction = head.reduction;
+    Cluster cluster(*model, head.world_size, options);
+    Slice prompt;
+    prompt.sequence_id = 1;
+    prompt.tokens = {1, 2, 3};
+    prompt.sample = true;
+    Slice next;
+    next.sequence_id = 1;
+    next.first_position = 3;
+    next.use_last_sample = true;
+    next.sample = true;
+    EXPECT_TRUE(absl::IsOutOfRange(cluster.Run({1, {prompt}, {}}).status()));
+    EXPECT_TRUE(absl::IsInvalidArgument(cluster.Run({2, {next}, {}}).status()));
+    const Slice scored = ScoreSlice(2, {4, 5, 6}, 0, 3);
+    EXPECT_TRUE(absl::IsOutOfRange(cluster.Run({3, {scored}, {1}}).status()));
+    prompt.sample = false;
+    EXPECT_TRUE(cluster.Run({4, {prompt}, {2}}).ok());
+    prompt.embed = true;
+    EXPECT_EQ(cluster.Run({5, {prompt}, {1}}).ok(), row != 0);
+  }
+}
+
+TEST(ExecutorStepTest, NotFiniteEmbeddingFailsTheFastReductionToo) {
+  const TinyModel model(GgufWithBadRow(Untied(), "token_embd.weight", 310));
+  ExecutorOptions options = Options(/*num_threads=*/2);
+  options.reduction = ReductionMode::kFast;
+  for (const int world_size : {1, 2}) {
+    Cluster cluster(*model, world_size, options);
+    Slice slice;
+    slice.sequence_id = 1;
+    slice.tokens = {1, 310};
+    slice.sample = true;
+    EXPECT_TRUE(absl::IsOutOfRange(cluster.Run({1, {slice}, {}}).status()));
+    slice.embed = true;
+    slice.sample = false;
+    EXPECT_TRUE(absl::IsOutOfRange(cluster.Run({2, {slice}, {1}}).status()));
+  }
+}
+
+TEST(SequencesTest, SampleOutsideTheVocabularyIsRefused) {
+  Sequences sequences(/*num_units=*/1, /*capacity_blocks=*/4,
+                      /*block_bytes=*/64, /*vocab_size=*/320);
+  Slice slice;
+  slice.sequence_id = 1;
+  slice.tokens = {1};
+  ASSERT_TRUE(sequences.Check({1, {slice}, {}}).ok());
+  sequences.Append(slice);
+  slice = {};
+  slice.sequence_id = 1;
+  slice.first_position = 1;
+  slice.use_last_sample = true;
+  for (const int32_t sample : {-1, 319, 320}) {
+    sequences.Get(1).last_sample = sample;
+    EXPECT_EQ(sequences.Check({2, {slice}, {}}).ok(), sample == 319);
   }
 }
 

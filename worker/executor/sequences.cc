@@ -38,7 +38,7 @@ absl::Status Sequences::CheckSlice(const Slice& slice) const {
   const auto it = sequences_.find(slice.sequence_id);
   if (slice.use_last_sample &&
       (it == sequences_.end() || it->second.last_sample < 0 ||
-       !slice.tokens.empty())) {
+       it->second.last_sample >= vocab_size_ || !slice.tokens.empty())) {
     return error("use_last_sample without a sample, or with tokens");
   }
   for (int32_t token : slice.tokens) {

@@ -1,7 +1,8 @@
 #include "worker/executor/vocab_head.h"
 
 #include <algorithm>
-#include <atomic>
+#include <bit>
+#include <cmath>
 #include <cstring>
 #include <utility>
 
@@ -24,6 +25,16 @@ absl::Span<uint8_t> MutableBytesOf(T* data, int64_t count) {
 }
 
 }  // namespace
+
+bool AllFinite(absl::Span<const float> values) {
+  // On bits, since the compiler makes vectors of that and not of isfinite.
+  constexpr uint32_t kExponent = 0x7f800000;
+  uint32_t num_bad = 0;
+  for (const float value : values) {
+    num_bad += (std::bit_cast<uint32_t>(value) & kExponent) == kExponent;
+  }
+  return num_bad == 0;
+}
 
 VocabHead::VocabHead(const LayerRunnerContext& context,
                      std::vector<int> vocab_tile_rank)
@@ -70,6 +81,7 @@ absl::Status VocabHead::Run(const std::vector<VocabRow>& rows, Group* group,
   });
   HEADWISE_RETURN_IF_ERROR(Gather(group, use));
   logits_.Reserve(num_logits_ * vocab_size_);
+  is_finite_ = true;
   context_.team->Run([this, num_rows](int member) {
     const PartRange part =
         PartOf(num_rows, member, context_.team->num_threads());
@@ -78,6 +90,8 @@ absl::Status VocabHead::Run(const std::vector<VocabRow>& rows, Group* group,
       if (score_row_[row] >= 0) AssembleScore(row);
     }
   });
+  // All ranks hold the same bytes, so all say so.
+  if (!is_finite_) return absl::OutOfRangeError("a logit is not finite");
   return absl::OkStatus();
 }
 
@@ -136,6 +150,9 @@ void VocabHead::FinishTile(const VocabTileWeights& tile, int64_t local,
       if (0 <= target && target < width) score.target_logit = logits[target];
     }
     if (wanted.digest) score.digest = Sha256Of(BytesOf(logits, width));
+    if (!AllFinite({logits, static_cast<size_t>(width)})) {
+      score.stats.sum = std::nanf("");
+    }
   }
 }
 
@@ -175,9 +192,10 @@ void VocabHead::AssembleLogits(int64_t row) {
         ((tile_rank_[t] * max_tiles_ + tile_place_[t]) * num_logits_ + at) *
         kVocabTileWidth;
     const auto tile = static_cast<int64_t>(t);
+    const auto width = static_cast<size_t>(TileWidth(tile));
     std::memcpy(logits_.data() + at * vocab_size_ + tile * kVocabTileWidth,
-                all_logits_.data() + from,
-                static_cast<size_t>(TileWidth(tile)) * sizeof(float));
+                all_logits_.data() + from, width * sizeof(float));
+    if (!AllFinite({all_logits_.data() + from, width})) is_finite_ = false;
   }
 }
 
@@ -192,6 +210,7 @@ void VocabHead::AssembleScore(int64_t row) {
                         num_scores_ +
                     score_row_[row]];
     stats.push_back(score.stats);
+    if (!std::isfinite(score.stats.sum)) is_finite_ = false;
     if (wanted.digest) digest.Update(score.digest);
     if (wanted.target / kVocabTileWidth == static_cast<int64_t>(t)) {
       target_logit = score.target_logit;

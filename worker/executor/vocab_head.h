@@ -3,6 +3,7 @@
 #ifndef HEADWISE_WORKER_EXECUTOR_VOCAB_HEAD_H_
 #define HEADWISE_WORKER_EXECUTOR_VOCAB_HEAD_H_
 
+#include <atomic>
 #include <cstdint>
 #include <vector>
 
@@ -44,7 +45,8 @@ class VocabHead {
   VocabHead(const LayerRunnerContext& context,
             std::vector<int> vocab_tile_rank);
 
-  // `use` is charged with the gathers. Errors are the group's.
+  // `use` is charged with the gathers. OutOfRange, on every rank alike, if a
+  // logit of `rows` is not finite; other errors are the group's.
   absl::Status Run(const std::vector<VocabRow>& rows, Group* group,
                    CollectiveUse* use);
 
@@ -58,7 +60,7 @@ class VocabHead {
   // What a tile contributes to one scored row; crosses the wire as bytes
   // between ranks of one build.
   struct TileScore {
-    SoftmaxStats stats;
+    SoftmaxStats stats;  // the sum is NaN if a logit of the tile is not finite
     float target_logit = 0.0f;
     Sha256Digest digest = {};
   };
@@ -92,7 +94,11 @@ class VocabHead {
   std::vector<TileScore> my_scores_, all_scores_;
   AlignedBuffer<float> logits_;  // [num_logits][vocab_size]
   std::vector<VocabResult> results_;
+  std::atomic<bool> is_finite_ = true;  // every logit, of all ranks
 };
+
+// Whether no value is NaN or infinite.
+bool AllFinite(absl::Span<const float> values);
 
 }  // namespace headwise
 
