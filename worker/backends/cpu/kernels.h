@@ -169,7 +169,8 @@ struct AppendArgs {
   const float* value = nullptr;  // [head_dim]
 };
 
-// max and sum of exp(x - max) over n values; sum in 16 lanes and a tree.
+// max and sum of exp(x - max) over n values; sum in 16 lanes and a tree. If a
+// value is NaN, so are max and sum; if max is infinite, sum is NaN.
 struct SoftmaxStats {
   float max = 0.0f;
   float sum = 0.0f;
@@ -199,9 +200,11 @@ struct Kernels {
   SoftmaxStats (*softmax_stats)(const float* x, int64_t n);
   // p[i] = exp(x[i] - max)
   void (*exp_below)(const float* x, int64_t n, float max, float* p);
-  float (*max_of)(const float* x, int64_t n);  // n >= 1
+  // n >= 1; NaN if a value is NaN.
+  float (*max_of)(const float* x, int64_t n);
+  // Natural logarithm; x is positive and normal, or +inf or NaN, which stay.
   float (*log_one)(float x);
-  float (*exp_one)(float x);
+  float (*exp_one)(float x);  // at most e^88; NaN stays
 };
 
 // The table of an instruction set that this machine has.

@@ -44,6 +44,9 @@ TEST_P(KernelsTest, ExpIsWithinTwoUnitsAndExactAtZero) {
 
 TEST_P(KernelsTest, LogIsWithinTwoUnitsAndExactAtOne) {
   EXPECT_EQ(kernels().log_one(1.0f), 0.0f);
+  EXPECT_TRUE(std::isnan(kernels().log_one(std::nanf(""))));
+  EXPECT_TRUE(std::isnan(kernels().log_one(-std::nanf(""))));
+  EXPECT_EQ(kernels().log_one(kInfinity), kInfinity);
   for (float x = 1.0f; x < 1e30f; x *= 1.00091f) {
     const double exact = std::log(static_cast<double>(x));
     ASSERT_NEAR(kernels().log_one(x), exact, 4 * kUlp * exact + 1e-10) << x;
@@ -116,6 +119,7 @@ TEST_P(KernelsTest, QuantizeKeepsNanAndInfinity) {
       int32_t half_offset[2];
       kernels().quantize(x.data(), 32, {q, &scale, &scaled_sum, half_offset});
       EXPECT_TRUE(std::isnan(scale)) << bad << " at " << at;
+      EXPECT_TRUE(std::isnan(scaled_sum)) << bad << " at " << at;
     }
   }
 }
@@ -171,6 +175,38 @@ TEST_P(KernelsTest, SoftmaxStatsOfEveryLength) {
   }
 }
 
+// A NaN reaches the maximum from any place, whatever stands before and behind.
+TEST_P(KernelsTest, MaximumAndStatsKeepNan) {
+  for (int64_t n : {1, 15, 16, 17, 40}) {
+    for (int64_t at = 0; at < n; ++at) {
+      for (float nan : {std::nanf(""), -std::nanf("")}) {
+        std::vector<float> x = RandomFloats(n, 5.0f, 8);
+        if (at > 0) x[0] = kInfinity;  // NaN is more than +inf
+        x[at] = nan;
+        EXPECT_TRUE(std::isnan(kernels().max_of(x.data(), n))) << n << at;
+        const SoftmaxStats stats = kernels().softmax_stats(x.data(), n);
+        EXPECT_TRUE(std::isnan(stats.max)) << n << " " << at;
+        EXPECT_TRUE(std::isnan(stats.sum)) << n << " " << at;
+      }
+    }
+  }
+}
+
+TEST_P(KernelsTest, StatsOfAnInfiniteMaximumHaveNoSum) {
+  for (float infinity : {kInfinity, -kInfinity}) {
+    for (int64_t n : {1, 16, 17}) {
+      std::vector<float> x(static_cast<size_t>(n), -kInfinity);
+      x.back() = infinity;
+      EXPECT_EQ(kernels().max_of(x.data(), n), infinity);
+      const SoftmaxStats stats = kernels().softmax_stats(x.data(), n);
+      EXPECT_EQ(stats.max, infinity);
+      EXPECT_TRUE(std::isnan(stats.sum));
+    }
+  }
+  const std::vector<float> x = {-kInfinity, 1.0f};  // one may be -inf
+  EXPECT_EQ(kernels().softmax_stats(x.data(), 2).sum, 1.0f);
+}
+
 INSTANTIATE_TEST_SUITE_P(Isas, KernelsTest,
                          testing::ValuesIn(IsasOfThisMachine()),
                          [](const auto& info) { return IsaName(info.param); });
@@ -182,6 +218,11 @@ TEST(IsaTest, NamesAreParsedAndRefused) {
   EXPECT_EQ(ParseIsa("sse").status().code(),
             absl::StatusCode::kInvalidArgument);
 }
+
+bool SameBits(const void* a, const void* b, size_t bytes) {
+  return std::memcmp(a, b, bytes) == 0;
+}
+bool SameBits(float a, float b) { return SameBits(&a, &b, sizeof(a)); }
 
 // All instruction sets against the first, bit by bit.
 TEST(IsaTest, BitsOfRowKernelsAreEqual) {
@@ -197,21 +238,129 @@ TEST(IsaTest, BitsOfRowKernelsAreEqual) {
     std::vector<float> a(4096), b(4096);
     first.silu_multiply(x.data(), y.data(), 4096, a.data());
     other.silu_multiply(x.data(), y.data(), 4096, b.data());
-    EXPECT_EQ(std::memcmp(a.data(), b.data(), 4096 * 4), 0) << "silu";
+    EXPECT_TRUE(SameBits(a.data(), b.data(), 4096 * 4)) << "silu";
     first.rms_norm(x.data(), y.data(), 1e-5f, 4096, a.data());
     other.rms_norm(x.data(), y.data(), 1e-5f, 4096, b.data());
-    EXPECT_EQ(std::memcmp(a.data(), b.data(), 4096 * 4), 0) << "norm";
+    EXPECT_TRUE(SameBits(a.data(), b.data(), 4096 * 4)) << "norm";
     first.exp_below(x.data(), 4095, 3.0f, a.data());
     other.exp_below(x.data(), 4095, 3.0f, b.data());
-    EXPECT_EQ(std::memcmp(a.data(), b.data(), 4095 * 4), 0) << "exp";
+    EXPECT_TRUE(SameBits(a.data(), b.data(), 4095 * 4)) << "exp";
     a = b = x;
     first.add_fixed_point(acc.data(), 4096, a.data());
     other.add_fixed_point(acc.data(), 4096, b.data());
-    EXPECT_EQ(std::memcmp(a.data(), b.data(), 4096 * 4), 0) << "fixed point";
+    EXPECT_TRUE(SameBits(a.data(), b.data(), 4096 * 4)) << "fixed point";
     for (int64_t i = 0; i < 4096; ++i) {
       const float positive = std::abs(x[i]) + 1e-3f;
       ASSERT_EQ(first.log_one(positive), other.log_one(positive));
+      ASSERT_EQ(first.exp_one(x[i]), other.exp_one(x[i]));
     }
+  }
+}
+
+TEST(IsaTest, BitsOfStatsAreEqualAlsoForWhatIsNotFinite) {
+  const Kernels& first = KernelsFor(IsasOfThisMachine().front());
+  for (Isa isa : IsasOfThisMachine()) {
+    SCOPED_TRACE(IsaName(isa));
+    const Kernels& other = KernelsFor(isa);
+    for (float odd :
+         {1.0f, kInfinity, -kInfinity, std::nanf(""), -std::nanf("")}) {
+      EXPECT_TRUE(SameBits(first.exp_one(odd), other.exp_one(odd))) << odd;
+      for (int64_t n = 1; n <= 40; ++n) {
+        std::vector<float> x = RandomFloats(n, 8.0f, 14);
+        x[n / 2] = odd;
+        const SoftmaxStats a = first.softmax_stats(x.data(), n);
+        const SoftmaxStats b = other.softmax_stats(x.data(), n);
+        EXPECT_TRUE(SameBits(&a, &b, sizeof(a))) << n << " " << odd;
+        EXPECT_TRUE(
+            SameBits(first.max_of(x.data(), n), other.max_of(x.data(), n)));
+      }
+    }
+    for (float odd : {kInfinity, std::nanf(""), -std::nanf("")}) {
+      EXPECT_TRUE(SameBits(first.log_one(odd), other.log_one(odd))) << odd;
+    }
+  }
+}
+
+// Blocks of ordinary values, of exact halves of a step, of denormals, of zeros
+// of both signs, of values too small to be divided by, and with a NaN.
+TEST(IsaTest, BitsOfQuantizeAreEqual) {
+  const int64_t n = 6 * 32;
+  std::vector<float> x = RandomFloats(n, 1.0f, 15);
+  for (int i = 0; i < 32; ++i) {
+    x[32 + i] = i == 0 ? 127.0f : static_cast<float>(i) - 15.5f;
+    x[64 + i] *= 0x1p-130f;
+    x[96 + i] = i % 2 == 0 ? 0.0f : -0.0f;
+    x[128 + i] *= 0x1p-101f;
+  }
+  x[160 + 20] = std::nanf("");
+  const Kernels& first = KernelsFor(IsasOfThisMachine().front());
+  struct Row {
+    std::vector<int8_t> q = std::vector<int8_t>(n);
+    std::vector<float> scale = std::vector<float>(n / 32);
+    std::vector<float> scaled_sum = std::vector<float>(n / 32);
+    std::vector<int32_t> half_offset = std::vector<int32_t>(n / 16);
+  };
+  for (Isa isa : IsasOfThisMachine()) {
+    SCOPED_TRACE(IsaName(isa));
+    Row a, b;
+    first.quantize(x.data(), n,
+                   {a.q.data(), a.scale.data(), a.scaled_sum.data(),
+                    a.half_offset.data()});
+    KernelsFor(isa).quantize(x.data(), n,
+                             {b.q.data(), b.scale.data(), b.scaled_sum.data(),
+                              b.half_offset.data()});
+    EXPECT_EQ(a.q, b.q);
+    EXPECT_TRUE(SameBits(a.scale.data(), b.scale.data(), n / 8));
+    EXPECT_TRUE(SameBits(a.scaled_sum.data(), b.scaled_sum.data(), n / 8));
+    EXPECT_EQ(a.half_offset, b.half_offset);
+  }
+}
+
+TEST(IsaTest, BitsOfRopeAnglesAreEqual) {
+  const Kernels& first = KernelsFor(IsasOfThisMachine().front());
+  const std::vector<double> frequencies = {1.0, 0.7310585786, 0.01, 1e-6};
+  for (Isa isa : IsasOfThisMachine()) {
+    SCOPED_TRACE(IsaName(isa));
+    for (int64_t position = 0; position < 4'000'000; position += 997) {
+      float a[8], b[8];
+      first.rope_angles(position, frequencies.data(), 4, 1.1, a, a + 4);
+      KernelsFor(isa).rope_angles(position, frequencies.data(), 4, 1.1, b,
+                                  b + 4);
+      ASSERT_TRUE(SameBits(a, b, sizeof(a))) << position;
+    }
+  }
+}
+
+// A block with int8 scales, and merged parts, one of them empty.
+TEST(IsaTest, BitsOfAppendAndMergeAreEqual) {
+  const Kernels& first = KernelsFor(IsasOfThisMachine().front());
+  const int64_t dim = 48, rows = 3;
+  const std::vector<float> x = RandomFloats(2 * rows * dim, 1.0f, 16);
+  const std::vector<float> part_lse = {1.5f, -kInfinity, -40.0f};
+  for (Isa isa : IsasOfThisMachine()) {
+    SCOPED_TRACE(IsaName(isa));
+    for (KvElement element : {KvElement::kFp32, KvElement::kFp16,
+                              KvElement::kBf16, KvElement::kInt8}) {
+      const KvLayout layout = {element, dim};
+      std::vector<uint8_t> blocks[2];
+      for (int side = 0; side < 2; ++side) {
+        blocks[side].resize(static_cast<size_t>(layout.block_bytes()));
+        const Kernels& kernels = side == 0 ? first : KernelsFor(isa);
+        for (int64_t slot : {0, 17, 63}) {
+          kernels.append({layout, blocks[side].data(), slot, x.data() + slot,
+                          x.data() + dim + slot});
+        }
+      }
+      EXPECT_EQ(blocks[0], blocks[1]);
+    }
+    std::vector<float> a(x.begin(), x.begin() + rows * dim), b = a;
+    std::vector<float> lse_a = {1.0f, 2.0f, 3.0f}, lse_b = lse_a;
+    const float* part = x.data() + rows * dim;
+    first.merge({a.data(), lse_a.data(), part, part_lse.data(), rows, dim});
+    KernelsFor(isa).merge(
+        {b.data(), lse_b.data(), part, part_lse.data(), rows, dim});
+    EXPECT_TRUE(SameBits(a.data(), b.data(), rows * dim * 4));
+    EXPECT_EQ(lse_a, lse_b);
   }
 }
 

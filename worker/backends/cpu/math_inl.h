@@ -38,7 +38,7 @@ inline F32x16 Exp(F32x16 x) {
 }
 
 // Natural logarithm of a positive normal number, within 2 units in the last
-// place; exactly 0 at 1.
+// place; exactly 0 at 1. NaN and +inf stay what they are.
 //
 // x = 2^e m with m in [sqrt(1/2), sqrt(2)); f = m - 1;
 // log m = f - f^2 / 2 + f^3 q(f), q of degree 8, error 1e-9 relative to log m.
@@ -64,7 +64,8 @@ inline F32x16 Log(F32x16 x) {
   y = Fma(e, Set(0x1.90bfbep-11f), y);
   y = Fma(square, Set(-0.5f), y);
   y = Add(y, f);
-  return Fma(e, Set(0x1.628p-1f), y);
+  y = Fma(e, Set(0x1.628p-1f), y);
+  return IfLess(x, Set(__builtin_huge_valf()), y, x);
 }
 
 inline float ExpOne(float x) {

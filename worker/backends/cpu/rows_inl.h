@@ -82,20 +82,38 @@ inline F32x16 LoadTail(const float* x, int64_t count, float other) {
   return Load(lanes);
 }
 
+// The maximum instruction forgets a NaN, or what came before it; so whatever is
+// not below +inf is noted, and looked at again at the end.
 float MaxOf(const float* x, int64_t n) {
   const int64_t whole = n / 16 * 16;
+  const F32x16 infinity = Set(__builtin_huge_valf());
   F32x16 max = Set(kNegativeInfinity);
-  for (int64_t i = 0; i < whole; i += 16) max = Max(max, Load(x + i));
-  if (whole < n) {
-    max = Max(max, LoadTail(x + whole, n - whole, kNegativeInfinity));
+  uint32_t not_below_infinity = 0;
+  for (int64_t i = 0; i < whole; i += 16) {
+    const F32x16 v = Load(x + i);
+    not_below_infinity |= MaskNotLess(v, infinity);
+    max = Max(max, v);
   }
-  return MaxOfLanes(max);
+  if (whole < n) {
+    const F32x16 v = LoadTail(x + whole, n - whole, kNegativeInfinity);
+    not_below_infinity |= MaskNotLess(v, infinity);
+    max = Max(max, v);
+  }
+  if (not_below_infinity == 0) return MaxOfLanes(max);
+  for (int64_t i = 0; i < n; ++i) {
+    if (__builtin_isnan(x[i])) return __builtin_nanf("");
+  }
+  return __builtin_huge_valf();
 }
 
 SoftmaxStats StatsOf(const float* x, int64_t n) {
   const int64_t whole = n / 16 * 16;
   SoftmaxStats stats;
   stats.max = MaxOf(x, n);
+  if (!__builtin_isfinite(stats.max)) {
+    stats.sum = __builtin_nanf("");
+    return stats;
+  }
   F32x16 sum = Zero();
   const F32x16 shift = Set(stats.max);
   for (int64_t i = 0; i < whole; i += 16) {
