@@ -1,6 +1,7 @@
 // Partial attention and merge against double arithmetic, and the bits over
 // instruction sets, groupings of rows and cuts of the context.
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "model/files/half_floats.h"
 #include "worker/backends/cpu/aligned_buffer.h"
 #include "worker/backends/cpu/kernels.h"
 
@@ -16,11 +18,36 @@ namespace {
 
 constexpr float kNegativeInfinity = -__builtin_huge_valf();
 
-// One unit's cache of random keys and values, and queries over it.
+// What the cache keeps of a vector, by the definition of each element type.
+std::vector<float> Stored(KvElement element, const float* x, int64_t n) {
+  std::vector<float> stored(x, x + n);
+  float max = 0.0f;
+  for (float v : stored) max = std::max(max, std::abs(v));
+  const float scale = max / 127.0f;
+  for (float& v : stored) {
+    switch (element) {
+      case KvElement::kFp32:
+        break;
+      case KvElement::kFp16:
+        v = Fp16ToFloat(FloatToFp16(v));
+        break;
+      case KvElement::kBf16:
+        v = Bf16ToFloat(FloatToBf16(v));
+        break;
+      case KvElement::kInt8:
+        v = scale * std::nearbyint(v * (1.0f / scale));
+        break;
+    }
+  }
+  return stored;
+}
+
+// One unit's cache of random keys and values. `keys` and `values` are what is
+// stored, so that a reference over them is as exact for int8 as for fp32.
 struct Case {
   KvLayout layout;
   int64_t context_len;
-  std::vector<float> keys, values;  // [context_len][head_dim], as given
+  std::vector<float> keys, values;  // [context_len][head_dim]
   std::vector<AlignedBuffer<uint8_t>> storage;
   std::vector<const uint8_t*> blocks;
 
@@ -29,19 +56,24 @@ struct Case {
       : layout{element, head_dim}, context_len(length) {
     std::mt19937 random(seed);
     std::normal_distribution<float> normal;
-    keys.resize(static_cast<size_t>(length * head_dim));
-    values.resize(keys.size());
-    for (float& v : keys) v = normal(random);
-    for (float& v : values) v = normal(random);
+    std::vector<float> given_keys(static_cast<size_t>(length * head_dim));
+    std::vector<float> given_values(given_keys.size());
+    for (float& v : given_keys) v = normal(random);
+    for (float& v : given_values) v = normal(random);
     for (int64_t p = 0; p < length; ++p) {
       if (p % KvLayout::kPositions == 0) {
         storage.emplace_back(layout.block_bytes());
         std::memset(storage.back().data(), 0,
                     static_cast<size_t>(layout.block_bytes()));
       }
+      const float* key = given_keys.data() + p * head_dim;
+      const float* value = given_values.data() + p * head_dim;
       kernels.append({layout, storage.back().data(), p % KvLayout::kPositions,
-                      keys.data() + p * head_dim,
-                      values.data() + p * head_dim});
+                      key, value});
+      const std::vector<float> stored_key = Stored(element, key, head_dim);
+      const std::vector<float> stored_value = Stored(element, value, head_dim);
+      keys.insert(keys.end(), stored_key.begin(), stored_key.end());
+      values.insert(values.end(), stored_value.begin(), stored_value.end());
     }
     for (AlignedBuffer<uint8_t>& block : storage) {
       blocks.push_back(block.data());
@@ -90,31 +122,72 @@ std::vector<float> RandomQueries(int64_t rows, int64_t dim, uint32_t seed) {
   return queries;
 }
 
-// Row r in double over positions [begin, min(end, visible)).
-void Reference(const Case& c, const float* query, int64_t begin, int64_t end,
-               std::vector<double>* out, double* lse) {
+// A row in double, and how far fp32 arithmetic may be from it.
+struct Exact {
+  std::vector<double> out;
+  double lse = 0.0;
+  double out_error = 0.0;
+  double lse_error = 0.0;
+};
+
+// The bounds, in roundings of u = 2^-24, with S the largest sum of |q k|:
+// - a score is a chain of head_dim FMAs: head_dim S; S >= |score|, so that
+//   taking the maximum off it adds 2 S;
+// - a term of the sum has that error and the 3 of exp; the sum adds 16 + 4
+//   per chunk of 256 and 5 for joining it to what was before;
+// - lse adds a logarithm (4 |lse|) and a sum (|lse|);
+// - an output is a chain over context_len, an FMA each, a factor per chunk and
+//   a product with 1 / sum; the error of terms counts above and below.
+void SetErrors(int64_t num_positions, int64_t head_dim, double size,
+               double max_value, Exact* exact) {
+  const double chunks = std::ceil(static_cast<double>(num_positions) / 256);
+  const double term = (static_cast<double>(head_dim) + 2) * size + 3;
+  const double sum = term + 25 * chunks;
+  exact->lse_error = 0x1p-24 * (sum + 5 * std::abs(exact->lse) + 1);
+  exact->out_error =
+      0x1p-24 * max_value *
+      (term + sum + static_cast<double>(num_positions) + 6 * chunks + 4);
+}
+
+Exact Reference(const Case& c, const float* query, int64_t begin, int64_t end) {
   const int64_t dim = c.layout.head_dim;
+  Exact exact;
   std::vector<double> scores;
-  double max = -1e300;
+  double max = -1e300, size = 0.0, max_value = 0.0;
   for (int64_t p = begin; p < end; ++p) {
-    double score = 0.0;
+    double score = 0.0, absolute = 0.0;
     for (int64_t d = 0; d < dim; ++d) {
-      score += double{query[d]} * c.keys[p * dim + d];
+      const double term = double{query[d]} * c.keys[p * dim + d];
+      score += term;
+      absolute += std::abs(term);
     }
     scores.push_back(score);
     max = std::max(max, score);
+    size = std::max(size, absolute);
   }
   double sum = 0.0;
-  out->assign(static_cast<size_t>(dim), 0.0);
+  exact.out.assign(static_cast<size_t>(dim), 0.0);
   for (int64_t p = begin; p < end; ++p) {
     const double weight = std::exp(scores[p - begin] - max);
     sum += weight;
     for (int64_t d = 0; d < dim; ++d) {
-      (*out)[d] += weight * c.values[p * dim + d];
+      const double value = c.values[p * dim + d];
+      exact.out[d] += weight * value;
+      max_value = std::max(max_value, std::abs(value));
     }
   }
-  for (double& v : *out) v /= sum;
-  *lse = max + std::log(sum);
+  for (double& v : exact.out) v /= sum;
+  exact.lse = max + std::log(sum);
+  SetErrors(end - begin, dim, size, max_value, &exact);
+  return exact;
+}
+
+void ExpectNear(const Partial& partial, int64_t row, const Exact& exact) {
+  EXPECT_NEAR(partial.lse[row], exact.lse, exact.lse_error);
+  const auto dim = static_cast<int64_t>(exact.out.size());
+  for (int64_t d = 0; d < dim; ++d) {
+    ASSERT_NEAR(partial.out[row * dim + d], exact.out[d], exact.out_error);
+  }
 }
 
 struct Param {
@@ -125,22 +198,24 @@ struct Param {
 class AttendTest : public testing::TestWithParam<Param> {
  protected:
   const Kernels& kernels() const { return KernelsFor(GetParam().isa); }
-  // Relative step of a stored element: 2^-24, 2^-11, 2^-8, 1/254 of the
-  // largest.
-  double Step() const {
-    switch (GetParam().element) {
-      case KvElement::kFp32:
-        return 0x1p-24;
-      case KvElement::kFp16:
-        return 0x1p-11;
-      case KvElement::kBf16:
-        return 0x1p-8;
-      case KvElement::kInt8:
-        return 4.5 / 254;  // |x| stays below 4.5 here
-    }
-    return 0.0;
-  }
 };
+
+// Half a step of each type: 2^-12 and 2^-9 relative to the value; 1/254 of the
+// vector's largest. The bounds below then hold for what is stored.
+TEST_P(AttendTest, WhatIsStoredIsWithinHalfAStep) {
+  const std::vector<float> x = RandomQueries(1, 64, 20);
+  const KvElement element = GetParam().element;
+  const std::vector<float> stored = Stored(element, x.data(), 64);
+  float max = 0.0f;
+  for (float v : x) max = std::max(max, std::abs(v));
+  for (size_t i = 0; i < x.size(); ++i) {
+    const float half = element == KvElement::kFp32   ? 0.0f
+                       : element == KvElement::kFp16 ? std::abs(x[i]) * 0x1p-11f
+                       : element == KvElement::kBf16 ? std::abs(x[i]) * 0x1p-8f
+                                                     : max / 254 * 1.0001f;
+    EXPECT_NEAR(stored[i], x[i], half);
+  }
+}
 
 TEST_P(AttendTest, EqualsPlainAttentionAtEveryEdge) {
   for (int64_t dim : {16, 64, 80}) {
@@ -150,25 +225,13 @@ TEST_P(AttendTest, EqualsPlainAttentionAtEveryEdge) {
       const int64_t rows = length < 3 ? 1 : 3;
       const std::vector<float> queries = RandomQueries(rows, dim, 22);
       std::vector<int64_t> visible;
-      for (int64_t r = 0; r < rows; ++r)
+      for (int64_t r = 0; r < rows; ++r) {
         visible.push_back(length - rows + r + 1);
+      }
       const Partial partial = Attend(kernels(), c, queries, visible, 0, length);
       for (int64_t r = 0; r < rows; ++r) {
-        std::vector<double> out;
-        double lse;
-        Reference(c, queries.data() + r * dim, 0, visible[r], &out, &lse);
-        // A score moves by at most |q|_1 * step * max|k|; outputs by twice that
-        // relative to the largest value, plus the value's own step.
-        double norm = 0.0;
-        for (int64_t d = 0; d < dim; ++d) {
-          norm += std::abs(queries[r * dim + d]);
-        }
-        const double score_error = norm * Step() * 4.5 + 1e-5;
-        EXPECT_NEAR(partial.lse[r], lse, score_error);
-        for (int64_t d = 0; d < dim; ++d) {
-          ASSERT_NEAR(partial.out[r * dim + d], out[d],
-                      2 * score_error * 4.5 + Step() * 4.5);
-        }
+        ExpectNear(partial, r,
+                   Reference(c, queries.data() + r * dim, 0, visible[r]));
       }
     }
   }
@@ -246,15 +309,37 @@ TEST_P(AttendTest, MergedPartsEqualTheWhole) {
   }
 }
 
-TEST_P(AttendTest, LargeScoresStayFinite) {
+TEST_P(AttendTest, SmallAndLargeScoresEqualPlainAttention) {
   const int64_t dim = 64, length = 300;
   const Case c(kernels(), GetParam().element, dim, length, 61);
-  for (float size : {1e-6f, 80.0f, 1e4f}) {
+  for (float size : {1e-6f, 80.0f}) {
+    SCOPED_TRACE(size);
     std::vector<float> query(static_cast<size_t>(dim), size);
     const Partial partial = Attend(kernels(), c, query, {length}, 0, length);
-    EXPECT_TRUE(std::isfinite(partial.lse[0])) << size;
-    for (float v : partial.out) ASSERT_TRUE(std::isfinite(v)) << size;
+    ExpectNear(partial, 0, Reference(c, query.data(), 0, length));
   }
+}
+
+TEST_P(AttendTest, HugeScoresStayFinite) {
+  const int64_t dim = 64, length = 300;
+  const Case c(kernels(), GetParam().element, dim, length, 61);
+  std::vector<float> query(static_cast<size_t>(dim), 1e4f);
+  const Partial partial = Attend(kernels(), c, query, {length}, 0, length);
+  EXPECT_TRUE(std::isfinite(partial.lse[0]));
+  for (float v : partial.out) ASSERT_TRUE(std::isfinite(v));
+}
+
+// A score that is NaN makes its row NaN, never a finite wrong number.
+TEST_P(AttendTest, NanScoresGiveNanOutputs) {
+  const int64_t dim = 64, length = 300;
+  const Case c(kernels(), GetParam().element, dim, length, 71);
+  std::vector<float> queries = RandomQueries(2, dim, 72);
+  queries[5] = std::nanf("");
+  const Partial partial =
+      Attend(kernels(), c, queries, {length, length}, 0, length);
+  EXPECT_TRUE(std::isnan(partial.lse[0]));
+  for (int64_t d = 0; d < dim; ++d) ASSERT_TRUE(std::isnan(partial.out[d]));
+  EXPECT_TRUE(std::isfinite(partial.lse[1]));
 }
 
 std::vector<Param> AllParams() {
