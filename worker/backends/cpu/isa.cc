@@ -8,7 +8,9 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/check.h"
 #include "worker/backends/cpu/kernels.h"
+#include "worker/backends/cpu/packed_layout.h"
 
 namespace headwise {
 
@@ -34,13 +36,22 @@ bool CpuHasInt8Tiles() {
          syscall(SYS_arch_prctl, kRequestFeature, kTileData) == 0;
 }
 
-// One block of every sign and size through the tiles, against AVX-512: a
-// machine whose tiles differ must not use them.
-bool TilesGiveTheSameBits() {
+// One block of weights of `format` times 17 tokens, so that a tile and what it
+// leaves over both run, with tiles against AVX-512.
+bool TilesGiveTheSameBits(PackedFormat format) {
   constexpr int64_t kTokens = 17;
-  alignas(64) uint8_t group[512 + 32] = {};
-  for (int i = 0; i < 512; ++i) group[i] = static_cast<uint8_t>(37 * i + 11);
-  for (int i = 512; i < 544; i += 2) group[i + 1] = 0x2c;  // fp16 1/16
+  alignas(64) uint8_t group[640];  // scales and minimums behind the quants
+  HEADWISE_CHECK(GroupBytes(format, 32) <= int64_t{sizeof(group)});
+  for (size_t i = 0; i < sizeof(group); ++i) {
+    group[i] = static_cast<uint8_t>(37 * i + 11);
+  }
+  // The upper byte of each fp16 or fp32 scale: small and finite.
+  const int64_t step = HasHalfScales(format) ? 2 : 4;
+  const uint8_t upper = HasHalfScales(format) ? 0x2c : 0x3d;
+  for (int64_t i = BlockBytes(format) + step - 1; i < int64_t{sizeof(group)};
+       i += step) {
+    group[i] = upper;
+  }
   int8_t q[kTokens * 32];
   float scale[kTokens], scaled_sum[kTokens];
   int32_t half_offset[2 * kTokens] = {};
@@ -52,7 +63,7 @@ bool TilesGiveTheSameBits() {
   float out[2][kTokens * 16];
   for (int side = 0; side < 2; ++side) {
     MatMulArgs args;
-    args.format = PackedFormat::kInt8Half;
+    args.format = format;
     args.weights = group;
     args.group_bytes = sizeof(group);
     args.cols = 32;
@@ -64,6 +75,14 @@ bool TilesGiveTheSameBits() {
     (side == 0 ? kAvx512Kernels.matmul : amx::MatMul)(args);
   }
   return std::memcmp(out[0], out[1], sizeof(out[0])) == 0;
+}
+
+// A machine whose tiles differ must not use them.
+bool TilesGiveTheSameBits() {
+  return TilesGiveTheSameBits(PackedFormat::kInt4Half) &&
+         TilesGiveTheSameBits(PackedFormat::kInt4Float) &&
+         TilesGiveTheSameBits(PackedFormat::kInt8Half) &&
+         TilesGiveTheSameBits(PackedFormat::kInt8Float);
 }
 
 Kernels MakeAmxKernels() {

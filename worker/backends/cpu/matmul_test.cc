@@ -15,6 +15,10 @@
 namespace headwise {
 namespace {
 
+// More than two AMX tiles of 16 tokens, and some that are left over.
+constexpr int64_t kTokens = 35;
+
+// Each packed format is some dtype's.
 constexpr DType kAllDTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16,
                                 DType::kQ8_0, DType::kQ4_0, DType::kQ4_1,
                                 DType::kQ5_0, DType::kQ5_1, DType::kQ4_K,
@@ -140,7 +144,7 @@ class MatMulTest : public testing::TestWithParam<std::tuple<Isa, DType>> {};
 
 TEST_P(MatMulTest, EqualsTheDequantizedProduct) {
   const auto [isa, dtype] = GetParam();
-  const int64_t rows = 35, cols = 512, tokens = 11;
+  const int64_t rows = 35, cols = 512, tokens = kTokens;
   const RandomTensor tensor = MakeTensor(dtype, rows, cols, 5);
   const Packed weights = Pack(tensor.view, {0, rows, 0, cols});
   const Activations a(tokens, cols, 6);
@@ -173,33 +177,37 @@ TEST_P(MatMulTest, EqualsTheDequantizedProduct) {
 // many tokens share the call, nor on which part of the matrix is packed.
 TEST_P(MatMulTest, BitsAreThoseOfOneTokenOnTheFirstIsa) {
   const auto [isa, dtype] = GetParam();
-  const int64_t rows = 64, cols = 256, tokens = 13;
+  const int64_t rows = 64, cols = 256;
   const RandomTensor tensor = MakeTensor(dtype, rows, cols, 7);
   const Packed all = Pack(tensor.view, {0, 64, 0, cols});
   const Packed part = Pack(tensor.view, {16, 48, 0, cols});
   const Kernels& first = KernelsFor(IsasOfThisMachine().front());
-  for (int64_t count = 1; count <= tokens; ++count) {
+  std::vector<std::vector<float>> alone;  // by token
+  for (int64_t m = 0; m < kTokens; ++m) {
+    Activations one(kTokens, cols, 8);
+    one.rows.q += m * cols;
+    one.rows.scale += m * cols / 32;
+    one.rows.scaled_sum += m * cols / 32;
+    one.rows.half_offset += m * cols / 16;
+    one.x.erase(one.x.begin(), one.x.begin() + m * cols);
+    alone.push_back(Product(first, *all, one, 1));
+  }
+  for (int64_t count : {1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 32, 35}) {
+    SCOPED_TRACE(count);
     const Activations a(count, cols, 8);  // a prefix of the same numbers
     const std::vector<float> out = Product(KernelsFor(isa), *all, a, count);
     const std::vector<float> some = Product(KernelsFor(isa), *part, a, count);
     for (int64_t m = 0; m < count; ++m) {
-      Activations one(count, cols, 8);
-      one.rows.q += m * cols;
-      one.rows.scale += m * cols / 32;
-      one.rows.scaled_sum += m * cols / 32;
-      one.rows.half_offset += m * cols / 16;
-      one.x.erase(one.x.begin(), one.x.begin() + m * cols);
-      const std::vector<float> alone = Product(first, *all, one, 1);
-      ASSERT_EQ(std::memcmp(alone.data(), out.data() + m * 64, 64 * 4), 0);
-      ASSERT_EQ(std::memcmp(alone.data() + 16, some.data() + m * 32, 32 * 4),
-                0);
+      const float* one = alone[m].data();
+      ASSERT_EQ(std::memcmp(one, out.data() + m * 64, 64 * 4), 0);
+      ASSERT_EQ(std::memcmp(one + 16, some.data() + m * 32, 32 * 4), 0);
     }
   }
 }
 
 TEST_P(MatMulTest, ExactSumsAddUpOverColumnParts) {
   const auto [isa, dtype] = GetParam();
-  const int64_t rows = 32, cols = 256, tokens = 9;
+  const int64_t rows = 32, cols = 256, tokens = 33;
   const RandomTensor tensor = MakeTensor(dtype, rows, cols, 9);
   std::vector<int64_t> acc(rows * tokens, 0);
   std::vector<int64_t> expected(rows * tokens, 0);
@@ -233,28 +241,31 @@ TEST_P(MatMulTest, ExactSumRefusesWhatIsNotFinite) {
   const auto [isa, dtype] = GetParam();
   const RandomTensor tensor = MakeTensor(dtype, 16, 256, 9);
   const Packed weights = Pack(tensor.view, {0, 16, 0, 256});
-  for (float bad : {std::nanf(""), __builtin_huge_valf(), 1e30f}) {
-    Activations a(3, 256, 10);
-    a.x[256 + 33] = bad;
-    KernelsFor(isa).quantize(
-        a.x.data() + 256, 256,
-        {a.q.data() + 256, a.scale.data() + 8, a.scaled_sum.data() + 8,
-         a.half_offset.data() + 16});
-    std::vector<int64_t> acc(48, 0);
-    int not_exact = 0;
-    MatMulArgs args;
-    weights->Describe(&args);
-    args.last_group = 1;
-    args.rows = a.rows;
-    args.x = a.x.data();
-    args.x_stride = 256;
-    args.num_tokens = 3;
-    args.sink = ProductSink::kAddExact;
-    args.acc = acc.data();
-    args.out_stride = 16;
-    args.not_exact = &not_exact;
-    KernelsFor(isa).matmul(args);
-    EXPECT_EQ(not_exact, 1) << bad;
+  const int64_t tokens = 33;
+  for (int64_t at : {1, 17, 32}) {  // in each tile of 16, and behind them
+    for (float bad : {std::nanf(""), __builtin_huge_valf(), 1e30f}) {
+      Activations a(tokens, 256, 10);
+      a.x[at * 256 + 33] = bad;
+      KernelsFor(isa).quantize(
+          a.x.data() + at * 256, 256,
+          {a.q.data() + at * 256, a.scale.data() + at * 8,
+           a.scaled_sum.data() + at * 8, a.half_offset.data() + at * 16});
+      std::vector<int64_t> acc(16 * tokens, 0);
+      int not_exact = 0;
+      MatMulArgs args;
+      weights->Describe(&args);
+      args.last_group = 1;
+      args.rows = a.rows;
+      args.x = a.x.data();
+      args.x_stride = 256;
+      args.num_tokens = tokens;
+      args.sink = ProductSink::kAddExact;
+      args.acc = acc.data();
+      args.out_stride = 16;
+      args.not_exact = &not_exact;
+      KernelsFor(isa).matmul(args);
+      EXPECT_EQ(not_exact, 1) << bad << " in row " << at;
+    }
   }
 }
 
