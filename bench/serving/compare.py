@@ -132,12 +132,19 @@ def machine():
             f'{", ".join(flags)}; Linux {platform.release()}')
 
 
+def git(*words):
+    return subprocess.run(['git', '-C', sides.ROOT, *words],
+                          capture_output=True, text=True,
+                          check=True).stdout.strip()
+
+
+def has_changes():
+    """Of anything but results, which this program writes."""
+    return bool(git('status', '--porcelain', '--', ':!bench/results'))
+
+
 def commit():
-    def git(*words):
-        return subprocess.run(['git', '-C', sides.ROOT, *words],
-                              capture_output=True, text=True,
-                              check=True).stdout.strip()
-    dirty = ' with changes' if git('status', '--porcelain') else ''
+    dirty = ' with changes' if has_changes() else ''
     return git('rev-parse', '--short=12', 'HEAD') + dirty
 
 
@@ -176,6 +183,9 @@ def parse_arguments():
 
 def main():
     arguments = parse_arguments()
+    if arguments.out is None and has_changes():
+        sys.exit('the tree has changes, so the result would name no commit '
+                 'that repeats it: commit first, or give --out')
     cases = make_cases(arguments)
     with contextlib.ExitStack() as stack:
         all_sides = SETS[arguments.set](arguments, stack)

@@ -6,7 +6,8 @@ score_test.py perplexity   the golden text's perplexity is within 1 % of the
 score_test.py bits         the hash of all logits is equal over workers,
                            threads, chunks, instruction sets, company and
                            groups: a fixed set of mixes in which every two
-                           values of different factors meet
+                           values of different factors meet; and it is that of
+                           logits_sha256.json, on every machine
 score_test.py all-bits     every mix (slow)
 
 Environment: HEADWISE (the program), HEADWISE_MODEL (a GGUF file).
@@ -83,16 +84,19 @@ def mixes(every):
 
 
 def check_bits(every):
-    tokens = 40
-    expected = None
-    count = 0
-    for flags in mixes(every):
+    golden = json.loads((FOLDER / "logits_sha256.json").read_text())
+    tokens = golden["tokens"]
+    runs = [[*flags, "--kv-type", "fp16"] for flags in mixes(every)]
+    runs.append(["--kv-type", "int8", "--local-workers", "3"])
+    for flags in runs:
         got = score(*flags, tokens=tokens)["logits_sha256"]
-        expected = expected or got
+        expected = golden[flags[flags.index("--kv-type") + 1]]
         if got != expected:
-            sys.exit(f"{' '.join(flags)}: {got}, expected {expected}")
-        count += 1
-    print(f"{count} ways to score {tokens} tokens, one hash: {expected}")
+            sys.exit(f"{' '.join(flags)}: {got}, expected {expected}. If the "
+                     "bits were meant to change: logits_sha256.json, and "
+                     "CHANGELOG.md in bold")
+    print(f"{len(runs)} ways to score {tokens} tokens, the golden hash each: "
+          f"{golden['fp16']}")
 
 
 def main():
