@@ -48,7 +48,7 @@ remember() {
 # The tree's classes with mutexes, through clang's thread safety analysis.
 check_locks() {
   local digest start="$SECONDS"
-  digest="$(find "$RELEASE_DIR/compile_commands.json" \
+  digest="$(find "$RELEASE_DIR/compile_commands.json" "$HEADWISE_ROOT/cmake" \
     "$HEADWISE_ROOT"/{base,model,proto,worker,server,client} -type f -print0 |
     digest_of_files)"
   if has_passed locks "$digest"; then
@@ -88,11 +88,12 @@ check_fuzz() {
   say "fuzz: passed in $((SECONDS - start)) s"
 }
 
+# One more test at once than there are CPUs: some wait for others to act.
 run_ctest() {
-  local left_out=()
+  local left_out=() jobs=$(($(nproc) + 1))
   $slow || left_out=(-LE '^slow$')
-  say "ctest: build/release, $(nproc) at once"
-  ctest --test-dir "$RELEASE_DIR" --output-on-failure -j "$(nproc)" \
+  say "ctest: build/release, $jobs at once"
+  ctest --test-dir "$RELEASE_DIR" --output-on-failure -j "$jobs" \
     --no-tests=error "${left_out[@]}" "$@"
 }
 
