@@ -13,6 +13,7 @@
 #include "client/cli/progress_bar.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/files/model_name.h"
 
 namespace headwise {
 namespace {

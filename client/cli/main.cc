@@ -6,14 +6,11 @@
 #include "CLI/App.hpp"
 #include "CLI/Config.hpp"
 #include "CLI/Formatter.hpp"
+#include "base/program_log.h"
 #include "client/cli/commands.h"
-#include "spdlog/sinks/stdout_sinks.h"
-#include "spdlog/spdlog.h"
 
 int main(int argc, char** argv) {
-  // Results alone go to stdout.
-  spdlog::set_default_logger(spdlog::stderr_logger_mt("headwise"));
-  spdlog::set_level(spdlog::level::warn);
+  headwise::LogToStderr({.level = "warn"});
   // A reader that closes our output early is an error of write, not a signal.
   std::signal(SIGPIPE, SIG_IGN);
 

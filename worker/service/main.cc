@@ -6,7 +6,6 @@
 #include <atomic>
 #include <csignal>
 #include <cstdio>
-#include <fstream>
 #include <memory>
 #include <string>
 #include <thread>
@@ -14,6 +13,8 @@
 #include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "base/port_file.h"
+#include "base/program_log.h"
 #include "spdlog/spdlog.h"
 #include "worker/collectives/process_identity.h"
 #include "worker/service/registrar.h"
@@ -35,7 +36,7 @@ struct Flags {
   std::string model_root;
   std::string group_address;
   std::string port_file;
-  bool json = false;
+  ProgramLogOptions log;
 };
 
 constexpr char kDescription[] =
@@ -88,23 +89,10 @@ void AddFlags(CLI::App& app, Flags& flags) {
   app.add_option("--port-file", flags.port_file,
                  "the bound port is written to this file once the worker "
                  "serves");
-  app.add_flag("--json", flags.json, "log one JSON object per line");
-}
-
-void SetUpLogging(const Flags& flags) {
-  if (flags.json) {
-    spdlog::set_pattern(
-        R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l","message":"%v"})");
-  }
-}
-
-// Another process may read the file at any time, so it appears complete.
-bool WritePortFile(const std::string& path, int port) {
-  const std::string temporary = path + ".tmp";
-  std::ofstream out(temporary);
-  out << port << "\n";
-  out.close();
-  return out.good() && std::rename(temporary.c_str(), path.c_str()) == 0;
+  app.add_option("--log-level", flags.log.level, "of standard error")
+      ->check(CLI::IsMember(LogLevels()))
+      ->capture_default_str();
+  app.add_flag("--json", flags.log.json, "log one JSON object per line");
 }
 
 absl::StatusOr<WorkerNodeOptions> MakeNodeOptions(const Flags& flags) {
@@ -192,7 +180,7 @@ std::unique_ptr<Registrar> StartRegistrar(const Flags& flags,
 
 int Run(const Flags& flags) {
   StopSignal stop;
-  SetUpLogging(flags);
+  LogToStderr(flags.log);
   absl::StatusOr<WorkerNodeOptions> options = MakeNodeOptions(flags);
   if (!options.ok()) {
     spdlog::error("{}", options.status().ToString());
@@ -215,10 +203,13 @@ int Run(const Flags& flags) {
   // The one line on standard output, for scripts.
   std::printf("%d\n", (*server)->port());
   std::fflush(stdout);
-  if (!flags.port_file.empty() &&
-      !WritePortFile(flags.port_file, (*server)->port())) {
-    spdlog::error("can't write --port-file {}", flags.port_file);
-    return 3;
+  if (!flags.port_file.empty()) {
+    const absl::Status written =
+        WritePortFile(flags.port_file, {(*server)->port()});
+    if (!written.ok()) {
+      spdlog::error("{}", written.ToString());
+      return 3;
+    }
   }
   std::atomic<int> exit_code = 0;
   std::unique_ptr<Registrar> registrar =

@@ -1,7 +1,7 @@
-#include <string>
+#include "model/files/model_name.h"
 
+#include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
-#include "client/cli/local_server.h"
 
 namespace headwise {
 
