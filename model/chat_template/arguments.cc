@@ -5,6 +5,20 @@
 
 namespace headwise::jinja {
 
+absl::Status SpendStrings(const CallArguments& arguments, Budget& budget) {
+  const auto spend = [&budget](const Value& value) {
+    if (!value.Is(Value::Kind::kString)) return absl::OkStatus();
+    return budget.SpendBytes(static_cast<int64_t>(value.string().size()));
+  };
+  for (const Value& value : arguments.positional) {
+    HEADWISE_RETURN_IF_ERROR(spend(value));
+  }
+  for (const auto& [unused, value] : arguments.named) {
+    HEADWISE_RETURN_IF_ERROR(spend(value));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<BoundArguments> BoundArguments::Bind(
     const Signature& signature, const CallArguments& arguments) {
   BoundArguments bound(signature);
@@ -62,18 +76,17 @@ absl::StatusOr<int64_t> BoundArguments::IntegerOr(size_t i,
   return value->integer();
 }
 
-absl::StatusOr<std::optional<std::string>> BoundArguments::FindString(
-    size_t i) const {
+absl::StatusOr<const std::string*> BoundArguments::FindString(size_t i) const {
   const Value* value = FindGiven(i);
-  if (value == nullptr) return std::nullopt;
+  if (value == nullptr) return nullptr;
   if (!value->Is(Value::Kind::kString)) return WrongType(i, "a string");
-  return value->string();
+  return &value->string();
 }
 
-absl::StatusOr<std::string> BoundArguments::GetString(size_t i) const {
-  HEADWISE_ASSIGN_OR_RETURN(std::optional<std::string> text, FindString(i));
-  if (!text.has_value()) return WrongType(i, "a string");
-  return *std::move(text);
+absl::StatusOr<absl::string_view> BoundArguments::GetString(size_t i) const {
+  HEADWISE_ASSIGN_OR_RETURN(const std::string* text, FindString(i));
+  if (text == nullptr) return WrongType(i, "a string");
+  return *text;
 }
 
 absl::Status BoundArguments::WrongType(size_t i,

@@ -12,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "model/chat_template/budget.h"
 #include "model/chat_template/value.h"
 
 namespace headwise::jinja {
@@ -20,6 +21,10 @@ struct CallArguments {
   std::vector<Value> positional = {};
   std::vector<std::pair<std::string, Value>> named = {};
 };
+
+// Charges the bytes of all strings among the arguments: whoever is called may
+// walk through them.
+absl::Status SpendStrings(const CallArguments& arguments, Budget& budget);
 
 inline constexpr size_t kMaxParameters = 5;
 
@@ -48,8 +53,9 @@ class BoundArguments {
   bool IsTrueOr(size_t i, bool otherwise) const;
   // InvalidArgument, naming the parameter, if what is given is of another type.
   absl::StatusOr<int64_t> IntegerOr(size_t i, int64_t otherwise) const;
-  absl::StatusOr<std::optional<std::string>> FindString(size_t i) const;
-  absl::StatusOr<std::string> GetString(size_t i) const;
+  // A string lives as long as this; nullptr if absent.
+  absl::StatusOr<const std::string*> FindString(size_t i) const;
+  absl::StatusOr<absl::string_view> GetString(size_t i) const;
 
  private:
   explicit BoundArguments(const Signature& signature) : signature_(signature) {}

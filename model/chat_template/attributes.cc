@@ -26,6 +26,18 @@ Value NoSuch(const Value& value, absl::string_view name) {
                                        CutText(name, kMaxErrorBytes), "'"));
 }
 
+// Charges what was made to be returned: a bound method, or the hint of an
+// undefined value.
+absl::StatusOr<Value> Charged(Value value, Budget& budget) {
+  if (value.Is(Kind::kMethod)) {
+    HEADWISE_RETURN_IF_ERROR(budget.Spend(kStepsPerObject));
+  } else if (value.Is(Kind::kUndefined)) {
+    HEADWISE_RETURN_IF_ERROR(
+        budget.SpendBytes(static_cast<int64_t>(value.hint().size())));
+  }
+  return value;
+}
+
 // What Python finds as an attribute, or nullopt if there is none.
 absl::StatusOr<std::optional<Value>> FindAttribute(const Value& value,
                                                    absl::string_view name) {
@@ -172,12 +184,12 @@ absl::StatusOr<Value> GetAttribute(const Value& value, absl::string_view name,
   if (value.Is(Kind::kUndefined)) return UndefinedError(value);
   HEADWISE_ASSIGN_OR_RETURN(std::optional<Value> attribute,
                             FindAttribute(value, name));
-  if (attribute.has_value()) return *std::move(attribute);
+  if (attribute.has_value()) return Charged(*std::move(attribute), budget);
   if (value.Is(Kind::kDict)) {
     const Value* item = value.dict().FindString(name);
     if (item != nullptr) return *item;
   }
-  return NoSuch(value, name);
+  return Charged(NoSuch(value, name), budget);
 }
 
 absl::StatusOr<Value> GetItem(const Value& value, const Value& key,
@@ -187,13 +199,14 @@ absl::StatusOr<Value> GetItem(const Value& value, const Value& key,
                             FindItem(value, key, budget));
   if (item.has_value()) return *std::move(item);
   if (!key.Is(Kind::kString)) {
-    return Value::Undefined(
-        absl::StrCat("'", TypeName(value), "' object has no such element"));
+    return Charged(Value::Undefined(absl::StrCat(
+                       "'", TypeName(value), "' object has no such element")),
+                   budget);
   }
   HEADWISE_ASSIGN_OR_RETURN(std::optional<Value> attribute,
                             FindAttribute(value, key.string()));
-  if (attribute.has_value()) return *std::move(attribute);
-  return NoSuch(value, key.string());
+  if (attribute.has_value()) return Charged(*std::move(attribute), budget);
+  return Charged(NoSuch(value, key.string()), budget);
 }
 
 absl::StatusOr<Value> GetSlice(const Value& value, const SliceBounds& bounds,

@@ -73,9 +73,8 @@ absl::StatusOr<Dict> Interpreter::DictFromArguments(
   }
   for (const Value& base : arguments.positional) {
     if (base.Is(Value::Kind::kDict)) {
+      HEADWISE_RETURN_IF_ERROR(base.dict().SpendCopy(*budget_));
       dict = base.dict();
-      HEADWISE_RETURN_IF_ERROR(
-          budget_->Spend(static_cast<int64_t>(dict.entries().size())));
       continue;
     }
     HEADWISE_ASSIGN_OR_RETURN(const std::vector<Value> pairs,
@@ -91,6 +90,8 @@ absl::StatusOr<Dict> Interpreter::DictFromArguments(
     }
   }
   for (const auto& [name, value] : arguments.named) {
+    HEADWISE_RETURN_IF_ERROR(
+        budget_->SpendBytes(static_cast<int64_t>(name.size())));
     dict.SetString(name, value);
   }
   return dict;
@@ -99,12 +100,15 @@ absl::StatusOr<Dict> Interpreter::DictFromArguments(
 absl::StatusOr<Value> Interpreter::NewNamespace(
     const CallArguments& arguments) {
   HEADWISE_ASSIGN_OR_RETURN(const Dict dict, DictFromArguments(arguments));
+  HEADWISE_RETURN_IF_ERROR(budget_->Spend(kStepsPerObject));
   auto created = std::make_unique<Namespace>();
   for (const auto& [key, value] : dict.entries()) {
     if (!key.Is(Value::Kind::kString)) {
       return absl::InvalidArgumentError(absl::StrCat(
           "a namespace's names must be strings, not ", TypeName(key)));
     }
+    HEADWISE_RETURN_IF_ERROR(
+        budget_->SpendBytes(static_cast<int64_t>(key.string().size())));
     created->attributes[key.string()] = value;
   }
   namespaces_.push_back(std::move(created));

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "model/chat_template/lexer.h"
+#include "model/chat_template/limits.h"
 #include "model/chat_template/unicode.h"
 
 namespace headwise::jinja {
@@ -217,6 +218,10 @@ absl::StatusOr<Token> ReadExpressionToken(absl::string_view source,
   if (IsNameByte(first)) {
     size_t end = offset;
     while (end < source.size() && IsNameByte(source[end])) ++end;
+    if (end - offset > kMaxNameBytes) {
+      return absl::ResourceExhaustedError(absl::StrCat(
+          "a name of ", end - offset, " bytes; at most ", kMaxNameBytes));
+    }
     token.type = TokenType::kName;
     token.text = std::string(source.substr(offset, end - offset));
     *num_bytes = end - offset;

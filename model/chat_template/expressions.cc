@@ -78,6 +78,8 @@ absl::StatusOr<Value> Interpreter::EvaluateName(const Expression& node) {
   if (const std::optional<Value> global = FindGlobal(node.name)) {
     return *global;
   }
+  HEADWISE_RETURN_IF_ERROR(
+      budget_->SpendBytes(static_cast<int64_t>(node.name.size())));
   return Value::Undefined(absl::StrCat("'", node.name, "' is undefined"));
 }
 
@@ -173,6 +175,7 @@ absl::StatusOr<Value> Interpreter::EvaluateConditional(const Expression& node) {
   HEADWISE_ASSIGN_OR_RETURN(const bool holds, EvaluateTruth(*node.operands[0]));
   if (holds) return Evaluate(*node.operands[1]);
   if (node.operands[2] != nullptr) return Evaluate(*node.operands[2]);
+  HEADWISE_RETURN_IF_ERROR(budget_->Spend(kStepsPerObject));
   return Value::Undefined(
       "the inline if-expression was false and has no else part");
 }

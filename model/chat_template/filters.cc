@@ -30,6 +30,7 @@ absl::StatusOr<Value> ApplyFilter(absl::string_view name, const Value& input,
     HEADWISE_RETURN_IF_ERROR(
         budget.SpendBytes(static_cast<int64_t>(input.string().size())));
   }
+  HEADWISE_RETURN_IF_ERROR(SpendStrings(arguments, budget));
   HEADWISE_ASSIGN_OR_RETURN(
       const BoundArguments bound,
       BoundArguments::Bind(filter->signature,

@@ -165,7 +165,7 @@ absl::StatusOr<Value> StrftimeNow(const CallArguments& arguments,
       .name = "strftime_now", .num_required = 1, .parameters = {"format"}};
   HEADWISE_ASSIGN_OR_RETURN(const BoundArguments bound,
                             BoundArguments::Bind(kSignature, arguments));
-  HEADWISE_ASSIGN_OR_RETURN(const std::string format, bound.GetString(0));
+  HEADWISE_ASSIGN_OR_RETURN(const absl::string_view format, bound.GetString(0));
   HEADWISE_RETURN_IF_ERROR(
       budget.SpendBytes(static_cast<int64_t>(format.size())));
   const absl::CivilSecond civil = absl::ToCivilSecond(now, absl::UTCTimeZone());

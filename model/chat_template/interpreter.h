@@ -47,7 +47,7 @@ class Interpreter {
   absl::StatusOr<Flow> ExecuteSetBlock(const Statement& statement);
   absl::StatusOr<Flow> ExecuteFilterBlock(const Statement& statement);
   absl::StatusOr<Flow> ExecuteWith(const Statement& statement);
-  void DefineMacro(const Statement& statement);
+  absl::Status DefineMacro(const Statement& statement);
   absl::Status Assign(const Target& target, const Value& value);
   absl::Status AssignElements(const Target& target, const Value& value);
   // Runs `body` in a scope of its own; what it prints becomes `*text`.

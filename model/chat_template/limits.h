@@ -4,12 +4,17 @@
 #ifndef HEADWISE_MODEL_CHAT_TEMPLATE_LIMITS_H_
 #define HEADWISE_MODEL_CHAT_TEMPLATE_LIMITS_H_
 
+#include <cstddef>
 #include <cstdint>
 
 namespace headwise::jinja {
 
 // Source of a template. The longest real ones (tool use) have about 20 KiB.
 inline constexpr int64_t kMaxSourceBytes = int64_t{1} << 20;
+
+// A name in a template. Evaluating one copies it for a step or two; real ones
+// have up to 40 bytes.
+inline constexpr size_t kMaxNameBytes = 256;
 
 // Depth of the syntax tree, and of the parser's recursion. Real templates stay
 // below 20; Python's own parser stops at 200 parentheses.
@@ -28,8 +33,10 @@ inline constexpr int kMaxValueDepth = 200;
 
 // Evaluation steps of one rendering: about 0.5 s. A step is a node evaluated,
 // an element made or visited, or kBytesPerStep bytes of text made or read; a
-// text or container costs kStepsPerObject more. So much the longer for memory:
-// an object takes up to 100 bytes, hence all of them less than 250 MB.
+// text, container, namespace, attribute of one, macro or method costs
+// kStepsPerObject more. So much the longer for memory: an object takes up to
+// 100 bytes, a name set in a scope that a macro keeps 40 for 2 steps, hence all
+// of them less than 250 MB.
 inline constexpr int64_t kMaxSteps = 10'000'000;
 inline constexpr int64_t kBytesPerStep = 16;
 inline constexpr int64_t kStepsPerObject = 4;

@@ -106,6 +106,79 @@ TEST(ChatTemplateLimitsTest, NumberOfObjects) {
   ExpectExhausted(set + "{{ x.find('b', 1) }}{{ x.find('b', 1) }}", kSteps);
 }
 
+// A call pays for the bytes of its arguments, whether it copies them or not:
+// each of these would take an hour.
+TEST(ChatTemplateLimitsTest, LongArguments) {
+  const auto repeat = [](absl::string_view call) {
+    return absl::StrCat(
+        "{% set b = 'a' * 33000000 %}{% set t = (b, 1) %}{% set d = {b: 1} %}"
+        "{% for i in range(1000) %}{% for j in range(1000) %}{% if ",
+        call, " %}{% endif %}{% endfor %}{% endfor %}");
+  };
+  for (const absl::string_view call :
+       {"''.find(b) > 0", "''.count(b)", "''.startswith(b)",
+        "''.replace(b, '')", "''.replace('', '', 0)|replace('', b, 0)",
+        "''.split(b)", "''.partition(b)", "''.removeprefix(b)",
+        "'x'.removesuffix(suffix=b)", "''|default(b)", "''.startswith((b,))",
+        "dict(d)", "namespace(d)"}) {
+    ExpectExhausted(repeat(call), "evaluation steps");
+  }
+}
+
+TEST(ChatTemplateLimitsTest, TuplesOfManyPrefixesAreNotCopied) {
+  ExpectExhausted(
+      "{% set t = ('a',) * 100000 %}{% for i in range(1000000) %}"
+      "{% if 'b'.startswith(t) %}{% endif %}{% endfor %}",
+      "100000 elements");
+  ExpectExhausted(
+      "{% set t = ('a',) * 100000 %}{% for i in range(100000) %}"
+      "{% if 'b'.startswith(t) %}{% endif %}{% endfor %}",
+      "evaluation steps");
+}
+
+// Its text alone would fit a hundred times over.
+TEST(ChatTemplateLimitsTest, SortedJsonIsCharged) {
+  Json many = Json::object();
+  for (int i = 0; i < 2000; ++i) many[absl::StrCat(i)] = 1;
+  ExpectExhausted(
+      "{% for i in range(300) %}{% set x = many|tojson(sort_keys=true) %}"
+      "{% endfor %}",
+      "evaluation steps", {{"many", std::move(many)}});
+}
+
+TEST(ChatTemplateLimitsTest, Names) {
+  const std::string longest(256, 'n');
+  const auto text = RenderSource(
+      absl::StrCat("{% set ", longest, " = 1 %}{{ ", longest, " }}"),
+      Json::object());
+  ASSERT_TRUE(text.ok()) << text.status();
+  EXPECT_EQ(*text, "1");
+  ExpectExhausted(absl::StrCat("{% set x = namespace(", longest, "n=1) %}"),
+                  "a name of 257 bytes; at most 256");
+  ExpectExhausted(absl::StrCat("{{ x.", std::string(900'000, 'n'), " }}"),
+                  "a name of 900000 bytes; at most 256");
+}
+
+// What lives as long as the rendering is charged as what it takes.
+TEST(ChatTemplateLimitsTest, NumberOfNamespacesMacrosAndHints) {
+  const auto repeat = [](absl::string_view body) {
+    return absl::StrCat("{% for i in range(1000) %}{% for j in range(1000) %}",
+                        body, "{% endfor %}{% endfor %}");
+  };
+  const std::string name(256, 'n');
+  for (const std::string& body :
+       {std::string("{% set x = namespace() %}{% set x = namespace() %}"),
+        std::string("{% macro m() %}{% endmacro %}"),
+        absl::StrCat("{% set x = ", name, " %}"),
+        absl::StrCat("{% set x = j.", name, " %}"),
+        std::string("{% set x = ''.find %}{% set x = ''.find %}")}) {
+    ExpectExhausted(repeat(body), "evaluation steps");
+  }
+  ExpectExhausted(repeat(absl::StrCat("{% set x = namespace() %}{% set x.",
+                                      name, " = 1 %}")),
+                  "evaluation steps");
+}
+
 TEST(ChatTemplateLimitsTest, MacrosAndMessages) {
   std::string parameters = "a0";
   for (int i = 1; i <= 100; ++i) absl::StrAppend(&parameters, ", a", i);

@@ -117,6 +117,7 @@ absl::StatusOr<Value> CallMethod(const Value& self, absl::string_view name,
     HEADWISE_RETURN_IF_ERROR(
         budget.SpendBytes(static_cast<int64_t>(self.string().size())));
   }
+  HEADWISE_RETURN_IF_ERROR(SpendStrings(arguments, budget));
   HEADWISE_ASSIGN_OR_RETURN(
       const BoundArguments bound,
       BoundArguments::Bind(method.signature,

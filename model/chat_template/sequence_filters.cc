@@ -167,13 +167,13 @@ absl::StatusOr<std::vector<Value>> DictItems(const Value& value,
 absl::StatusOr<Value> DictSort(const FilterCall& call) {
   HEADWISE_ASSIGN_OR_RETURN(std::vector<Value> items,
                             DictItems(call.input, call.budget));
-  HEADWISE_ASSIGN_OR_RETURN(const std::optional<std::string> by,
+  HEADWISE_ASSIGN_OR_RETURN(const std::string* by,
                             call.arguments.FindString(1));
-  if (by.has_value() && *by != "key" && *by != "value") {
+  if (by != nullptr && *by != "key" && *by != "value") {
     return absl::InvalidArgumentError(
         absl::StrCat("dictsort: by must be 'key' or 'value', not '", *by, "'"));
   }
-  const Value position = Value::Int(by.has_value() && *by == "value" ? 1 : 0);
+  const Value position = Value::Int(by != nullptr && *by == "value" ? 1 : 0);
   HEADWISE_ASSIGN_OR_RETURN(
       std::vector<Value> keys,
       KeysOf(items, &position, call.arguments.IsTrueOr(0, false), call.budget));

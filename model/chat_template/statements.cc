@@ -75,7 +75,7 @@ absl::StatusOr<Interpreter::Flow> Interpreter::Execute(
     case StatementKind::kSetBlock:
       return ExecuteSetBlock(statement);
     case StatementKind::kMacro:
-      DefineMacro(statement);
+      HEADWISE_RETURN_IF_ERROR(DefineMacro(statement));
       return Flow::kNext;
     case StatementKind::kFilter:
       return ExecuteFilterBlock(statement);
@@ -231,10 +231,13 @@ absl::StatusOr<Interpreter::Flow> Interpreter::ExecuteWith(
   return ExecuteBody(statement.body);
 }
 
-void Interpreter::DefineMacro(const Statement& statement) {
+// The scope, which is kept from here on, takes about 400 bytes.
+absl::Status Interpreter::DefineMacro(const Statement& statement) {
+  HEADWISE_RETURN_IF_ERROR(budget_->Spend(4 * kStepsPerObject));
   scope_->Capture();
   macros_.push_back(std::make_unique<Macro>(Macro{&statement, scope_}));
   scope_->Set(statement.text, Value::Of(macros_.back().get()));
+  return absl::OkStatus();
 }
 
 absl::Status Interpreter::Assign(const Target& target, const Value& value) {
@@ -250,7 +253,15 @@ absl::Status Interpreter::Assign(const Target& target, const Value& value) {
                   "cannot assign attribute '", target.attribute, "' of '",
                   target.name, "', which is no namespace")));
   }
-  owner->name_space().attributes[target.attribute] = value;
+  auto& attributes = owner->name_space().attributes;
+  const auto found = attributes.find(target.attribute);
+  if (found != attributes.end()) {
+    found->second = value;
+    return absl::OkStatus();
+  }
+  HEADWISE_RETURN_IF_ERROR(
+      budget_->SpendBytes(static_cast<int64_t>(target.attribute.size())));
+  attributes.emplace(target.attribute, value);
   return absl::OkStatus();
 }
 

@@ -36,10 +36,10 @@ absl::StatusOr<Value> CapitalizeMethod(const MethodCall& call) {
 
 absl::StatusOr<Value> StripSides(const MethodCall& call, bool left,
                                  bool right) {
-  HEADWISE_ASSIGN_OR_RETURN(const std::optional<std::string> chars,
+  HEADWISE_ASSIGN_OR_RETURN(const std::string* chars,
                             call.arguments.FindString(0));
   std::optional<absl::string_view> view;
-  if (chars.has_value()) {
+  if (chars != nullptr) {
     view = *chars;
     // Each code point stripped is looked for in all of `chars`.
     constexpr size_t kMaxStripChars = 64;
@@ -134,7 +134,7 @@ std::vector<absl::string_view> SplitByFromRight(absl::string_view text,
 }
 
 absl::StatusOr<Value> SplitFrom(const MethodCall& call, bool from_right) {
-  HEADWISE_ASSIGN_OR_RETURN(const std::optional<std::string> separator,
+  HEADWISE_ASSIGN_OR_RETURN(const std::string* separator,
                             call.arguments.FindString(0));
   HEADWISE_ASSIGN_OR_RETURN(int64_t max_splits,
                             call.arguments.IntegerOr(1, -1));
@@ -143,7 +143,7 @@ absl::StatusOr<Value> SplitFrom(const MethodCall& call, bool from_right) {
   if (max_splits < 0) max_splits = kMaxPieces;
   max_splits = std::min(max_splits, kMaxPieces);
   const absl::string_view text = call.self.string();
-  if (!separator.has_value()) {
+  if (separator == nullptr) {
     std::vector<absl::string_view> pieces = SplitSpace(text, max_splits);
     if (from_right && static_cast<int64_t>(pieces.size()) > max_splits) {
       return absl::UnimplementedError("rsplit of white space with a limit");
@@ -178,7 +178,7 @@ absl::StatusOr<Value> SplitLinesMethod(const MethodCall& call) {
 }
 
 absl::StatusOr<Value> Partition(const MethodCall& call) {
-  HEADWISE_ASSIGN_OR_RETURN(const std::string separator,
+  HEADWISE_ASSIGN_OR_RETURN(const absl::string_view separator,
                             call.arguments.GetString(0));
   if (separator.empty()) return absl::InvalidArgumentError("empty separator");
   const std::string& text = call.self.string();
@@ -207,9 +207,9 @@ absl::StatusOr<Value> Join(const MethodCall& call) {
 }
 
 absl::StatusOr<Value> Replace(const MethodCall& call) {
-  HEADWISE_ASSIGN_OR_RETURN(const std::string old_text,
+  HEADWISE_ASSIGN_OR_RETURN(const absl::string_view old_text,
                             call.arguments.GetString(0));
-  HEADWISE_ASSIGN_OR_RETURN(const std::string new_text,
+  HEADWISE_ASSIGN_OR_RETURN(const absl::string_view new_text,
                             call.arguments.GetString(1));
   HEADWISE_ASSIGN_OR_RETURN(const int64_t max_count,
                             call.arguments.IntegerOr(2, -1));
@@ -219,7 +219,7 @@ absl::StatusOr<Value> Replace(const MethodCall& call) {
 }
 
 absl::StatusOr<Value> RemovePrefix(const MethodCall& call) {
-  HEADWISE_ASSIGN_OR_RETURN(const std::string prefix,
+  HEADWISE_ASSIGN_OR_RETURN(const absl::string_view prefix,
                             call.arguments.GetString(0));
   absl::string_view text = call.self.string();
   if (absl::StartsWith(text, prefix)) text.remove_prefix(prefix.size());
@@ -227,7 +227,7 @@ absl::StatusOr<Value> RemovePrefix(const MethodCall& call) {
 }
 
 absl::StatusOr<Value> RemoveSuffix(const MethodCall& call) {
-  HEADWISE_ASSIGN_OR_RETURN(const std::string suffix,
+  HEADWISE_ASSIGN_OR_RETURN(const absl::string_view suffix,
                             call.arguments.GetString(0));
   absl::string_view text = call.self.string();
   if (absl::EndsWith(text, suffix)) text.remove_suffix(suffix.size());

@@ -7,6 +7,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
 #include "base/status_macros.h"
 #include "model/chat_template/methods.h"
 #include "model/chat_template/text_search.h"
@@ -48,7 +49,7 @@ absl::StatusOr<Window> FindWindow(const MethodCall& call) {
 absl::StatusOr<Value> MatchesAny(const MethodCall& call, bool at_start) {
   HEADWISE_ASSIGN_OR_RETURN(const Window window, FindWindow(call));
   const Value& wanted = call.arguments.Get(0);
-  std::vector<Value> candidates = {wanted};
+  absl::Span<const Value> candidates(&wanted, 1);
   if (wanted.Is(Kind::kSequence) &&
       wanted.sequence().type == SequenceType::kTuple) {
     candidates = wanted.sequence().items;
@@ -78,7 +79,7 @@ absl::StatusOr<Value> EndsWithMethod(const MethodCall& call) {
 
 // Index in code points, or -1.
 absl::StatusOr<int64_t> FindIn(const MethodCall& call, bool from_right) {
-  HEADWISE_ASSIGN_OR_RETURN(const std::string wanted,
+  HEADWISE_ASSIGN_OR_RETURN(const absl::string_view wanted,
                             call.arguments.GetString(0));
   HEADWISE_ASSIGN_OR_RETURN(const Window window, FindWindow(call));
   const size_t found = from_right ? FindLast(window.text, wanted)
@@ -111,7 +112,7 @@ absl::StatusOr<Value> RightIndex(const MethodCall& call) {
 }
 
 absl::StatusOr<Value> Count(const MethodCall& call) {
-  HEADWISE_ASSIGN_OR_RETURN(const std::string wanted,
+  HEADWISE_ASSIGN_OR_RETURN(const absl::string_view wanted,
                             call.arguments.GetString(0));
   HEADWISE_ASSIGN_OR_RETURN(Window window, FindWindow(call));
   if (!window.is_valid) return Value::Int(0);

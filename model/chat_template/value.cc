@@ -142,9 +142,11 @@ void Dict::SetString(std::string key, Value value) {
 
 void Dict::SetEncoded(std::string encoded, const Value& key, Value value) {
   depth_ = std::max({depth_, 1 + DepthOf(key), 1 + DepthOf(value)});
+  const auto num_bytes = static_cast<int64_t>(encoded.size());
   const auto [found, is_new] =
       index_.emplace(std::move(encoded), entries_.size());
   if (is_new) {
+    num_index_bytes_ += num_bytes;
     entries_.emplace_back(key, std::move(value));
   } else {
     entries_[found->second].second = std::move(value);
@@ -157,6 +159,11 @@ absl::StatusOr<const Value*> Dict::Find(const Value& key,
   const auto found = index_.find(encoded);
   if (found == index_.end()) return nullptr;
   return &entries_[found->second].second;
+}
+
+absl::Status Dict::SpendCopy(Budget& budget) const {
+  HEADWISE_RETURN_IF_ERROR(budget.Spend(static_cast<int64_t>(entries_.size())));
+  return budget.SpendBytes(num_index_bytes_);
 }
 
 const Value* Dict::FindString(absl::string_view key) const {

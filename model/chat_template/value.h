@@ -168,12 +168,15 @@ class Dict {
     return entries_;
   }
   int depth() const { return depth_; }  // 1 + the deepest value's
+  // What a copy costs, which shares keys and values but not the index.
+  absl::Status SpendCopy(Budget& budget) const;
 
  private:
   void SetEncoded(std::string encoded, const Value& key, Value value);
 
   std::vector<std::pair<Value, Value>> entries_;
   absl::flat_hash_map<std::string, size_t> index_;  // encoded key -> entry
+  int64_t num_index_bytes_ = 0;                     // of all encoded keys
   int depth_ = 1;
 };
 

@@ -105,7 +105,7 @@ absl::StatusOr<Value> Round(const FilterCall& call) {
   constexpr int64_t kMaxRoundDigits = 22;  // 10^22 is exact in double
   HEADWISE_ASSIGN_OR_RETURN(const int64_t digits,
                             call.arguments.IntegerOr(0, 0));
-  HEADWISE_ASSIGN_OR_RETURN(const std::optional<std::string> method,
+  HEADWISE_ASSIGN_OR_RETURN(const std::string* method,
                             call.arguments.FindString(1));
   const Value& input = call.input;
   if (!input.IsNumber()) return NotANumber(input);
@@ -113,7 +113,7 @@ absl::StatusOr<Value> Round(const FilterCall& call) {
     return absl::UnimplementedError(
         absl::StrCat("round to ", digits, " digits; 0 to ", kMaxRoundDigits));
   }
-  if (!method.has_value() || *method == "common") {
+  if (method == nullptr || *method == "common") {
     if (input.IsInteger()) return Value::Int(input.integer());
     return Value::Float(RoundTo(input.number(), static_cast<int>(digits)));
   }
@@ -156,7 +156,7 @@ absl::StatusOr<Value> ToJson(const FilterCall& call) {
   }
   style.sort_keys = call.arguments.IsTrueOr(3, false);
   BoundedText json;
-  HEADWISE_RETURN_IF_ERROR(AppendJson(call.input, style, &json));
+  HEADWISE_RETURN_IF_ERROR(AppendJson(call.input, style, call.budget, &json));
   return MakeString(std::move(json), call.budget);
 }
 

@@ -63,8 +63,8 @@ std::string JsonFloat(double value) {
 // Writes one value; walks containers at most kMaxValueDepth deep.
 class JsonWriter {
  public:
-  JsonWriter(const JsonStyle& style, BoundedText* out)
-      : style_(style), out_(out) {
+  JsonWriter(const JsonStyle& style, Budget& budget, BoundedText* out)
+      : style_(style), budget_(budget), out_(out) {
     key_separator_ = style.key_separator.value_or(": ");
     item_separator_ =
         style.item_separator.value_or(style.indent.has_value() ? "," : ", ");
@@ -152,7 +152,7 @@ class JsonWriter {
     }
     std::vector<std::pair<Value, Value>> entries = dict.entries();
     if (style_.sort_keys) {
-      HEADWISE_RETURN_IF_ERROR(SortEntriesByKey(&entries));
+      HEADWISE_RETURN_IF_ERROR(SortEntriesByKey(&entries, budget_));
     }
     out_->Append("{");
     ++depth_;
@@ -170,6 +170,7 @@ class JsonWriter {
   }
 
   const JsonStyle& style_;
+  Budget& budget_;
   BoundedText* out_;
   std::string item_separator_;
   std::string key_separator_;
@@ -246,8 +247,8 @@ absl::StatusOr<Value> Convert(const nlohmann::ordered_json& json, int depth,
 }  // namespace
 
 absl::Status AppendJson(const Value& value, const JsonStyle& style,
-                        BoundedText* out) {
-  return JsonWriter(style, out).Write(value);
+                        Budget& budget, BoundedText* out) {
+  return JsonWriter(style, budget, out).Write(value);
 }
 
 absl::StatusOr<Value> ValueFromJson(const nlohmann::ordered_json& json,

@@ -173,10 +173,10 @@ absl::StatusOr<std::vector<size_t>> SortedOrder(const std::vector<Value>& keys,
   return order;
 }
 
-absl::Status SortEntriesByKey(std::vector<std::pair<Value, Value>>* entries) {
+absl::Status SortEntriesByKey(std::vector<std::pair<Value, Value>>* entries,
+                              Budget& budget) {
   std::vector<Value> keys;
   for (const auto& [key, unused] : *entries) keys.push_back(key);
-  Budget budget;
   HEADWISE_ASSIGN_OR_RETURN(const std::vector<size_t> order,
                             SortedOrder(keys, budget));
   std::vector<std::pair<Value, Value>> sorted;

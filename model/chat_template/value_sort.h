@@ -28,7 +28,8 @@ absl::StatusOr<std::vector<size_t>> SortedOrder(const std::vector<Value>& keys,
                                                 Budget& budget);
 
 // Entries of a dict by key, as json.dumps(sort_keys=True) takes them.
-absl::Status SortEntriesByKey(std::vector<std::pair<Value, Value>>* entries);
+absl::Status SortEntriesByKey(std::vector<std::pair<Value, Value>>* entries,
+                              Budget& budget);
 
 }  // namespace headwise::jinja
 

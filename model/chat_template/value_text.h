@@ -35,9 +35,10 @@ struct JsonStyle {
   bool ascii_only = false;
   bool sort_keys = false;
 };
-// InvalidArgument for what JSON has no form for.
+// InvalidArgument for what JSON has no form for. Charges the sorting of keys;
+// the text is for the caller to charge.
 absl::Status AppendJson(const Value& value, const JsonStyle& style,
-                        BoundedText* out);
+                        Budget& budget, BoundedText* out);
 
 // ResourceExhausted for JSON deeper than kMaxValueDepth, Unimplemented for an
 // integer beyond 64 bits, InvalidArgument for text that is not UTF-8.
