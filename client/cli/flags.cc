@@ -7,6 +7,7 @@
 #include "CLI/Validators.hpp"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "client/cli/local_server.h"
 #include "model/tokenizer/utf8.h"
 
 namespace headwise {
@@ -27,11 +28,17 @@ void AddClusterFlags(CLI::App& command, ClusterFlags& flags) {
                     ->check(CLI::Range(1, 64))
                     ->capture_default_str()
                     ->group(group);
-  auto* workers = command
-                      .add_option("--workers", flags.workers,
-                                  "Running headwise-workers, host:port,...")
-                      ->delimiter(',')
-                      ->group(group);
+  auto* workers =
+      command
+          .add_option("--workers", flags.workers,
+                      "Running headwise-workers, host:port,...")
+          ->delimiter(',')
+          ->check(CLI::Validator(
+              [](const std::string& address) {
+                return std::string(CheckWorkerAddress(address).message());
+              },
+              "host:port"))
+          ->group(group);
   workers->excludes(local);
   command
       .add_option("--speed", flags.speeds,

@@ -7,8 +7,10 @@
 #include "absl/synchronization/mutex.h"
 #include "base/status_macros.h"
 #include "client/cli/embedded_cluster.h"
+#include "model/files/model_name.h"
 #include "server/coordinator/cluster_frontends.h"
 #include "server/dispatch/model_shape.h"
+#include "server/dispatch/static_workers.h"
 #include "server/frontends/placement_forecast.h"
 #include "server/frontends/response_writer.h"
 #include "spdlog/spdlog.h"
@@ -110,6 +112,10 @@ absl::StatusOr<std::unique_ptr<LocalServer>> LocalServer::Create(
   auto server = std::make_unique<LocalServerImpl>();
   HEADWISE_RETURN_IF_ERROR(server->Start(options));
   return server;
+}
+
+absl::Status CheckWorkerAddress(const std::string& address) {
+  return ParseAddresses(address).status();
 }
 
 absl::StatusOr<v1::HeadMap> PlanLocally(

@@ -37,14 +37,13 @@ class LocalServer {
   virtual ServerFrontends& frontends() = 0;
 };
 
+// InvalidArgument unless it is host:port.
+absl::Status CheckWorkerAddress(const std::string& address);
+
 // The placement that the workers of `request` would get for flags.model,
 // without loading a weight. Errors are those of Admin.PlanPlacement.
 absl::StatusOr<v1::HeadMap> PlanLocally(
     const ClusterFlags& flags, const v1::PlanPlacementRequest& request);
-
-// The name under which a model file is served: its name without folder and
-// ".gguf" or ".safetensors"; the folder's name for a folder.
-std::string ModelNameOf(const std::string& path);
 
 }  // namespace headwise
 

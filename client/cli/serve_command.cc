@@ -1,14 +1,19 @@
+#include <atomic>
 #include <csignal>
-#include <cstdio>
+#include <cstdlib>
+#include <ctime>
 #include <memory>
 #include <string>
+#include <thread>
 
-#include "absl/strings/str_cat.h"
+#include "base/port_file.h"
+#include "base/program_log.h"
 #include "base/status_macros.h"
 #include "client/cli/commands.h"
 #include "client/cli/flags.h"
 #include "client/cli/local_server.h"
 #include "client/cli/progress_bar.h"
+#include "model/files/model_name.h"
 #include "spdlog/spdlog.h"
 
 namespace headwise {
@@ -23,21 +28,30 @@ struct ServeFlags {
   std::string log_level = "info";
 };
 
-// Whole or not at all: a reader that waits for the file never sees a half.
-absl::Status WritePortFile(const std::string& path, int port,
-                           int metrics_port) {
-  const std::string fresh = path + ".new";
-  std::FILE* file = std::fopen(fresh.c_str(), "w");
-  if (file == nullptr) {
-    return absl::PermissionDeniedError(absl::StrCat("cannot write ", fresh));
+// For bytes that are on their way to clients when the last request has ended.
+constexpr absl::Duration kFlushTime = absl::Seconds(1);
+
+// While it lives, the first of `signals`, which all threads must block, ends
+// the process: nothing is served yet, so nothing needs to end well.
+class LeaveAtOnce {
+ public:
+  explicit LeaveAtOnce(const sigset_t& signals)
+      : thread_([this, signals] {
+          constexpr timespec kTurn = {.tv_sec = 0, .tv_nsec = 20'000'000};
+          while (!over_) {
+            const int signal = sigtimedwait(&signals, nullptr, &kTurn);
+            if (signal > 0) std::_Exit(128 + signal);
+          }
+        }) {}
+  ~LeaveAtOnce() {
+    over_ = true;
+    thread_.join();
   }
-  const bool written = std::fprintf(file, "%d\n%d\n", port, metrics_port) > 0;
-  if (std::fclose(file) != 0 || !written ||
-      std::rename(fresh.c_str(), path.c_str()) != 0) {
-    return absl::UnknownError(absl::StrCat("cannot write ", path));
-  }
-  return absl::OkStatus();
-}
+
+ private:
+  std::atomic<bool> over_ = false;
+  std::thread thread_;
+};
 
 absl::Status RunServe(const ServeFlags& flags) {
   spdlog::set_level(spdlog::level::from_str(flags.log_level));
@@ -51,6 +65,7 @@ absl::Status RunServe(const ServeFlags& flags) {
 
   std::unique_ptr<LocalServer> server;
   {
+    const LeaveAtOnce leave_at_once(signals);
     ProgressBar bar("loading");
     LocalServerOptions options;
     options.cluster = flags.cluster;
@@ -64,14 +79,15 @@ absl::Status RunServe(const ServeFlags& flags) {
                ModelNameOf(flags.cluster.model), frontends.port(),
                frontends.metrics_port());
   if (!flags.port_file.empty()) {
-    HEADWISE_RETURN_IF_ERROR(WritePortFile(flags.port_file, frontends.port(),
-                                           frontends.metrics_port()));
+    HEADWISE_RETURN_IF_ERROR(WritePortFile(
+        flags.port_file, {frontends.port(), frontends.metrics_port()}));
   }
   int signal = 0;
   sigwait(&signals, &signal);
   spdlog::info("signal {}: draining for at most {} s", signal,
                flags.drain_seconds);
-  frontends.Shutdown(absl::Seconds(flags.drain_seconds));
+  frontends.Drain(absl::Seconds(flags.drain_seconds));
+  frontends.Shutdown(kFlushTime);
   return absl::OkStatus();
 }
 
@@ -100,7 +116,7 @@ void AddServeCommand(CLI::App& app, CommandRun* run) {
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command->add_option("--log-level", flags->log_level, "Of stderr")
-      ->check(CLI::IsMember({"debug", "info", "warn", "err", "off"}))
+      ->check(CLI::IsMember(LogLevels()))
       ->capture_default_str();
   command->footer(
       "Examples:\n"
@@ -108,7 +124,8 @@ void AddServeCommand(CLI::App& app, CommandRun* run) {
       "  headwise serve -m M --local-workers 3 --listen 127.0.0.1:0 "
       "--port-file port\n"
       "  headwise serve -m M --workers 10.0.0.1:7700,10.0.0.2:7700\n"
-      "SIGTERM and SIGINT drain: health is NOT_SERVING at once, requests end.");
+      "SIGTERM and SIGINT drain: health is NOT_SERVING at once, requests end. "
+      "Before\nclients are served they end the program.");
   command->final_callback(
       [run, flags] { *run = [flags] { return RunServe(*flags); }; });
 }

@@ -70,6 +70,10 @@ absl::Status ClusterFrontends::OpenText(const Model& model) {
   return absl::OkStatus();
 }
 
+void ClusterFrontends::Drain(absl::Duration grace) {
+  if (frontends_ != nullptr) frontends_->Drain(grace);
+}
+
 void ClusterFrontends::Shutdown(absl::Duration grace) {
   if (frontends_ != nullptr) frontends_->Shutdown(grace);
   published_ = nullptr;

@@ -35,7 +35,8 @@ class ClusterFrontends {
                      Engine& engine, std::function<ClusterStatus()> status,
                      std::vector<grpc::Service*> extra_services = {});
 
-  // See ServerFrontends::Shutdown; no effect if Start failed or was not called.
+  // See ServerFrontends; no effect if Start failed or was not called.
+  void Drain(absl::Duration grace);
   void Shutdown(absl::Duration grace);
 
   // Requires that Start has succeeded.

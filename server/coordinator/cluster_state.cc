@@ -73,10 +73,18 @@ LiveClusterState::LiveClusterState(std::string model_name, const Model& model,
       status_(std::move(status)) {}
 
 std::shared_ptr<const HeadMap> LiveClusterState::head_map() const {
-  return std::make_shared<const HeadMap>(
-      MakeHeadMap(model_name_, model_.hyperparameters(), shape_, status_()));
+  const ClusterStatus status = status_();
+  absl::MutexLock lock(&mutex_);
+  if (cached_ == nullptr || cached_group_ != status.group) {
+    cached_ = std::make_shared<const HeadMap>(
+        MakeHeadMap(model_name_, model_.hyperparameters(), shape_, status));
+    cached_group_ = status.group;
+  }
+  return cached_;
 }
 
 bool LiveClusterState::ready() const { return status_().serving; }
+
+std::string LiveClusterState::detail() const { return status_().detail; }
 
 }  // namespace headwise

@@ -7,6 +7,8 @@
 #include <memory>
 #include <string>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "model/model.h"
 #include "server/dispatch/cluster_manager.h"
 #include "server/frontends/head_map.h"
@@ -28,12 +30,19 @@ class LiveClusterState final : public ClusterState {
 
   std::shared_ptr<const HeadMap> head_map() const override;
   bool ready() const override;
+  std::string detail() const override;
 
  private:
   const std::string model_name_;
   const Model& model_;
   const ModelShape shape_;
   const std::function<ClusterStatus()> status_;
+
+  mutable absl::Mutex mutex_;
+  // The group that cached_ shows: every request asks for the map.
+  mutable std::shared_ptr<const FormedGroup> cached_group_
+      ABSL_GUARDED_BY(mutex_);
+  mutable std::shared_ptr<const HeadMap> cached_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace headwise

@@ -5,6 +5,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/files/test_stub_model.h"
 
 namespace headwise {
 namespace {
@@ -65,6 +66,26 @@ TEST(MakeHeadMapTest, WithoutAGroupThereAreNoWorkers) {
   EXPECT_EQ(map.world_size, 0);
   EXPECT_TRUE(map.workers.empty());
   EXPECT_EQ(map.max_context_len, 0);
+}
+
+TEST(LiveClusterStateTest, MakesOneMapForEachGroup) {
+  class : public StubModel {
+  } model;
+  ClusterStatus status;
+  status.detail = "no worker has come yet";
+  const LiveClusterState state("m", model, {}, [&] { return status; });
+  EXPECT_EQ(state.detail(), "no worker has come yet");
+  const auto none = state.head_map();
+  EXPECT_EQ(none->world_size, 0);
+  EXPECT_EQ(state.head_map(), none);
+  auto group = std::make_shared<FormedGroup>();
+  group->plan.placement.world_size = 2;
+  status.group = group;
+  const auto two = state.head_map();
+  EXPECT_EQ(two->world_size, 2);
+  EXPECT_EQ(state.head_map(), two);
+  status.group = nullptr;
+  EXPECT_EQ(state.head_map()->world_size, 0);
 }
 
 }  // namespace

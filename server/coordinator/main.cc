@@ -4,16 +4,17 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <fstream>
 #include <memory>
 #include <string>
 #include <utility>
 
 #include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
-#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
+#include "base/port_file.h"
+#include "base/program_log.h"
 #include "base/status_macros.h"
+#include "model/files/model_name.h"
 #include "model/model.h"
 #include "server/coordinator/cluster_frontends.h"
 #include "server/dispatch/coordinator.h"
@@ -42,19 +43,27 @@ struct Flags {
   double step_timeout = 3.0;
   double drain = 5.0;
   std::string port_file;
-  bool json = false;
+  ProgramLogOptions log;
 };
+
+// For bytes that are on their way to clients when the last request has ended.
+constexpr absl::Duration kFlushTime = absl::Seconds(1);
 
 constexpr char kDescription[] =
     R"(Serves a model whose attention heads are spread over headwise-workers.
 
 Clients, health checks and workers that announce themselves use one gRPC port:
-  headwise-coordinator --model M.gguf --listen 0.0.0.0:7000 --min-workers 2
-  headwise-worker --coordinator host:7000      (on each machine)
+  headwise-coordinator --model M.gguf --listen 10.0.0.10:7600 --min-workers 2
+and on each worker's machine, with that machine's own address:
+  headwise-worker --listen 10.0.0.11:7001 --coordinator 10.0.0.10:7600
 or, with workers that are found by their addresses:
-  headwise-coordinator --model M.gguf --workers host1:7001,host2:7001
+  headwise-coordinator --model M.gguf --workers 10.0.0.11:7001,10.0.0.12:7001
 
-Workers open the same model path on their own machines.
+Workers open the same model path on their own machines. SIGTERM and SIGINT
+drain: health is NOT_SERVING at once, requests in flight may end.
+
+Exit status: 0 after a signal, 2 for flags or a model that can't be served, 3
+if the port file can't be written; 100 and above: wrong usage.
 )";
 
 void AddModelFlags(CLI::App& app, Flags& flags) {
@@ -112,41 +121,28 @@ void AddClusterFlags(CLI::App& app, Flags& flags) {
       ->check(CLI::Range(0.1, 3600.0))
       ->capture_default_str();
   app.add_option("--drain", flags.drain,
-                 "seconds that running calls get after SIGTERM")
+                 "seconds that requests may go on after SIGTERM")
       ->check(CLI::Range(0.0, 3600.0))
       ->capture_default_str();
   app.add_option("--port-file", flags.port_file,
-                 "the bound port is written to this file once it serves");
-  app.add_flag("--json", flags.json, "log one JSON object per line");
-}
-
-// Another process may read the file at any time, so it appears complete.
-bool WritePortFile(const std::string& path, int port) {
-  const std::string temporary = path + ".tmp";
-  std::ofstream out(temporary);
-  out << port << "\n";
-  out.close();
-  return out.good() && std::rename(temporary.c_str(), path.c_str()) == 0;
-}
-
-std::string ModelName(const Flags& flags) {
-  if (!flags.model_name.empty()) return flags.model_name;
-  absl::string_view name = flags.model;
-  while (name.size() > 1 && name.back() == '/') name.remove_suffix(1);
-  name = name.substr(name.rfind('/') + 1);  // npos + 1 is 0
-  for (const char* suffix : {".gguf", ".safetensors"}) {
-    if (absl::ConsumeSuffix(&name, suffix)) break;
-  }
-  return std::string(name);
+                 "written once clients are served: the gRPC port, then that "
+                 "of metrics (0: none), a line each");
+  app.add_option("--log-level", flags.log.level, "of standard error")
+      ->check(CLI::IsMember(LogLevels()))
+      ->capture_default_str();
+  app.add_flag("--json", flags.log.json, "log one JSON object per line");
 }
 
 // The parts of a coordinator, ended in the order that their uses ask for.
 class Program {
  public:
   ~Program() {
+    // First of all: without its workers no request could end.
+    frontends_.Drain(drain_);
     static_workers_.reset();
+    // Registrations last as long as their workers; the server waits for calls.
     if (registry_ != nullptr) registry_->Close();
-    frontends_.Shutdown(drain_);
+    frontends_.Shutdown(kFlushTime);
     coordinator_.reset();
   }
 
@@ -192,7 +188,8 @@ absl::Status Program::StartFrontends(const Flags& flags) {
   ServerFrontendsOptions options;
   options.listen_address = flags.listen;
   options.metrics_address = flags.metrics_listen;
-  options.model_name = ModelName(flags);
+  options.model_name =
+      flags.model_name.empty() ? ModelNameOf(flags.model) : flags.model_name;
   options.kv_type = flags.kv_type;
   options.shape = coordinator_->shape();
   registry_ = std::make_unique<RegistryService>(coordinator_->membership());
@@ -235,10 +232,7 @@ int Run(Flags flags) {
   sigaddset(&signals, SIGINT);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
-  if (flags.json) {
-    spdlog::set_pattern(
-        R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l","message":"%v"})");
-  }
+  LogToStderr(flags.log);
   Program program;
   const absl::Status started = program.Start(flags);
   if (!started.ok()) {
@@ -250,14 +244,17 @@ int Run(Flags flags) {
   // The one line on standard output, for scripts.
   std::printf("%d\n", program.port());
   std::fflush(stdout);
-  if (!flags.port_file.empty() &&
-      !WritePortFile(flags.port_file, program.port())) {
-    spdlog::error("can't write --port-file {}", flags.port_file);
-    return 3;
+  if (!flags.port_file.empty()) {
+    const absl::Status written = WritePortFile(
+        flags.port_file, {program.port(), program.metrics_port()});
+    if (!written.ok()) {
+      spdlog::error("{}", written.ToString());
+      return 3;
+    }
   }
   int number = 0;
   sigwait(&signals, &number);
-  spdlog::info("signal {}: leaving", number);
+  spdlog::info("signal {}: draining for at most {} s", number, flags.drain);
   return 0;
 }
 

@@ -1,7 +1,9 @@
 #include "server/frontends/admin_service.h"
 
+#include <memory>
+
+#include "absl/strings/str_cat.h"
 #include "server/frontends/placement_forecast.h"
-#include "server/frontends/request_log.h"
 #include "server/frontends/request_parser.h"
 #include "server/frontends/response_writer.h"
 #include "server/frontends/rich_status.h"
@@ -9,14 +11,9 @@
 namespace headwise {
 
 grpc::ServerUnaryReactor* AdminService::Reply(
-    const char* api, absl::Time arrival, grpc::CallbackServerContext* context,
+    const Arrival& arrival, grpc::CallbackServerContext* context,
     const absl::Status& status) {
-  RequestRecord record;
-  record.api = api;
-  record.code = status.code();
-  record.latency = frontend_.clock.Now() - arrival;
-  frontend_.metrics.RecordRequest(record);
-  LogRequest(RequestIdOf(*context), record, status);
+  EndCall(frontend_, arrival, status);
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(ToGrpcStatus(status));
   return reactor;
@@ -25,19 +22,23 @@ grpc::ServerUnaryReactor* AdminService::Reply(
 grpc::ServerUnaryReactor* AdminService::GetHeadMap(
     grpc::CallbackServerContext* context, const v1::GetHeadMapRequest* request,
     v1::HeadMap* response) {
-  const absl::Time arrival = frontend_.clock.Now();
+  const Arrival arrival = Arrive(frontend_, "get_head_map", *context);
   absl::Status status = CheckModelName(request->model(), frontend_.model);
-  if (status.ok() && !frontend_.cluster.ready()) {
-    status = absl::UnavailableError("no group of workers stands");
+  if (status.ok() && frontend_.open_calls.closed()) status = DrainingError();
+  // Asked for once: the group may be lost at any time.
+  const std::shared_ptr<const HeadMap> map = frontend_.cluster.head_map();
+  if (status.ok() && map->world_size == 0) {
+    status = absl::UnavailableError(absl::StrCat("no group of workers stands: ",
+                                                 frontend_.cluster.detail()));
   }
-  if (status.ok()) WriteHeadMap(*frontend_.cluster.head_map(), response);
-  return Reply("get_head_map", arrival, context, status);
+  if (status.ok()) WriteHeadMap(*map, response);
+  return Reply(arrival, context, status);
 }
 
 grpc::ServerUnaryReactor* AdminService::PlanPlacement(
     grpc::CallbackServerContext* context,
     const v1::PlanPlacementRequest* request, v1::HeadMap* response) {
-  const absl::Time arrival = frontend_.clock.Now();
+  const Arrival arrival = Arrive(frontend_, "plan_placement", *context);
   const absl::StatusOr<PlacementCall> call =
       ParsePlanPlacementRequest(*request, frontend_.model);
   absl::Status status = call.status();
@@ -46,7 +47,7 @@ grpc::ServerUnaryReactor* AdminService::PlanPlacement(
     status = map.status();
     if (map.ok()) WriteHeadMap(*map, response);
   }
-  return Reply("plan_placement", arrival, context, status);
+  return Reply(arrival, context, status);
 }
 
 }  // namespace headwise

@@ -22,7 +22,7 @@ class AdminService final : public v1::Admin::CallbackService {
       const v1::PlanPlacementRequest* request, v1::HeadMap* response) override;
 
  private:
-  grpc::ServerUnaryReactor* Reply(const char* api, absl::Time arrival,
+  grpc::ServerUnaryReactor* Reply(const Arrival& arrival,
                                   grpc::CallbackServerContext* context,
                                   const absl::Status& status);
   const FrontendContext frontend_;

@@ -29,9 +29,11 @@ TEST_F(AdminServiceTest, AdminShowsAndPlansPlacements) {
 }
 
 TEST_F(AdminServiceTest, WithoutAGroupThereIsNoMap) {
-  cluster_.Set(nullptr, false);
-  EXPECT_EQ(client_->GetHeadMap({}).status().code(),
-            absl::StatusCode::kUnavailable);
+  cluster_.Set(std::make_shared<HeadMap>(), false);
+  const absl::Status status = client_->GetHeadMap({}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("no group of workers stands: 1 workers are ready"));
   v1::GetHeadMapRequest other;
   other.set_model("other");
   EXPECT_EQ(client_->GetHeadMap(other).status().code(),

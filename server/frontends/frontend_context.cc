@@ -3,14 +3,38 @@
 #include <algorithm>
 #include <chrono>
 
+#include "server/frontends/request_log.h"
+
 namespace headwise {
 
-absl::Time DeadlineOf(const FrontendContext& frontend, absl::Time start,
-                      const grpc::CallbackServerContext& context) {
-  const absl::Time wall_deadline = absl::FromChrono(context.deadline());
+Arrival Arrive(const FrontendContext& frontend, const char* api,
+               grpc::CallbackServerContext& context) {
+  const absl::Time now = frontend.clock.Now();
   const absl::Duration remaining =
-      wall_deadline - absl::FromChrono(std::chrono::system_clock::now());
-  return start + std::min(remaining, frontend.max_call_time);
+      absl::FromChrono(context.deadline()) -
+      absl::FromChrono(std::chrono::system_clock::now());
+  Arrival arrival = {api, RequestIdOf(context), now,
+                     now + std::min(remaining, frontend.max_call_time)};
+  context.AddInitialMetadata(kRequestIdKey, arrival.request_id);
+  return arrival;
+}
+
+void EndCall(const FrontendContext& frontend, const Arrival& arrival,
+             const absl::Status& status, const RequestUsage* usage,
+             int64_t scored_tokens) {
+  RequestRecord record;
+  record.api = arrival.api;
+  record.code = status.code();
+  record.latency = frontend.clock.Now() - arrival.time;
+  record.has_usage = usage != nullptr;
+  if (usage != nullptr) record.usage = *usage;
+  record.scored_tokens = scored_tokens;
+  frontend.metrics.RecordRequest(record);
+  LogRequest(arrival.request_id, record, status);
+}
+
+absl::Status DrainingError() {
+  return absl::UnavailableError("the server is draining: it will shut down");
 }
 
 }  // namespace headwise

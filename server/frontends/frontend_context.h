@@ -1,8 +1,13 @@
-// What every service of the coordinator works with.
+// What every service of the coordinator works with, and how it begins and ends
+// a call.
 
 #ifndef HEADWISE_SERVER_FRONTENDS_FRONTEND_CONTEXT_H_
 #define HEADWISE_SERVER_FRONTENDS_FRONTEND_CONTEXT_H_
 
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "grpcpp/server_context.h"
@@ -26,11 +31,30 @@ struct FrontendContext {
   absl::Duration max_call_time = absl::Hours(1);
 };
 
-// The call's deadline on the engine's clock: at most max_call_time from
-// `start`. gRPC's is a time of the wall clock, the engine's clock is monotonic;
-// what is carried over is the time that remains.
-absl::Time DeadlineOf(const FrontendContext& frontend, absl::Time start,
-                      const grpc::CallbackServerContext& context);
+// Of one call: for its log line and metrics.
+struct Arrival {
+  const char* api = "";  // "generate"; a literal
+  std::string request_id;
+  absl::Time time;
+  // On the engine's clock: at most max_call_time from `time`. gRPC's is a time
+  // of the wall clock, the engine's clock is monotonic; what is carried over is
+  // the time that remains.
+  absl::Time deadline;
+};
+
+// To be called first in a method. The initial metadata will tell the client the
+// call's x-request-id.
+Arrival Arrive(const FrontendContext& frontend, const char* api,
+               grpc::CallbackServerContext& context);
+
+// Counts and logs a call that ends with `status`; to be called just before gRPC
+// is told. `usage`: null if the engine did not work for it.
+void EndCall(const FrontendContext& frontend, const Arrival& arrival,
+             const absl::Status& status, const RequestUsage* usage = nullptr,
+             int64_t scored_tokens = 0);
+
+// Unavailable: what is refused while the server drains.
+absl::Status DrainingError();
 
 }  // namespace headwise
 

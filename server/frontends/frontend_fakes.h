@@ -122,6 +122,7 @@ class FakeCluster final : public ClusterState {
     absl::MutexLock lock(&mutex_);
     return ready_;
   }
+  std::string detail() const override { return "1 workers are ready"; }
   void Set(std::shared_ptr<const HeadMap> map, bool ready) {
     absl::MutexLock lock(&mutex_);
     if (map != nullptr) map_ = std::move(map);
@@ -181,7 +182,14 @@ class FakeEngine final : public Engine {
     absl::MutexLock lock(&mutex_);
     cancelled_.insert(id);
   }
-  void Suspend(absl::Status) override {}
+  void Suspend(absl::Status reason) override {
+    absl::MutexLock lock(&mutex_);
+    suspension_ = std::move(reason);
+  }
+  absl::Status suspension() {
+    absl::MutexLock lock(&mutex_);
+    return suspension_;
+  }
   void Resume(int64_t) override {}
   EngineStats stats() const override {
     return {.running = 2,
@@ -195,6 +203,7 @@ class FakeEngine final : public Engine {
   Script script_;
   absl::Status refusal_;
   absl::Mutex mutex_;
+  absl::Status suspension_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_id_ ABSL_GUARDED_BY(mutex_) = 0;
   std::set<uint64_t> cancelled_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::thread> threads_;

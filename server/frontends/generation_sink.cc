@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "server/frontends/request_log.h"
 #include "server/frontends/response_writer.h"
 
 namespace headwise {
@@ -32,12 +31,13 @@ void GenerationSink::OnPrefill(int64_t processed_tokens, int64_t total_tokens) {
 }
 
 void GenerationSink::RecordToken() {
-  const absl::Time now = options_.clock.Now();
+  const FrontendContext& frontend = options_.frontend;
+  const absl::Time now = frontend.clock.Now();
   const int64_t context_len = options_.prompt_tokens + ++num_tokens_;
   if (num_tokens_ == 1) {
-    options_.metrics.RecordFirstToken(context_len, now - options_.arrival);
+    frontend.metrics.RecordFirstToken(context_len, now - options_.arrival.time);
   } else {
-    options_.metrics.RecordTokenGap(context_len, now - last_token_);
+    frontend.metrics.RecordTokenGap(context_len, now - last_token_);
   }
   last_token_ = now;
 }
@@ -46,20 +46,20 @@ bool GenerationSink::OnToken(const SliceOutcome& outcome) {
   RecordToken();
   const bool ends = std::binary_search(
       options_.stop_tokens.begin(), options_.stop_tokens.end(), outcome.token);
+  const Tokenizer& tokenizer = *options_.frontend.model.tokenizer;
   v1::GenerateResponse response;
   v1::GeneratedText& generated = *response.mutable_generated();
   // A control token has no text of its own.
-  if (!options_.tokenizer.IsSpecial(outcome.token)) {
-    generated.set_text(
-        text_.Append(options_.tokenizer.TokenBytes(outcome.token)));
+  if (!tokenizer.IsSpecial(outcome.token)) {
+    generated.set_text(text_.Append(tokenizer.TokenBytes(outcome.token)));
   }
-  WriteToken(options_.tokenizer,
+  WriteToken(tokenizer,
              {outcome.token, options_.logprobs ? outcome.logprob : 0.0f},
              generated.add_tokens());
   if (!outcome.top.empty()) {
     v1::TopLogprobs& top = *generated.add_top_logprobs();
     for (const RankedTokenResult& token : outcome.top) {
-      WriteToken(options_.tokenizer, token, top.add_alternatives());
+      WriteToken(tokenizer, token, top.add_alternatives());
     }
   }
   stopped_ = ends || text_.stopped();
@@ -85,20 +85,7 @@ void GenerationSink::WriteEnd(const RequestUsage& usage) {
 void GenerationSink::OnFinished(const absl::Status& status,
                                 const RequestUsage& usage) {
   if (status.ok()) WriteEnd(usage);
-  EndStream(options_, *stream_, status, &usage);
-}
-
-void EndStream(const GenerationSinkOptions& options, ResponseStream& stream,
-               const absl::Status& status, const RequestUsage* usage) {
-  const absl::Status sent = stream.Close(status);
-  RequestRecord record;
-  record.api = options.api;
-  record.code = sent.code();
-  record.latency = options.clock.Now() - options.arrival;
-  record.has_usage = usage != nullptr;
-  if (usage != nullptr) record.usage = *usage;
-  options.metrics.RecordRequest(record);
-  LogRequest(options.request_id, record, sent);
+  EndCall(options_.frontend, options_.arrival, stream_->Close(status), &usage);
 }
 
 }  // namespace headwise

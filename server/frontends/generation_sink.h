@@ -9,23 +9,16 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "base/clock.h"
 #include "model/tokenizer/text_stream.h"
-#include "model/tokenizer/tokenizer.h"
+#include "server/frontends/frontend_context.h"
 #include "server/frontends/response_stream.h"
-#include "server/frontends/server_metrics.h"
 #include "server/scheduler/engine.h"
 
 namespace headwise {
 
-// The references must outlive the sink.
 struct GenerationSinkOptions {
-  const Tokenizer& tokenizer;
-  const Clock& clock;
-  ServerMetrics& metrics;
-  const char* api = "";  // "generate", "chat": a literal
-  std::string request_id;
-  absl::Time arrival;
+  const FrontendContext& frontend;  // must outlive the sink
+  Arrival arrival;
   int64_t prompt_tokens = 0;
   std::vector<int32_t> stop_tokens = {};  // ascending; end the text
   bool logprobs = false;
@@ -54,11 +47,6 @@ class GenerationSink final : public RequestSink {
   int64_t num_tokens_ = 0;
   absl::Time last_token_;
 };
-
-// Ends a request's stream, counts and logs it: for requests with and without an
-// engine's work.
-void EndStream(const GenerationSinkOptions& options, ResponseStream& stream,
-               const absl::Status& status, const RequestUsage* usage);
 
 }  // namespace headwise
 

@@ -52,10 +52,13 @@ struct HeadMap {
 class ClusterState {
  public:
   virtual ~ClusterState() = default;
-  // The present membership epoch's; never null.
+  // The present membership epoch's; never null. While no group stands its
+  // world_size is 0.
   virtual std::shared_ptr<const HeadMap> head_map() const = 0;
   // A group stands and takes steps.
   virtual bool ready() const = 0;
+  // Why no group stands, or what serves: one line for people.
+  virtual std::string detail() const = 0;
 };
 
 }  // namespace headwise

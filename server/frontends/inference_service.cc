@@ -4,7 +4,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/frontends/embed_sink.h"
-#include "server/frontends/request_log.h"
 #include "server/frontends/response_stream.h"
 #include "server/frontends/response_writer.h"
 #include "server/frontends/rich_status.h"
@@ -35,27 +34,6 @@ void RecordRejection(const absl::Status& status, bool by_engine,
 
 }  // namespace
 
-InferenceService::Arrival InferenceService::Arrive(
-    const char* api, const grpc::CallbackServerContext& context) {
-  const absl::Time now = frontend_.clock.Now();
-  return {api, RequestIdOf(context), now, DeadlineOf(frontend_, now, context)};
-}
-
-void InferenceService::Record(const Arrival& arrival,
-                              const absl::Status& status,
-                              const RequestUsage* usage,
-                              int64_t scored_tokens) {
-  RequestRecord record;
-  record.api = arrival.api;
-  record.code = status.code();
-  record.latency = frontend_.clock.Now() - arrival.time;
-  record.has_usage = usage != nullptr;
-  if (usage != nullptr) record.usage = *usage;
-  record.scored_tokens = scored_tokens;
-  frontend_.metrics.RecordRequest(record);
-  LogRequest(arrival.request_id, record, status);
-}
-
 template <typename Reactor>
 absl::Status InferenceService::Submit(const Arrival& arrival,
                                       EngineRequest request,
@@ -63,8 +41,11 @@ absl::Status InferenceService::Submit(const Arrival& arrival,
                                       Reactor* reactor) {
   request.request_id = arrival.request_id;
   request.deadline = arrival.deadline;
-  const absl::StatusOr<uint64_t> id = frontend_.engine.Submit(
-      std::move(request), frontend_.open_calls.Count(std::move(sink)));
+  sink = frontend_.open_calls.Count(std::move(sink));
+  const absl::StatusOr<uint64_t> id =
+      sink == nullptr
+          ? DrainingError()
+          : frontend_.engine.Submit(std::move(request), std::move(sink));
   if (!id.ok()) {
     RecordRejection(id.status(), /*by_engine=*/true, frontend_.metrics);
     return id.status();
@@ -79,18 +60,13 @@ grpc::ServerWriteReactor<v1::GenerateResponse>*
 InferenceService::StartGeneration(const Arrival& arrival,
                                   absl::StatusOr<GenerationCall> call) {
   std::shared_ptr<ResponseStream> stream = ResponseStream::Create();
-  GenerationSinkOptions options = {.tokenizer = *frontend_.model.tokenizer,
-                                   .clock = frontend_.clock,
-                                   .metrics = frontend_.metrics,
-                                   .api = arrival.api,
-                                   .request_id = arrival.request_id,
-                                   .arrival = arrival.time};
+  GenerationSinkOptions options = {.frontend = frontend_, .arrival = arrival};
   absl::StatusOr<TextStream> text =
       call.ok() ? TextStream::Create(std::move(call->stop))
                 : absl::StatusOr<TextStream>(call.status());
   if (!text.ok()) {
     RecordRejection(text.status(), /*by_engine=*/false, frontend_.metrics);
-    EndStream(options, *stream, text.status(), nullptr);
+    EndCall(frontend_, arrival, stream->Close(text.status()));
     return stream.get();
   }
   options.prompt_tokens = static_cast<int64_t>(call->engine.prompt.size());
@@ -100,14 +76,14 @@ InferenceService::StartGeneration(const Arrival& arrival,
       std::make_shared<GenerationSink>(options, *std::move(text), stream);
   const absl::Status submitted =
       Submit(arrival, std::move(call->engine), std::move(sink), stream.get());
-  if (!submitted.ok()) EndStream(options, *stream, submitted, nullptr);
+  if (!submitted.ok()) EndCall(frontend_, arrival, stream->Close(submitted));
   return stream.get();
 }
 
 grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Generate(
     grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
   return StartGeneration(
-      Arrive("generate", *context),
+      Arrive(frontend_, "generate", *context),
       ParseGenerateRequest(*request, frontend_.model,
                            frontend_.cluster.head_map()->max_context_len));
 }
@@ -115,7 +91,7 @@ grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Generate(
 grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Chat(
     grpc::CallbackServerContext* context, const v1::ChatRequest* request) {
   return StartGeneration(
-      Arrive("chat", *context),
+      Arrive(frontend_, "chat", *context),
       ParseChatRequest(*request, frontend_.model,
                        frontend_.cluster.head_map()->max_context_len));
 }
@@ -123,7 +99,7 @@ grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Chat(
 grpc::ServerUnaryReactor* InferenceService::Score(
     grpc::CallbackServerContext* context, const v1::ScoreRequest* request,
     v1::ScoreResponse* response) {
-  const Arrival arrival = Arrive("score", *context);
+  const Arrival arrival = Arrive(frontend_, "score", *context);
   auto* reactor = new UnaryCall();
   absl::StatusOr<ScoreCall> call = ParseScoreRequest(*request, frontend_.model);
   if (!call.ok()) {
@@ -137,8 +113,8 @@ grpc::ServerUnaryReactor* InferenceService::Score(
       [this, arrival, reactor, response](absl::StatusOr<ScoreResult> result,
                                          const RequestUsage& usage) {
         if (result.ok()) WriteScore(*result, usage, response);
-        Record(arrival, result.status(), &usage,
-               result.ok() ? result->num_tokens : 0);
+        EndCall(frontend_, arrival, result.status(), &usage,
+                result.ok() ? result->num_tokens : 0);
         reactor->Finish(ToGrpcStatus(result.status()));
       });
   const absl::Status submitted =
@@ -150,7 +126,7 @@ grpc::ServerUnaryReactor* InferenceService::Score(
 grpc::ServerUnaryReactor* InferenceService::Embed(
     grpc::CallbackServerContext* context, const v1::EmbedRequest* request,
     v1::EmbedResponse* response) {
-  const Arrival arrival = Arrive("embed", *context);
+  const Arrival arrival = Arrive(frontend_, "embed", *context);
   auto* reactor = new UnaryCall();
   absl::StatusOr<EmbedCall> call = ParseEmbedRequest(*request, frontend_.model);
   if (!call.ok()) {
@@ -171,7 +147,7 @@ grpc::ServerUnaryReactor* InferenceService::Embed(
           response->mutable_embedding()->Assign(result->begin(), result->end());
           WriteUsage(usage, response->mutable_usage());
         }
-        Record(arrival, result.status(), &usage, 0);
+        EndCall(frontend_, arrival, result.status(), &usage);
         reactor->Finish(ToGrpcStatus(result.status()));
       });
   const absl::Status submitted =
@@ -182,14 +158,14 @@ grpc::ServerUnaryReactor* InferenceService::Embed(
 
 void InferenceService::Reply(const Arrival& arrival, const absl::Status& status,
                              grpc::ServerUnaryReactor* reactor) {
-  Record(arrival, status, nullptr, 0);
+  EndCall(frontend_, arrival, status);
   reactor->Finish(ToGrpcStatus(status));
 }
 
 grpc::ServerUnaryReactor* InferenceService::Tokenize(
     grpc::CallbackServerContext* context, const v1::TokenizeRequest* request,
     v1::TokenizeResponse* response) {
-  const Arrival arrival = Arrive("tokenize", *context);
+  const Arrival arrival = Arrive(frontend_, "tokenize", *context);
   const absl::Status status = CheckModelName(request->model(), frontend_.model);
   if (status.ok()) {
     const std::vector<int32_t> ids = frontend_.model.tokenizer->Encode(
@@ -205,7 +181,7 @@ grpc::ServerUnaryReactor* InferenceService::Tokenize(
 grpc::ServerUnaryReactor* InferenceService::Detokenize(
     grpc::CallbackServerContext* context, const v1::DetokenizeRequest* request,
     v1::DetokenizeResponse* response) {
-  const Arrival arrival = Arrive("detokenize", *context);
+  const Arrival arrival = Arrive(frontend_, "detokenize", *context);
   const Tokenizer& tokenizer = *frontend_.model.tokenizer;
   const absl::Span<const int32_t> ids(request->ids().data(),
                                       static_cast<size_t>(request->ids_size()));
@@ -222,7 +198,7 @@ grpc::ServerUnaryReactor* InferenceService::Detokenize(
 grpc::ServerUnaryReactor* InferenceService::GetModel(
     grpc::CallbackServerContext* context, const v1::GetModelRequest* request,
     v1::Model* response) {
-  const Arrival arrival = Arrive("get_model", *context);
+  const Arrival arrival = Arrive(frontend_, "get_model", *context);
   const absl::Status status = CheckModelName(request->model(), frontend_.model);
   // Once: each call of DefaultReactor makes it anew.
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();

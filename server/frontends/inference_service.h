@@ -43,22 +43,12 @@ class InferenceService final : public v1::Inference::CallbackService {
                                      v1::Model* response) override;
 
  private:
-  // Of one call: for its log line and metrics.
-  struct Arrival {
-    const char* api = "";
-    std::string request_id;
-    absl::Time time;
-    absl::Time deadline;
-  };
-  Arrival Arrive(const char* api, const grpc::CallbackServerContext& context);
   grpc::ServerWriteReactor<v1::GenerateResponse>* StartGeneration(
       const Arrival& arrival, absl::StatusOr<GenerationCall> call);
   // Submits, and cancels the work when the client leaves.
   template <typename Reactor>
   absl::Status Submit(const Arrival& arrival, EngineRequest request,
                       std::shared_ptr<RequestSink> sink, Reactor* reactor);
-  void Record(const Arrival& arrival, const absl::Status& status,
-              const RequestUsage* usage, int64_t scored_tokens);
   // For calls that need no engine.
   void Reply(const Arrival& arrival, const absl::Status& status,
              grpc::ServerUnaryReactor* reactor);

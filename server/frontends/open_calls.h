@@ -8,6 +8,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "server/scheduler/engine.h"
 
 namespace headwise {
@@ -16,10 +17,12 @@ namespace headwise {
 // engine still tells its sink of it; what sinks refer to must live as long.
 class OpenCalls {
  public:
-  // `sink`, counted as open until the engine lets go of what is returned.
+  // `sink`, counted as open until the engine lets go of what is returned. Null
+  // once Close was called.
   std::shared_ptr<RequestSink> Count(std::shared_ptr<RequestSink> sink) {
     {
       absl::MutexLock lock(&mutex_);
+      if (closed_) return nullptr;
       ++num_open_;
     }
     RequestSink* const counted = sink.get();
@@ -31,17 +34,28 @@ class OpenCalls {
         });
   }
 
-  // Returns when none is open. No further calls of Count may come.
-  void AwaitNone() {
+  // From now on none is opened.
+  void Close() {
     absl::MutexLock lock(&mutex_);
-    const auto none = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    closed_ = true;
+  }
+  bool closed() const {
+    absl::MutexLock lock(&mutex_);
+    return closed_;
+  }
+
+  // Requires Close. True once none is open, false after `timeout`.
+  bool AwaitNone(absl::Duration timeout = absl::InfiniteDuration()) const {
+    absl::MutexLock lock(&mutex_);
+    const auto none = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
       return num_open_ == 0;
     };
-    mutex_.Await(absl::Condition(&none));
+    return mutex_.AwaitWithTimeout(absl::Condition(&none), timeout);
   }
 
  private:
-  absl::Mutex mutex_;
+  mutable absl::Mutex mutex_;
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   int num_open_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 

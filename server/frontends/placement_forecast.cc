@@ -83,9 +83,8 @@ absl::StatusOr<HeadMap> ForecastHeadMap(const ServedModel& model,
   map.num_kv_heads = shape.num_units;
   map.forecast_ms_per_token = plan.decode_ms;
   // Memory may allow more than the model was trained for.
-  map.max_context_len =
-      std::min(plan.max_context_len,
-               model.model->hyperparameters().max_context_len);
+  map.max_context_len = std::min(
+      plan.max_context_len, model.model->hyperparameters().max_context_len);
   for (int rank = 0; rank < plan.placement.world_size; ++rank) {
     const RankForecast& forecast = plan.ranks[rank];
     HeadMap::Worker worker;

@@ -32,7 +32,7 @@ bool IsServerFault(absl::StatusCode code) {
 
 std::string RequestIdOf(const grpc::CallbackServerContext& context) {
   static std::atomic<uint64_t> next{1};
-  const auto found = context.client_metadata().find("x-request-id");
+  const auto found = context.client_metadata().find(kRequestIdKey);
   if (found != context.client_metadata().end()) {
     const absl::string_view id(found->second.data(), found->second.size());
     if (IsRequestId(id)) return std::string(id);
@@ -53,7 +53,8 @@ void LogRequest(const std::string& request_id, const RequestRecord& record,
               "generated_tokens={} message=\"{}\"",
               request_id, record.api, absl::StatusCodeToString(status.code()),
               absl::ToDoubleSeconds(record.latency), record.usage.prompt_tokens,
-              record.usage.generated_tokens, absl::CEscape(status.message()));
+              record.usage.generated_tokens,
+              absl::Utf8SafeCEscape(status.message()));
 }
 
 }  // namespace headwise

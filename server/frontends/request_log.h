@@ -11,6 +11,8 @@
 
 namespace headwise {
 
+inline constexpr char kRequestIdKey[] = "x-request-id";
+
 // The client's metadata "x-request-id" if it is 1 to 64 letters, digits, '-',
 // '_' or '.'; else a new one, unique in this process. Thread-safe.
 std::string RequestIdOf(const grpc::CallbackServerContext& context);

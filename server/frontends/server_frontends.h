@@ -64,16 +64,23 @@ class ServerFrontends {
   virtual std::shared_ptr<grpc::Channel> InProcessChannel() = 0;
 
   // To be called after ClusterState::ready() has changed: sets the health of
-  // "", headwise.v1.Inference, headwise.v1.Admin and the model's name.
+  // headwise.v1.Inference, headwise.v1.Admin and the model's name. That of ""
+  // says that the process answers: SERVING until Drain.
   virtual void UpdateReadiness() = 0;
 
   // The cluster tells it of every step.
   virtual StepObserver& step_observer() = 0;
 
-  // Health is NOT_SERVING and new calls are refused at once; calls under way
-  // may end by themselves for `grace`, then they are cancelled. Returns when
-  // none is left and the engine speaks of none any more. Further calls have no
-  // effect.
+  // To be called while the cluster still works. Health is NOT_SERVING and new
+  // work gets Unavailable at once; calls under way may end by themselves for
+  // `grace`, those that outlast it end with Unavailable. Returns when the
+  // engine speaks of none any more, at the latest after `grace`.
+  virtual void Drain(absl::Duration grace) = 0;
+
+  // Health is NOT_SERVING and new calls are refused at once. What Drain has
+  // left, or calls that have only their last bytes to send, may go on for
+  // `grace`, then they are cancelled. Returns when none is left and the engine
+  // speaks of none any more. Further calls have no effect.
   virtual void Shutdown(absl::Duration grace) = 0;
 };
 

@@ -54,13 +54,14 @@ class ListeningTest : public ServicesTest {
 
 TEST_F(ListeningTest, HealthFollowsReadiness) {
   grpc::GenericStub stub(Channel());
-  const std::vector<std::string> names = {"", "headwise.v1.Inference",
+  const std::vector<std::string> names = {"headwise.v1.Inference",
                                           "headwise.v1.Admin", "tiny"};
   for (const std::string& name : names) EXPECT_EQ(HealthOf(stub, name), 1);
   EXPECT_EQ(HealthOf(stub, "nobody"), -1);
   cluster_.Set(nullptr, false);
   frontends_->UpdateReadiness();
   for (const std::string& name : names) EXPECT_EQ(HealthOf(stub, name), 2);
+  EXPECT_EQ(HealthOf(stub, ""), 1) << "the process answers";
   cluster_.Set(nullptr, true);
   frontends_->UpdateReadiness();
   for (const std::string& name : names) EXPECT_EQ(HealthOf(stub, name), 1);
@@ -81,7 +82,7 @@ TEST_F(ListeningTest, ATakenPortIsAnError) {
               HasSubstr(options.listen_address));
 }
 
-TEST_F(ListeningTest, ShutdownLetsRunningRequestsEnd) {
+TEST_F(ListeningTest, DrainLetsRunningRequestsEndAndRefusesNewOnes) {
   absl::Notification started, may_end;
   engine_.SetScript([&](const FakeEngine::Call& call) {
     call.sink.OnToken(Token('a'));
@@ -95,11 +96,49 @@ TEST_F(ListeningTest, ShutdownLetsRunningRequestsEnd) {
                                             [](const auto&) { return true; });
   });
   started.WaitForNotification();
-  std::thread shutdown([&] { frontends_->Shutdown(absl::Seconds(30)); });
+  std::atomic<bool> drained = false;
+  std::thread drain([&] {
+    frontends_->Drain(absl::Seconds(30));
+    drained = true;
+  });
+  grpc::GenericStub stub(Channel());
+  for (const char* name : {"", "tiny"}) {
+    while (HealthOf(stub, name) != 2) absl::SleepFor(absl::Milliseconds(1));
+  }
+  cluster_.Set(nullptr, true);
+  frontends_->UpdateReadiness();
+  EXPECT_EQ(HealthOf(stub, "tiny"), 2) << "red for good";
+  for (const absl::Status& refused :
+       {client_->Generate(Prompt(), [](const auto&) { return true; }),
+        client_->GetHeadMap({}).status()}) {
+    EXPECT_EQ(refused.code(), absl::StatusCode::kUnavailable);
+    EXPECT_THAT(std::string(refused.message()), HasSubstr("draining"));
+  }
+  EXPECT_FALSE(drained);
   may_end.Notify();
   caller.join();
-  shutdown.join();
+  drain.join();
   EXPECT_TRUE(status.ok()) << status;
+}
+
+TEST_F(ListeningTest, DrainEndsWhatOutlastsItsGraceWithUnavailable) {
+  absl::Notification started, may_end;
+  engine_.SetScript([&](const FakeEngine::Call& call) {
+    started.Notify();
+    may_end.WaitForNotification();
+    call.sink.OnFinished(engine_.suspension(), {});
+  });
+  absl::Status status;
+  std::thread caller([&] {
+    status = TestClient(Channel()).Generate(Prompt(),
+                                            [](const auto&) { return true; });
+  });
+  started.WaitForNotification();
+  frontends_->Drain(absl::Milliseconds(1));
+  may_end.Notify();
+  caller.join();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("shutting down"));
 }
 
 TEST_F(ListeningTest, ShutdownCancelsWhatOutlastsItsGrace) {

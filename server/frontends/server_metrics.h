@@ -39,7 +39,7 @@ enum class Rejection {
 struct RequestRecord {
   const char* api = "";  // "generate"; a literal
   absl::StatusCode code = absl::StatusCode::kOk;
-  absl::Duration latency;  // from arrival to the last byte handed to gRPC
+  absl::Duration latency;  // from arrival until the last message was buffered
   // True if the engine worked for it: then `usage` counts.
   bool has_usage = false;
   RequestUsage usage;

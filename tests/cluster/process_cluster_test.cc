@@ -4,15 +4,19 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <cstdlib>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "gmock/gmock.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
@@ -65,7 +69,8 @@ class ProcessClusterTest : public testing::Test {
         {std::string(HEADWISE_BINARY_DIR) + "/headwise-coordinator", "--listen",
          "127.0.0.1:0", "--model", ModelPath(), "--min-workers",
          std::to_string(min_workers), "--kv-bytes", "268435456",
-         "--metrics-listen", "127.0.0.1:0", "--port-file", port_file},
+         "--metrics-listen", "127.0.0.1:0", "--drain", "60", "--port-file",
+         port_file},
         folder_.Path("coordinator.log"));
     ASSERT_TRUE(process.ok()) << process.status();
     coordinator_ = *std::move(process);
@@ -235,6 +240,52 @@ TEST_F(ProcessClusterTest, TermLeavesCleanly) {
   ASSERT_TRUE(WaitForWorldSize(1)) << coordinator_->Log();
   coordinator_->Signal(SIGTERM);
   EXPECT_EQ(coordinator_->Wait(kReady).value_or(-1), 0) << coordinator_->Log();
+}
+
+TEST_F(ProcessClusterTest, TermLetsAStreamEnd) {
+  constexpr int kNumTokens = 200;
+  StartCluster(2);
+  ASSERT_FALSE(HasFatalFailure());
+  std::string expected;
+  ASSERT_TRUE(Generate(kNumTokens, &expected).ok());
+  bool told = false;
+  std::string text;
+  const grpc::Status status = Generate(kNumTokens, &text, [&] {
+    if (!std::exchange(told, true)) coordinator_->Signal(SIGTERM);
+  });
+  EXPECT_TRUE(status.ok()) << status.error_message() << coordinator_->Log();
+  EXPECT_EQ(text, expected);
+  EXPECT_EQ(coordinator_->Wait(kReady).value_or(-1), 0) << coordinator_->Log();
+}
+
+// From /proc/PID/status, where the mask is a hexadecimal number.
+bool BlocksTerm(const ChildProcess& process) {
+  std::ifstream status("/proc/" + std::to_string(process.pid()) + "/status");
+  std::string line;
+  while (std::getline(status, line)) {
+    absl::string_view mask = line;
+    uint64_t bits = 0;
+    if (absl::ConsumePrefix(&mask, "SigBlk:") &&
+        absl::SimpleHexAtoi(absl::StripAsciiWhitespace(mask), &bits)) {
+      return (bits >> (SIGTERM - 1) & 1) != 0;
+    }
+  }
+  return false;
+}
+
+TEST_F(ProcessClusterTest, ServeCanBeEndedWhileItWaitsForWorkers) {
+  // Nobody listens on port 1: the wait would be ten minutes.
+  const auto serve = ChildProcess::Start(
+      {std::string(HEADWISE_BINARY_DIR) + "/headwise", "serve", "--model",
+       ModelPath(), "--workers", "127.0.0.1:1", "--listen", "127.0.0.1:0",
+       "--metrics-listen", ""},
+      folder_.Path("serve.log"));
+  ASSERT_TRUE(serve.ok()) << serve.status();
+  ASSERT_TRUE(WaitUntil([&] { return BlocksTerm(**serve); }, kReady))
+      << (*serve)->Log();
+  (*serve)->Signal(SIGTERM);
+  EXPECT_EQ((*serve)->Wait(absl::Seconds(20)).value_or(-1), 128 + SIGTERM)
+      << (*serve)->Log();
 }
 
 TEST_F(ProcessClusterTest, SecondWorkerOfANameReplacesTheFirst) {
