@@ -14,6 +14,8 @@ namespace {
 
 constexpr int kKeepaliveMs = 20'000;
 constexpr int kKeepaliveTimeoutMs = 10'000;
+// What a server may send ahead of what was read, of one call.
+constexpr int kLookaheadBytes = 1 << 20;
 
 absl::Duration RetryDelayOf(const grpc::Status& status) {
   google::rpc::Status rich;
@@ -90,6 +92,12 @@ std::unique_ptr<Client> Client::Connect(const std::string& target,
                                         const ClientOptions& options) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(-1);
+  // Measuring the link costs a ping for each message read: 9 % of a stream's
+  // tokens per second on two cores.
+  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kLookaheadBytes);
+  // A private network is assumed: http_proxy is for other programs.
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   return std::make_unique<Client>(

@@ -11,9 +11,11 @@ absl::Status CallWithRetry(
   absl::Duration delay = options.first_delay;
   for (int i = 1;; ++i) {
     const Attempt result = attempt(deadline - options.now());
-    const bool transient =
-        result.status.code() == absl::StatusCode::kUnavailable ||
-        result.status.code() == absl::StatusCode::kResourceExhausted;
+    // gRPC itself says ResourceExhausted of a message that is too large, and
+    // would say it again.
+    const bool transient = absl::IsUnavailable(result.status) ||
+                           (absl::IsResourceExhausted(result.status) &&
+                            result.retry_delay > absl::ZeroDuration());
     if (!transient || !result.may_repeat || i >= options.max_attempts) {
       return result.status;
     }

@@ -31,9 +31,10 @@ struct Attempt {
 };
 
 // Calls `attempt` with the time that remains, until it succeeds, fails for
-// another reason than Unavailable or ResourceExhausted, max_attempts are used
-// up, or the next delay would pass the deadline. Delays double; the server's
-// wish counts if it is longer. Returns the last attempt's status.
+// another reason than Unavailable or ResourceExhausted with a retry_delay,
+// max_attempts are used up, or the next delay would pass the deadline. Delays
+// double; the server's wish counts if it is longer. Returns the last attempt's
+// status.
 absl::Status CallWithRetry(
     const RetryOptions& options, absl::Duration timeout,
     absl::FunctionRef<Attempt(absl::Duration remaining)> attempt);

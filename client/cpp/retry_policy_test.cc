@@ -58,6 +58,7 @@ TEST_F(RetryTest, OtherErrorsAndSeenAnswersAreNotRepeated) {
        {Attempt{absl::InvalidArgumentError("no")},
         Attempt{absl::DeadlineExceededError("late")},
         Attempt{absl::CancelledError("gone")},
+        Attempt{absl::ResourceExhaustedError("message too large")},
         Attempt{absl::UnavailableError("mid-stream"), absl::ZeroDuration(),
                 /*may_repeat=*/false}}) {
     int calls = 0;

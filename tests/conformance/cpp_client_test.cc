@@ -1,5 +1,7 @@
 // client/cpp against real services with an engine of the test's own.
 
+#include <cstdlib>
+
 #include "client/cpp/client.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -86,6 +88,24 @@ TEST_F(CppClientTest, ComesAgainWhenTheServerSays) {
                   .ok());
   EXPECT_EQ(events, 3);
   EXPECT_THAT(slept_, ElementsAre(kRetryWhenUnavailable));
+}
+
+TEST_F(CppClientTest, ProxiesOfTheEnvironmentAreNotAsked) {
+  for (const char* name : {"no_proxy", "no_grpc_proxy"}) unsetenv(name);
+  // Nobody listens on port 1.
+  setenv("http_proxy", "http://127.0.0.1:1", /*overwrite=*/1);
+  const auto client =
+      Client::Connect("127.0.0.1:" + std::to_string(frontends_->port()), {});
+  const auto model = client->GetModel({});
+  unsetenv("http_proxy");
+  EXPECT_TRUE(model.ok()) << model.status();
+}
+
+TEST_F(CppClientTest, AMessageThatIsTooLargeIsSentOnce) {
+  score_.set_text(std::string(17 << 20, 'a'));
+  EXPECT_EQ(client_->Score(score_).status().code(),
+            absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(slept_.empty());
 }
 
 TEST_F(CppClientTest, AStreamThatHasBegunIsNotRepeated) {
