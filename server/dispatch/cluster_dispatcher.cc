@@ -14,8 +14,6 @@ namespace {
 
 // How late a deadline may be noticed; also how soon a refused Submit answers.
 constexpr absl::Duration kWatchInterval = absl::Milliseconds(50);
-// Names of workers come from outside: more than this are not remembered.
-constexpr size_t kMaxTotals = 64;
 
 absl::Status Unavailable(const absl::Status& reason) {
   return absl::UnavailableError(
@@ -29,18 +27,17 @@ class ClusterDispatcher::Core : public std::enable_shared_from_this<Core> {
   Core(const ClusterDispatcherOptions& options, const Clock& clock)
       : options_(options), clock_(clock) {}
 
-  void SetGroup(StepGroup group, std::function<void(absl::Status)> on_lost);
+  void SetGroup(StepGroup group, std::function<void(const GroupLoss&)> on_lost);
   void Submit(StepPlan plan, StepDone done);
   void CheckDeadline();
   // Requires no lock. `tell`: whether on_lost is to be called.
-  void Lose(std::optional<uint64_t> membership_epoch,
-            const absl::Status& reason, bool tell);
+  void Lose(std::optional<uint64_t> membership_epoch, const GroupLoss& loss,
+            bool tell);
   void WatchLoop();
   // Ends the group, if one stands, and waits for callbacks that are running.
   void ClearAndWait(const absl::Status& reason);
   // The same, for good.
   void StopAndWait();
-  std::map<std::string, WorkerTotals> totals() const;
 
  private:
   struct Outgoing {
@@ -51,8 +48,6 @@ class ClusterDispatcher::Core : public std::enable_shared_from_this<Core> {
 
   void OnResult(uint64_t membership_epoch, size_t rank, RankStepResult result);
   void SendAll();
-  void AddTotalsLocked(const std::string& worker, const RankStepResult& result)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool HasGroupLocked(uint64_t epoch) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return board_.has_value() && group_.membership_epoch == epoch;
@@ -70,7 +65,7 @@ class ClusterDispatcher::Core : public std::enable_shared_from_this<Core> {
   mutable absl::Mutex mutex_;
   StepGroup group_ ABSL_GUARDED_BY(mutex_);
   std::optional<StepBoard> board_ ABSL_GUARDED_BY(mutex_);  // while one stands
-  std::function<void(absl::Status)> on_lost_ ABSL_GUARDED_BY(mutex_);
+  std::function<void(const GroupLoss&)> on_lost_ ABSL_GUARDED_BY(mutex_);
   absl::Status lost_reason_ ABSL_GUARDED_BY(mutex_) =
       absl::UnavailableError("no group of workers stands yet");
   absl::Time last_progress_ ABSL_GUARDED_BY(mutex_);
@@ -79,13 +74,12 @@ class ClusterDispatcher::Core : public std::enable_shared_from_this<Core> {
   bool sending_ ABSL_GUARDED_BY(mutex_) = false;
   // Submits without a group; bounded by kMaxStepsInFlight of the engine.
   std::vector<StepDone> refused_ ABSL_GUARDED_BY(mutex_);
-  std::map<std::string, WorkerTotals> totals_ ABSL_GUARDED_BY(mutex_);
   int num_active_ ABSL_GUARDED_BY(mutex_) = 0;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 void ClusterDispatcher::Core::SetGroup(
-    StepGroup group, std::function<void(absl::Status)> on_lost) {
+    StepGroup group, std::function<void(const GroupLoss&)> on_lost) {
   HEADWISE_CHECK(!group.links.empty());
   HEADWISE_CHECK(group.links.size() == group.names.size());
   const std::vector<std::shared_ptr<WorkerLink>> links = group.links;
@@ -107,8 +101,9 @@ void ClusterDispatcher::Core::SetGroup(
     listener.on_broken = [core = shared_from_this(), epoch,
                           rank](absl::Status status) {
       core->Lose(epoch,
-                 absl::UnavailableError(absl::StrCat(
-                     "stream of rank ", rank, " broke: ", status.ToString())),
+                 {absl::UnavailableError(absl::StrCat(
+                      "stream of rank ", rank, " broke: ", status.ToString())),
+                  rank},
                  /*tell=*/true);
     };
     links[rank]->OpenSteps(epoch, std::move(listener));
@@ -161,24 +156,10 @@ void ClusterDispatcher::Core::SendAll() {
   }
 }
 
-void ClusterDispatcher::Core::AddTotalsLocked(const std::string& worker,
-                                              const RankStepResult& result) {
-  if (totals_.size() >= kMaxTotals && totals_.count(worker) == 0) {
-    totals_.erase(totals_.begin());
-  }
-  WorkerTotals& totals = totals_[worker];
-  ++totals.steps;
-  totals.compute_seconds += result.compute_seconds;
-  totals.collective_seconds += result.collective_seconds;
-  totals.collective_bytes += result.collective_bytes;
-  totals.num_collectives += result.num_collectives;
-  totals.kv_blocks_used = result.kv_blocks_used;
-}
-
 void ClusterDispatcher::Core::OnResult(uint64_t membership_epoch, size_t rank,
                                        RankStepResult result) {
   StepSample sample;
-  absl::Status status;
+  Verdict verdict;
   std::vector<StepBoard::Completed> completed;
   {
     absl::MutexLock lock(&mutex_);
@@ -186,19 +167,20 @@ void ClusterDispatcher::Core::OnResult(uint64_t membership_epoch, size_t rank,
     if (!HasGroupLocked(membership_epoch)) return;
     EnterLocked();
     if (result.membership_epoch != membership_epoch) {
-      status = absl::AbortedError(absl::StrCat(
-          "rank ", rank, " answered for epoch ", result.membership_epoch,
-          ", the group's is ", membership_epoch));
+      verdict = {
+          absl::AbortedError(absl::StrCat(
+              "rank ", rank, " answered for epoch ", result.membership_epoch,
+              ", the group's is ", membership_epoch)),
+          Verdict::Fault::kWrong};
     } else {
-      status = board_->TakeAnswer(rank, &result);
+      verdict = board_->TakeAnswer(rank, &result);
     }
     last_progress_ = clock_.Now();
-    AddTotalsLocked(group_.names[rank], result);
     sample = {group_.names[rank],      group_.group,
               result.compute_seconds,  result.collective_seconds,
               result.collective_bytes, result.num_collectives,
               result.kv_blocks_used};
-    while (status.ok()) {
+    while (verdict.status.ok()) {
       std::optional<StepBoard::Completed> step = board_->PopCompleted();
       if (!step.has_value()) break;
       completed.push_back(*std::move(step));
@@ -208,15 +190,20 @@ void ClusterDispatcher::Core::OnResult(uint64_t membership_epoch, size_t rank,
     step.done(std::move(step.outcome));
   }
   if (options_.on_sample) options_.on_sample(sample);
-  if (!status.ok()) Lose(membership_epoch, status, /*tell=*/true);
+  if (!verdict.status.ok()) {
+    GroupLoss loss{verdict.status};
+    if (verdict.fault != Verdict::Fault::kNobodys) loss.rank = rank;
+    loss.is_wrong = verdict.fault == Verdict::Fault::kWrong;
+    Lose(membership_epoch, loss, /*tell=*/true);
+  }
   Leave();
 }
 
 void ClusterDispatcher::Core::Lose(std::optional<uint64_t> membership_epoch,
-                                   const absl::Status& reason, bool tell) {
+                                   const GroupLoss& loss, bool tell) {
   StepGroup group;
   std::vector<StepDone> steps;
-  std::function<void(absl::Status)> on_lost;
+  std::function<void(const GroupLoss&)> on_lost;
   {
     absl::MutexLock lock(&mutex_);
     if (!board_.has_value()) return;
@@ -230,15 +217,15 @@ void ClusterDispatcher::Core::Lose(std::optional<uint64_t> membership_epoch,
     group_ = {};
     on_lost = std::move(on_lost_);
     on_lost_ = nullptr;
-    lost_reason_ = Unavailable(reason);
+    lost_reason_ = Unavailable(loss.reason);
   }
   // Streams first: closing one makes its worker abort the group, so that no
   // peer waits in a collective for the one that failed.
   for (const std::shared_ptr<WorkerLink>& link : group.links) {
     link->CloseSteps();
   }
-  for (StepDone& done : steps) done(Unavailable(reason));
-  if (tell && on_lost) on_lost(reason);
+  for (StepDone& done : steps) done(Unavailable(loss.reason));
+  if (tell && on_lost) on_lost(loss);
   Leave();
 }
 
@@ -254,8 +241,8 @@ void ClusterDispatcher::Core::CheckDeadline() {
     epoch = group_.membership_epoch;
   }
   Lose(epoch,
-       absl::DeadlineExceededError(absl::StrCat(
-           "no rank has answered a step for ", absl::FormatDuration(allowed))),
+       {absl::DeadlineExceededError(absl::StrCat(
+           "no rank has answered a step for ", absl::FormatDuration(allowed)))},
        /*tell=*/true);
 }
 
@@ -285,17 +272,12 @@ void ClusterDispatcher::Core::StopAndWait() {
 }
 
 void ClusterDispatcher::Core::ClearAndWait(const absl::Status& reason) {
-  Lose(std::nullopt, reason, /*tell=*/false);
+  Lose(std::nullopt, {reason}, /*tell=*/false);
   absl::MutexLock lock(&mutex_);
   const auto idle = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return num_active_ == 0;
   };
   mutex_.Await(absl::Condition(&idle));
-}
-
-std::map<std::string, WorkerTotals> ClusterDispatcher::Core::totals() const {
-  absl::MutexLock lock(&mutex_);
-  return totals_;
 }
 
 ClusterDispatcher::ClusterDispatcher(const ClusterDispatcherOptions& options,
@@ -309,7 +291,7 @@ ClusterDispatcher::~ClusterDispatcher() {
 }
 
 void ClusterDispatcher::SetGroup(
-    StepGroup group, std::function<void(absl::Status reason)> on_lost) {
+    StepGroup group, std::function<void(const GroupLoss&)> on_lost) {
   core_->SetGroup(std::move(group), std::move(on_lost));
 }
 
@@ -322,9 +304,5 @@ void ClusterDispatcher::Submit(StepPlan plan, StepDone done) {
 }
 
 void ClusterDispatcher::CheckDeadline() { core_->CheckDeadline(); }
-
-std::map<std::string, WorkerTotals> ClusterDispatcher::totals() const {
-  return core_->totals();
-}
 
 }  // namespace headwise

@@ -5,8 +5,8 @@
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -31,16 +31,6 @@ struct StepSample {
   int64_t kv_blocks_used = 0;
 };
 
-// Sums over all steps that a worker has answered since the start.
-struct WorkerTotals {
-  uint64_t steps = 0;
-  double compute_seconds = 0.0;
-  double collective_seconds = 0.0;
-  int64_t collective_bytes = 0;
-  int64_t num_collectives = 0;
-  int64_t kv_blocks_used = 0;  // after the last step, not a sum
-};
-
 struct ClusterDispatcherOptions {
   // The group is lost when no rank has answered anything for step_timeout plus
   // step_timeout_per_row for each row in flight. The first is what a frozen
@@ -63,15 +53,24 @@ struct StepGroup {
   std::vector<std::shared_ptr<WorkerLink>> links;  // by rank
 };
 
+// Why a group was lost.
+struct GroupLoss {
+  absl::Status reason;
+  // Who failed, as far as the dispatcher can tell.
+  std::optional<size_t> rank = std::nullopt;
+  // It answered what no working rank answers: it, and no peer, is to blame.
+  bool is_wrong = false;
+};
+
 // Thread-safe. Owns one thread, which watches deadlines and gives the answers
 // that may not come from within Submit.
 //
 // Ranks answer in order, so steps complete in order. A step whose ranks all
-// report the same InvalidArgument or ResourceExhausted changed nothing and the
-// group lives on. Anything else (a broken stream, a deadline, another status,
-// ranks that disagree, an answer of the wrong shape) loses the group: streams
-// are closed, each step in flight ends with Unavailable, then on_lost is
-// called.
+// report the same InvalidArgument, ResourceExhausted or OutOfRange changed no
+// more than its own sequences and the group lives on. Anything else (a broken
+// stream, a deadline, another status, ranks that disagree, an answer of the
+// wrong shape) loses the group: streams are closed, each step in flight ends
+// with Unavailable, then on_lost is called.
 class ClusterDispatcher final : public Dispatcher {
  public:
   // `clock` must outlive the dispatcher.
@@ -84,8 +83,7 @@ class ClusterDispatcher final : public Dispatcher {
   // From now on steps go to `group`; opens its streams. `on_lost` is called at
   // most once, from any thread, and must not block. Requires that no group
   // stands.
-  void SetGroup(StepGroup group,
-                std::function<void(absl::Status reason)> on_lost);
+  void SetGroup(StepGroup group, std::function<void(const GroupLoss&)> on_lost);
 
   // Ends the group, if one stands, as if it were lost, but without a call of
   // on_lost; then waits for callbacks that are running, so it must not be
@@ -97,9 +95,6 @@ class ClusterDispatcher final : public Dispatcher {
   // Loses the group if its step is late. The own thread calls it every 50 ms;
   // tests call it with a clock of their own.
   void CheckDeadline();
-
-  // By worker's name; of the members of the last 64 names that answered.
-  std::map<std::string, WorkerTotals> totals() const;
 
  private:
   // Shared with the listeners that links hold, which may outlive us.

@@ -56,9 +56,9 @@ class ClusterDispatcherTest : public testing::Test {
   void SetGroup(uint64_t epoch) {
     dispatcher_.SetGroup(
         {epoch, GroupChoice::kInProcess, {"w0", "w1"}, {links_[0], links_[1]}},
-        [this](absl::Status reason) {
+        [this](const GroupLoss& loss) {
           absl::MutexLock lock(&mutex_);
-          lost_.push_back(std::move(reason));
+          lost_.push_back(loss);
         });
   }
 
@@ -78,6 +78,11 @@ class ClusterDispatcherTest : public testing::Test {
     return lost_.size();
   }
 
+  GroupLoss last_lost() {
+    absl::MutexLock lock(&mutex_);
+    return lost_.at(lost_.size() - 1);
+  }
+
   static ClusterDispatcherOptions Options() {
     ClusterDispatcherOptions options;
     options.limits = {.vocab_size = 10, .model_dim = 4};
@@ -86,7 +91,7 @@ class ClusterDispatcherTest : public testing::Test {
 
   FakeClock clock_;
   absl::Mutex mutex_;
-  std::vector<absl::Status> lost_ ABSL_GUARDED_BY(mutex_);
+  std::vector<GroupLoss> lost_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::shared_ptr<FakeWorkerLink>> links_ = {
       std::make_shared<FakeWorkerLink>(), std::make_shared<FakeWorkerLink>()};
   ClusterDispatcher dispatcher_{Options(), clock_};
@@ -120,6 +125,8 @@ TEST_F(ClusterDispatcherTest, BrokenStreamEndsAllStepsAndClosesTheOthers) {
     EXPECT_THAT(outcome->status.message(), HasSubstr("socket closed"));
   }
   EXPECT_EQ(num_lost(), 1u);
+  EXPECT_EQ(last_lost().rank, 1u);
+  EXPECT_FALSE(last_lost().is_wrong) << "its process may just have ended";
   EXPECT_FALSE(links_[0]->open()) << "its worker would wait in a collective";
   EXPECT_FALSE(links_[1]->open());
 }
@@ -153,6 +160,23 @@ TEST_F(ClusterDispatcherTest, ErrorOfOneRankLosesTheGroupOnce) {
   EXPECT_EQ(outcome->status.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(outcome->status.message(), HasSubstr("NaN in layer 2"));
   EXPECT_EQ(num_lost(), 1u);
+  EXPECT_EQ(last_lost().rank, 1u);
+  EXPECT_FALSE(last_lost().is_wrong);
+}
+
+TEST_F(ClusterDispatcherTest, WrongAnswerNamesItsRank) {
+  Submit(1);
+  links_[0]->Answer({}, /*with_slices=*/false);
+  ASSERT_EQ(num_lost(), 1u);
+  EXPECT_EQ(last_lost().rank, 0u);
+  EXPECT_TRUE(last_lost().is_wrong);
+}
+
+TEST_F(ClusterDispatcherTest, FailureOfAPeerNamesNobody) {
+  Submit(1);
+  links_[0]->Answer(absl::DeadlineExceededError("waited for rank 1"), false);
+  ASSERT_EQ(num_lost(), 1u);
+  EXPECT_EQ(last_lost().rank, std::nullopt);
 }
 
 TEST_F(ClusterDispatcherTest, DeadlineCountsFromTheLastAnswerOfAnyRank) {
@@ -209,6 +233,8 @@ TEST_F(ClusterDispatcherTest, AnswerWithAnotherEpochLosesTheGroup) {
   links_[0]->listener().on_result(forged);
   ASSERT_TRUE(outcome->done.HasBeenNotified());
   EXPECT_THAT(outcome->status.message(), HasSubstr("epoch 9"));
+  EXPECT_EQ(last_lost().rank, 0u);
+  EXPECT_TRUE(last_lost().is_wrong);
 }
 
 TEST_F(ClusterDispatcherTest, ClearGroupTellsNobodyButTheSteps) {
@@ -220,19 +246,6 @@ TEST_F(ClusterDispatcherTest, ClearGroupTellsNobodyButTheSteps) {
   dispatcher_.ClearGroup(absl::UnavailableError("again: no effect"));
 }
 
-TEST_F(ClusterDispatcherTest, TotalsAddUpByWorker) {
-  for (uint64_t id = 1; id <= 3; ++id) {
-    Submit(id);
-    links_[0]->Answer({}, true);
-    links_[1]->Answer({}, false);
-  }
-  const auto totals = dispatcher_.totals();
-  ASSERT_EQ(totals.size(), 2u);
-  EXPECT_EQ(totals.at("w1").steps, 3u);
-  EXPECT_EQ(totals.at("w1").compute_seconds, 0.75);
-  EXPECT_EQ(totals.at("w0").collective_bytes, 30);
-}
-
 TEST(ClusterDispatcherLifeTest, DestructorEndsWhatIsInFlight) {
   FakeClock clock;
   auto link = std::make_shared<FakeWorkerLink>();
@@ -241,7 +254,7 @@ TEST(ClusterDispatcherLifeTest, DestructorEndsWhatIsInFlight) {
   {
     ClusterDispatcher dispatcher({}, clock);
     dispatcher.SetGroup({1, GroupChoice::kInProcess, {"w"}, {link}},
-                        [](absl::Status) { FAIL(); });
+                        [](const GroupLoss&) { FAIL(); });
     dispatcher.Submit(Plan(1), [&status](absl::StatusOr<StepOutcome> result) {
       status = result.status();
     });
@@ -263,7 +276,7 @@ TEST(ClusterDispatcherLifeTest, ClearGroupWaitsForCallbacksThatRun) {
   };
   ClusterDispatcher dispatcher(options, clock);
   dispatcher.SetGroup({1, GroupChoice::kInProcess, {"w"}, {link}},
-                      [](absl::Status) {});
+                      [](const GroupLoss&) {});
   dispatcher.Submit(Plan(1), [](absl::StatusOr<StepOutcome>) {});
   std::thread answer([&] { link->Answer({}, true); });
   entered.WaitForNotification();

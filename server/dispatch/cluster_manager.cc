@@ -38,6 +38,7 @@ ClusterManager::ClusterManager(const ClusterManagerOptions& options,
     : options_(options),
       deps_(deps),
       former_(options.former),
+      quarantine_(options.quarantine, deps.clock),
       backoff_(options.min_backoff) {
   deps_.membership.SetListener([this] { Wake(); });
   SetStatus(false, "no worker has come yet", nullptr);
@@ -78,9 +79,9 @@ void ClusterManager::Wake() {
   woken_ = true;
 }
 
-void ClusterManager::OnLost(uint64_t membership_epoch, absl::Status reason) {
+void ClusterManager::OnLost(uint64_t membership_epoch, const GroupLoss& loss) {
   absl::MutexLock lock(&mutex_);
-  lost_.emplace(membership_epoch, std::move(reason));
+  lost_.emplace(membership_epoch, loss);
   woken_ = true;
 }
 
@@ -92,7 +93,7 @@ void ClusterManager::RunOnce() {
 
 // The dispatcher has lost the group: find out who is to blame.
 void ClusterManager::NoticeLoss() {
-  std::optional<std::pair<uint64_t, absl::Status>> lost;
+  std::optional<std::pair<uint64_t, GroupLoss>> lost;
   {
     absl::MutexLock lock(&mutex_);
     lost.swap(lost_);
@@ -103,8 +104,18 @@ void ClusterManager::NoticeLoss() {
     return;
   }
   const std::shared_ptr<const FormedGroup> group = group_;
-  EndGroup(lost->second);
-  for (const size_t rank : former_.FindSilent(group->links)) {
+  const GroupLoss& loss = lost->second;
+  EndGroup(loss.reason);
+  const std::vector<size_t> silent = former_.FindSilent(group->links);
+  if (loss.rank.has_value()) {
+    const Member& member = group->members.at(*loss.rank);
+    if (loss.is_wrong) {
+      Blame(member, "answered wrongly");
+    } else if (std::count(silent.begin(), silent.end(), *loss.rank) == 0) {
+      Suspect(member, "failed");
+    }
+  }
+  for (const size_t rank : silent) {
     Exclude(group->members[rank], "does not answer");
   }
 }
@@ -123,43 +134,83 @@ void ClusterManager::NoticeMembership() {
     if (HasRegistration(view->members, member.registration_id)) continue;
     EndGroup(absl::UnavailableError(
         absl::StrCat("worker ", member.info.name, " has left")));
+    // A worker that dies in each group often leaves before its step fails.
+    Suspect(member, "has left");
     return;
   }
-  if (deps_.clock.Now() - formed_at_ > options_.settled_after) {
-    backoff_ = options_.min_backoff;
+  if (!settled_ && deps_.clock.Now() - formed_at_ > options_.settled_after) {
+    Settle();
   }
-  if (MayGrow(FitMembers())) {
+  if (MayGrow()) {
     EndGroup(
         absl::UnavailableError("the group is formed anew to take in a "
                                "worker that has come"));
   }
 }
 
-bool ClusterManager::MayGrow(const std::vector<Member>& fit) {
-  if (fit.size() <= group_->members.size()) {
+void ClusterManager::Settle() {
+  settled_ = true;
+  backoff_ = options_.min_backoff;
+  for (const Member& member : group_->members) {
+    quarantine_.Forgive(member.info.name);
+  }
+}
+
+// Excludes newcomers that do not answer, so that the group is not given up for
+// them.
+bool ClusterManager::MayGrow() {
+  std::vector<Member> newcomers = FitMembers();
+  newcomers.erase(std::remove_if(newcomers.begin(), newcomers.end(),
+                                 [this](const Member& member) {
+                                   return HasRegistration(
+                                       group_->members, member.registration_id);
+                                 }),
+                  newcomers.end());
+  if (newcomers.empty()) {
     newcomer_since_ = absl::InfiniteFuture();
     return false;
   }
   const absl::Time now = deps_.clock.Now();
   newcomer_since_ = std::min(newcomer_since_, now);
   const EngineStats stats = deps_.engine.stats();
-  return (stats.running == 0 && stats.waiting == 0) ||
-         now - newcomer_since_ > options_.grow_patience;
+  const bool busy = stats.running > 0 || stats.waiting > 0;
+  if (busy && now - newcomer_since_ <= options_.grow_patience) return false;
+  const std::vector<size_t> silent = former_.FindSilent(LinksTo(newcomers));
+  for (const size_t rank : silent) {
+    Exclude(newcomers[rank], "does not answer");
+  }
+  return silent.size() < newcomers.size();
 }
 
-std::vector<Member> ClusterManager::FitMembers() {
-  const absl::Time now = deps_.clock.Now();
-  for (auto it = quarantined_until_.begin(); it != quarantined_until_.end();) {
-    it = it->second <= now ? quarantined_until_.erase(it) : std::next(it);
-  }
+std::vector<Member> ClusterManager::FitMembers() const {
   std::vector<Member> fit = deps_.membership.view()->members;
   fit.erase(std::remove_if(fit.begin(), fit.end(),
                            [this](const Member& member) {
-                             return quarantined_until_.count(member.info.name) >
-                                    0;
+                             return quarantine_.Holds(member.info.name);
                            }),
             fit.end());
   return fit;
+}
+
+std::vector<std::shared_ptr<WorkerLink>> ClusterManager::LinksTo(
+    const std::vector<Member>& members) {
+  std::vector<std::shared_ptr<WorkerLink>> links;
+  for (const Member& member : members) {
+    std::shared_ptr<WorkerLink>& link = links_[member.registration_id];
+    if (link == nullptr) link = deps_.make_link(member.info);
+    links.push_back(link);
+  }
+  return links;
+}
+
+std::string ClusterManager::WhyTooFew(size_t have, size_t needed) const {
+  std::string why = absl::StrCat(have, " workers are ready, needed ", needed);
+  for (const Member& member : deps_.membership.view()->members) {
+    if (!quarantine_.Holds(member.info.name)) continue;
+    absl::StrAppend(&why, "; ", member.info.name,
+                    " is left out after it failed");
+  }
+  return why;
 }
 
 void ClusterManager::MaybeForm() {
@@ -167,32 +218,32 @@ void ClusterManager::MaybeForm() {
   std::vector<Member> members = FitMembers();
   const size_t needed = formed_before_ ? 1 : options_.min_workers;
   if (members.size() < needed) {
-    SetStatus(
-        false,
-        absl::StrCat(members.size(), " workers are ready, needed ", needed),
-        nullptr);
+    const std::string why = WhyTooFew(members.size(), needed);
+    if (why != status().detail) Log(absl::StrCat("no group: ", why));
+    SetStatus(false, why, nullptr);
     return;
   }
   // A number of its own for each attempt: what an earlier one left behind at
   // the workers can't be mistaken for this one.
   const uint64_t epoch = deps_.membership.Bump();
-  std::vector<std::shared_ptr<WorkerLink>> links;
-  for (const Member& member : members) {
-    std::shared_ptr<WorkerLink>& link = links_[member.registration_id];
-    if (link == nullptr) link = deps_.make_link(member.info);
-    links.push_back(link);
-  }
   FormationFailure failure;
   absl::StatusOr<FormedGroup> formed =
-      former_.Form(epoch, members, std::move(links), &failure);
-  if (!formed.ok()) {
+      former_.Form(epoch, members, LinksTo(members), &failure);
+  if (formed.ok()) {
+    Serve(*std::move(formed));
+  } else {
     HandleFailure(members, failure);
-    return;
   }
-  group_ = std::make_shared<const FormedGroup>(*std::move(formed));
+}
+
+void ClusterManager::Serve(FormedGroup formed) {
+  group_ = std::make_shared<const FormedGroup>(std::move(formed));
   formed_before_ = true;
+  settled_ = false;
   formed_at_ = deps_.clock.Now();
   newcomer_since_ = absl::InfiniteFuture();
+  nameless_failure_.clear();
+  const uint64_t epoch = group_->membership_epoch;
   StepGroup steps;
   steps.membership_epoch = epoch;
   steps.group = group_->group;
@@ -200,9 +251,9 @@ void ClusterManager::MaybeForm() {
   for (const Member& member : group_->members) {
     steps.names.push_back(member.info.name);
   }
-  deps_.dispatcher.SetGroup(std::move(steps), [this, epoch](absl::Status why) {
-    OnLost(epoch, std::move(why));
-  });
+  deps_.dispatcher.SetGroup(
+      std::move(steps),
+      [this, epoch](const GroupLoss& loss) { OnLost(epoch, loss); });
   deps_.engine.Resume(group_->kv_capacity_tokens);
   Log(absl::StrCat("serving, ", Describe(*group_)));
   SetStatus(true, Describe(*group_), group_);
@@ -216,11 +267,9 @@ void ClusterManager::HandleFailure(const std::vector<Member>& members,
     Exclude(members[rank], "is gone");
   }
   for (const size_t rank : failure.unfit) {
-    const std::string& name = members[rank].info.name;
-    quarantined_until_[name] = deps_.clock.Now() + options_.quarantine;
-    Log(absl::StrCat("worker ", name, " is left out for ",
-                     absl::FormatDuration(options_.quarantine)));
+    Blame(members[rank], "could not prepare");
   }
+  BlameNewest(members, failure);
   SetStatus(false, std::string(failure.status.message()), nullptr);
   {
     absl::MutexLock lock(&mutex_);
@@ -228,6 +277,27 @@ void ClusterManager::HandleFailure(const std::vector<Member>& members,
     status_.last_failure = failure.status;
   }
   BackOff();
+}
+
+// Workers that are alive but can't reach each other tell nobody whose fault it
+// is. When the same ones fail twice, the one that came last goes: so step by
+// step what remains is what works.
+void ClusterManager::BlameNewest(const std::vector<Member>& members,
+                                 const FormationFailure& failure) {
+  std::vector<uint64_t> nameless;
+  if (failure.in_join && failure.silent.empty() && members.size() > 1) {
+    for (const Member& member : members) {
+      nameless.push_back(member.registration_id);
+    }
+  }
+  const bool again = !nameless.empty() && nameless == nameless_failure_;
+  nameless_failure_ = std::move(nameless);
+  if (!again) return;
+  const Member& newest = *std::max_element(
+      members.begin(), members.end(), [](const Member& a, const Member& b) {
+        return a.registration_id < b.registration_id;
+      });
+  Blame(newest, "came last of those that can't join");
 }
 
 void ClusterManager::EndGroup(const absl::Status& reason) {
@@ -240,10 +310,27 @@ void ClusterManager::EndGroup(const absl::Status& reason) {
   BackOff();
 }
 
+void ClusterManager::Blame(const Member& member, const std::string& why) {
+  SayLeftOut(member, why, quarantine_.Blame(member.info.name));
+}
+
+void ClusterManager::Suspect(const Member& member, const std::string& why) {
+  SayLeftOut(member, why, quarantine_.Suspect(member.info.name));
+}
+
 void ClusterManager::Exclude(const Member& member, const std::string& why) {
-  Log(absl::StrCat("worker ", member.info.name, " ", why, ": excluded"));
+  Suspect(member, why);
   links_.erase(member.registration_id);
   deps_.membership.Remove(member.registration_id);
+}
+
+void ClusterManager::SayLeftOut(const Member& member, const std::string& why,
+                                absl::Duration left_out) const {
+  std::string line = absl::StrCat("worker ", member.info.name, " ", why);
+  if (left_out > absl::ZeroDuration()) {
+    absl::StrAppend(&line, ": left out for ", absl::FormatDuration(left_out));
+  }
+  Log(line);
 }
 
 void ClusterManager::BackOff() {

@@ -23,6 +23,7 @@
 #include "server/dispatch/group_former.h"
 #include "server/dispatch/worker_link.h"
 #include "server/membership/membership.h"
+#include "server/membership/quarantine.h"
 #include "server/scheduler/engine.h"
 
 namespace headwise {
@@ -39,12 +40,15 @@ struct ClusterManagerOptions {
   size_t min_workers = 1;
   absl::Duration min_backoff = absl::Milliseconds(100);
   absl::Duration max_backoff = absl::Seconds(5);
-  // A group that lived so long was a success: the back-off starts over.
+  // A group that lived so long was a success: the back-off starts over, and
+  // what its members did before is forgiven.
   absl::Duration settled_after = absl::Seconds(10);
-  // A worker that refused while others prepared is left out for so long.
+  // A worker that answers wrongly, or refuses while others prepare, is left out
+  // for so long, and twice as long each further time; one that is silent or
+  // breaks off, from the second time on.
   absl::Duration quarantine = absl::Seconds(30);
   // A new worker joins when no request runs, or after this long at the price of
-  // those that do.
+  // those that do. It must answer a probe before the group is given up for it.
   absl::Duration grow_patience = absl::Seconds(10);
   // Called without a lock held; must not block.
   std::function<void(const GroupChange&)> on_change;
@@ -98,17 +102,30 @@ class ClusterManager {
  private:
   void Loop();
   void Wake();
-  void OnLost(uint64_t membership_epoch, absl::Status reason);
+  void OnLost(uint64_t membership_epoch, const GroupLoss& loss);
   void NoticeLoss();
   void NoticeMembership();
   void MaybeForm();
+  std::string WhyTooFew(size_t have, size_t needed) const;
+  void Serve(FormedGroup formed);
   void HandleFailure(const std::vector<Member>& members,
                      const FormationFailure& failure);
+  void BlameNewest(const std::vector<Member>& members,
+                   const FormationFailure& failure);
   void EndGroup(const absl::Status& reason);
   void Tell(const absl::Status& reason, const FormedGroup& group) const;
+  // Counts against the member in future groups; it stays in the book.
+  void Blame(const Member& member, const std::string& why);
+  void Suspect(const Member& member, const std::string& why);
+  // Suspects it and takes it from the book: it must come back by itself.
   void Exclude(const Member& member, const std::string& why);
-  std::vector<Member> FitMembers();
-  bool MayGrow(const std::vector<Member>& fit);
+  void SayLeftOut(const Member& member, const std::string& why,
+                  absl::Duration left_out) const;
+  std::vector<Member> FitMembers() const;
+  bool MayGrow();
+  std::vector<std::shared_ptr<WorkerLink>> LinksTo(
+      const std::vector<Member>& members);
+  void Settle();
   void BackOff();
   void SetStatus(bool serving, std::string detail,
                  std::shared_ptr<const FormedGroup> group);
@@ -121,8 +138,12 @@ class ClusterManager {
   // Of RunOnce, which one thread calls at a time.
   std::shared_ptr<const FormedGroup> group_;
   std::map<uint64_t, std::shared_ptr<WorkerLink>> links_;  // by registration
-  std::map<std::string, absl::Time> quarantined_until_;    // by name
+  Quarantine quarantine_;
   bool formed_before_ = false;
+  bool settled_ = false;  // group_ has lived for settled_after
+  // The members of the last attempt, by registration, if it failed in Join
+  // without naming anybody.
+  std::vector<uint64_t> nameless_failure_;
   absl::Duration backoff_;
   absl::Time next_attempt_ = absl::InfinitePast();
   absl::Time formed_at_ = absl::InfinitePast();
@@ -130,9 +151,8 @@ class ClusterManager {
 
   mutable absl::Mutex mutex_;
   ClusterStatus status_ ABSL_GUARDED_BY(mutex_);
-  // Epoch and reason of the group that the dispatcher has lost.
-  std::optional<std::pair<uint64_t, absl::Status>> lost_
-      ABSL_GUARDED_BY(mutex_);
+  // Of the group that the dispatcher has lost: its epoch, and why.
+  std::optional<std::pair<uint64_t, GroupLoss>> lost_ ABSL_GUARDED_BY(mutex_);
   bool woken_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;

@@ -1,13 +1,11 @@
 #include "server/dispatch/cluster_manager.h"
 
-#include <map>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/dispatch/fake_worker_link.h"
+#include "server/dispatch/cluster_manager_fixture.h"
 
 namespace headwise {
 namespace {
@@ -15,119 +13,7 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-class FakeClock final : public Clock {
- public:
-  absl::Time Now() const override {
-    absl::MutexLock lock(&mutex_);
-    return now_;
-  }
-  void Advance(absl::Duration by) {
-    absl::MutexLock lock(&mutex_);
-    now_ += by;
-  }
-
- private:
-  mutable absl::Mutex mutex_;
-  absl::Time now_ ABSL_GUARDED_BY(mutex_) = absl::UnixEpoch();
-};
-
-// Remembers what it was told.
-class FakeEngine final : public Engine {
- public:
-  absl::StatusOr<uint64_t> Submit(EngineRequest,
-                                  std::shared_ptr<RequestSink>) override {
-    return absl::UnimplementedError("fake");
-  }
-  void Cancel(uint64_t) override {}
-  void Suspend(absl::Status reason) override {
-    history.push_back("suspend");
-    last_reason = reason;
-  }
-  void Resume(int64_t tokens) override {
-    history.push_back("resume " + std::to_string(tokens));
-  }
-  EngineStats stats() const override { return engine_stats; }
-
-  std::vector<std::string> history;
-  absl::Status last_reason;
-  EngineStats engine_stats;
-};
-
-ModelShape Shape() {
-  ModelShape shape;
-  shape.num_layers = 2;
-  shape.num_units = 3;
-  shape.num_mlp_tiles = 4;
-  shape.num_vocab_tiles = 5;
-  shape.heads_per_kv_head = 3;
-  shape.head_dim = 64;
-  shape.model_dim = 576;
-  shape.unit_weight_bytes = 1000;
-  shape.mlp_tile_weight_bytes = 1000;
-  shape.vocab_tile_weight_bytes = 1000;
-  shape.kv_bytes_per_unit_position = 256;
-  return shape;
-}
-
-class ClusterManagerTest : public testing::Test {
- protected:
-  ClusterManagerTest() { Rebuild(1); }
-
-  void Rebuild(size_t min_workers) {
-    ClusterManagerOptions options;
-    options.former.model_path = "m.gguf";
-    options.former.shape = Shape();
-    options.former.kv_capacity_bytes = 1 << 20;
-    options.former.prepare_stall_timeout = absl::Milliseconds(200);
-    options.min_workers = min_workers;
-    options.on_change = [this](const GroupChange& change) {
-      EXPECT_EQ(change.group, GroupChoice::kSharedMemory);
-      changes_.push_back(change.reason.code());
-    };
-    manager_ = nullptr;
-    manager_ = std::make_unique<ClusterManager>(
-        options, ClusterManagerDeps{membership_, dispatcher_, engine_, clock_,
-                                    [this](const MemberInfo& info) {
-                                      auto& link = links_[info.name];
-                                      if (link == nullptr) {
-                                        link =
-                                            std::make_shared<FakeWorkerLink>();
-                                      }
-                                      return link;
-                                    }});
-  }
-
-  uint64_t AddWorker(const std::string& name, double speed = 1.0) {
-    MemberInfo info;
-    info.name = name;
-    info.host_id = "host";
-    info.version = "v";
-    info.speed = speed;
-    return membership_.Register(info).value();
-  }
-
-  FakeWorkerLink& Link(const std::string& name) {
-    auto& link = links_[name];
-    if (link == nullptr) link = std::make_shared<FakeWorkerLink>();
-    return *link;
-  }
-
-  std::vector<std::string> Serving() const {
-    std::vector<std::string> names;
-    const auto group = manager_->status().group;
-    if (group == nullptr) return {};
-    for (const Member& m : group->members) names.push_back(m.info.name);
-    return names;
-  }
-
-  FakeClock clock_;
-  Membership membership_{{.version = "v", .first_epoch = 1000}, clock_};
-  ClusterDispatcher dispatcher_{{}, clock_};
-  FakeEngine engine_;
-  std::map<std::string, std::shared_ptr<FakeWorkerLink>> links_;
-  std::vector<absl::StatusCode> changes_;
-  std::unique_ptr<ClusterManager> manager_;
-};
+using ClusterManagerTest = ClusterManagerFixture;
 
 TEST_F(ClusterManagerTest, FormsOnceEnoughWorkersHaveCome) {
   Rebuild(2);
@@ -245,61 +131,18 @@ TEST_F(ClusterManagerTest, NewcomerWaitsForIdleOrPatience) {
   EXPECT_THAT(Serving(), ElementsAre("a", "b", "c"));
 }
 
-TEST_F(ClusterManagerTest, UnfitWorkerIsLeftOutForTheQuarantine) {
-  const uint64_t a = AddWorker("a");
-  const uint64_t b = AddWorker("b");
+TEST_F(ClusterManagerTest, ReasonOfNoGroupIsLoggedOncePerChange) {
+  Rebuild(2);
+  AddWorker("a");
+  Live(3, {"a"});
+  EXPECT_THAT(log_, ElementsAre("no group: 1 workers are ready, needed 2"));
+  AddWorker("b");
   Link("b").prepare_status = absl::NotFoundError("no such model");
-  manager_->RunOnce();
-  EXPECT_THAT(manager_->status().detail, HasSubstr("b could not prepare"));
-  clock_.Advance(absl::Milliseconds(100));
-  manager_->RunOnce();
-  EXPECT_THAT(Serving(), ElementsAre("a"));
-  Link("b").prepare_status = absl::OkStatus();
-  for (int second = 0; second < 31; ++second) {
-    clock_.Advance(absl::Seconds(1));
-    ASSERT_TRUE(membership_.Heartbeat(a).ok());
-    ASSERT_TRUE(membership_.Heartbeat(b).ok());
-    manager_->RunOnce();
-  }
-  EXPECT_THAT(Serving(), ElementsAre("a", "b"));
-}
-
-TEST_F(ClusterManagerTest, AllRefusingBacksOffAndBlamesNobody) {
-  AddWorker("a");
-  AddWorker("b");
-  for (const char* name : {"a", "b"}) {
-    Link(name).prepare_status = absl::NotFoundError("no such model");
-  }
-  int attempts = 0;
-  for (int turn = 0; turn < 28; ++turn) {  // 2.8 s
-    manager_->RunOnce();
-    attempts = Link("a").orders().size();
-    clock_.Advance(absl::Milliseconds(100));
-  }
-  // At 0, 0.1, 0.3, 0.7, 1.5 s; the next would be at 3.1 s.
-  EXPECT_EQ(attempts, 5);
-  EXPECT_EQ(membership_.view()->members.size(), 2u);
-}
-
-TEST_F(ClusterManagerTest, WorkerThatNeverAnswersPrepareIsExcluded) {
-  AddWorker("a");
-  AddWorker("b");
-  Link("b").answers_prepare = false;
-  manager_->RunOnce();
-  EXPECT_EQ(membership_.view()->members.size(), 1u);
-  clock_.Advance(absl::Milliseconds(100));
-  manager_->RunOnce();
-  EXPECT_THAT(Serving(), ElementsAre("a"));
-}
-
-TEST_F(ClusterManagerTest, FailedJoinExcludesOnlyWhoIsSilent) {
-  AddWorker("a");
-  AddWorker("b");
-  Link("a").join_status = absl::DeadlineExceededError("waited for rank 1");
-  Link("b").probe_status = absl::DeadlineExceededError("frozen");
-  manager_->RunOnce();
-  ASSERT_EQ(membership_.view()->members.size(), 1u);
-  EXPECT_EQ(membership_.view()->members[0].info.name, "a");
+  Live(4, {"a", "b"});
+  ASSERT_EQ(log_.size(), 4u) << testing::PrintToString(log_);
+  EXPECT_EQ(log_[3],
+            "no group: 1 workers are ready, needed 2; b is left out after it "
+            "failed");
 }
 
 TEST_F(ClusterManagerTest, ThreadFormsAndWaitReturns) {
@@ -308,37 +151,6 @@ TEST_F(ClusterManagerTest, ThreadFormsAndWaitReturns) {
             absl::StatusCode::kDeadlineExceeded);
   AddWorker("a");
   EXPECT_TRUE(manager_->WaitUntilServing(absl::Seconds(10)).ok());
-}
-
-TEST(ResolveGroupTest, SharedMemoryOnlyIfAllHostsAreKnownAndEqual) {
-  const auto members = [](std::vector<std::string> hosts) {
-    std::vector<Member> out;
-    for (const std::string& host : hosts) {
-      out.emplace_back();
-      out.back().info.host_id = host;
-    }
-    return out;
-  };
-  const auto resolve = [&](std::vector<std::string> hosts) {
-    return ResolveGroup(GroupChoice::kAuto, members(std::move(hosts)));
-  };
-  EXPECT_EQ(resolve({"h"}), GroupChoice::kSharedMemory);
-  EXPECT_EQ(resolve({"h", "h"}), GroupChoice::kSharedMemory);
-  EXPECT_EQ(resolve({"h", "i"}), GroupChoice::kGloo);
-  EXPECT_EQ(resolve({"", ""}), GroupChoice::kGloo);
-  EXPECT_EQ(ResolveGroup(GroupChoice::kGloo, members({"h", "h"})),
-            GroupChoice::kGloo);
-}
-
-TEST(KvCapacityTokensTest, LeastOverRanksThatHoldUnits) {
-  PlacementPlan plan;
-  plan.ranks.resize(3);
-  plan.ranks[0].num_units = 4;
-  plan.ranks[1].num_units = 2;
-  plan.ranks[2].num_units = 0;
-  const std::vector<PreparedRank> prepared = {
-      {"", 0, 11}, {"", 0, 7}, {"", 0, 0}};
-  EXPECT_EQ(KvCapacityTokens(plan, prepared), 2 * 64);
 }
 
 }  // namespace

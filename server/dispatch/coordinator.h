@@ -6,7 +6,6 @@
 #include <climits>
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <string>
 
@@ -65,9 +64,6 @@ class Coordinator {
   Membership& membership() { return membership_; }
   Engine& engine() { return *engine_; }
   ClusterStatus status() const { return manager_->status(); }
-  std::map<std::string, WorkerTotals> totals() const {
-    return dispatcher_.totals();
-  }
   absl::Status WaitUntilServing(absl::Duration timeout,
                                 int max_failures = INT_MAX) const {
     return manager_->WaitUntilServing(timeout, max_failures);

@@ -51,6 +51,16 @@ absl::Status Judge(const char* what, const std::vector<Member>& members,
   return first;
 }
 
+// A rank without room for one block per unit could serve no request at all.
+absl::Status CheckCapacity(const RankForecast& rank,
+                           const PreparedRank& prepared) {
+  if (prepared.kv_capacity_blocks >= rank.num_units) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat("it has room for ", prepared.kv_capacity_blocks,
+                   " blocks of KV, needed is one for each of its ",
+                   rank.num_units, " units"));
+}
+
 }  // namespace
 
 int64_t KvCapacityTokens(const PlacementPlan& plan,
@@ -128,26 +138,25 @@ absl::Status GroupFormer::PrepareAll(FormedGroup* group,
                                      FormationFailure* failure) {
   using Answer = absl::StatusOr<PreparedRank>;
   const size_t num_ranks = group->links.size();
-  auto gather = std::make_shared<Gather<Answer>>(num_ranks);
+  auto gather = std::make_shared<Gather<Answer>>(num_ranks, Clock::Monotonic());
   for (size_t rank = 0; rank < num_ranks; ++rank) {
     HEADWISE_ASSIGN_OR_RETURN(PrepareOrder order, OrderFor(*group, rank));
     group->links[rank]->Prepare(
         std::move(order), options_.prepare_timeout,
-        [gather, rank, tell = options_.on_progress](double value) {
-          const double mean = gather->SetProgress(rank, value);
-          if (tell) tell(mean);
-        },
+        [gather, rank](double value) { gather->SetProgress(rank, value); },
         [gather, rank](Answer answer) {
           gather->Set(rank, std::move(answer));
         });
   }
-  const std::vector<std::optional<Answer>> answers =
-      gather->Wait(options_.prepare_stall_timeout, cancelled_);
-  std::vector<std::optional<absl::Status>> statuses;
-  for (const std::optional<Answer>& answer : answers) {
-    statuses.push_back(answer.has_value()
-                           ? std::optional<absl::Status>(answer->status())
-                           : std::nullopt);
+  const std::vector<std::optional<Answer>> answers = gather->Wait(
+      options_.prepare_stall_timeout, cancelled_, options_.on_progress);
+  std::vector<std::optional<absl::Status>> statuses(num_ranks);
+  for (size_t rank = 0; rank < num_ranks; ++rank) {
+    const std::optional<Answer>& answer = answers[rank];
+    if (!answer.has_value()) continue;
+    statuses[rank] = answer->ok()
+                         ? CheckCapacity(group->plan.ranks[rank], **answer)
+                         : answer->status();
   }
   HEADWISE_RETURN_IF_ERROR(
       Judge("could not prepare", group->members, statuses, failure));
@@ -163,7 +172,9 @@ absl::Status GroupFormer::JoinAll(const FormedGroup& group,
   for (const PreparedRank& prepared : group.prepared) {
     endpoints.push_back(prepared.endpoint);
   }
-  auto gather = std::make_shared<Gather<absl::Status>>(group.links.size());
+  failure->in_join = true;
+  auto gather = std::make_shared<Gather<absl::Status>>(group.links.size(),
+                                                       Clock::Monotonic());
   for (size_t rank = 0; rank < group.links.size(); ++rank) {
     group.links[rank]->Join(
         group.membership_epoch, endpoints, options_.join_timeout,
@@ -181,7 +192,8 @@ absl::Status GroupFormer::JoinAll(const FormedGroup& group,
 
 std::vector<size_t> GroupFormer::FindSilent(
     const std::vector<std::shared_ptr<WorkerLink>>& links) {
-  auto gather = std::make_shared<Gather<absl::Status>>(links.size());
+  auto gather =
+      std::make_shared<Gather<absl::Status>>(links.size(), Clock::Monotonic());
   for (size_t rank = 0; rank < links.size(); ++rank) {
     links[rank]->Probe(
         options_.probe_timeout,

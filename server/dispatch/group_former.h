@@ -38,7 +38,7 @@ struct GroupFormerOptions {
   absl::Duration prepare_stall_timeout = absl::Seconds(20);
   absl::Duration join_timeout = absl::Seconds(12);
   absl::Duration probe_timeout = absl::Seconds(1);
-  // Mean progress of all ranks, 0 to 1; called by any thread, must not block.
+  // Mean progress of all ranks, 0 to 1; called from within Form.
   std::function<void(double)> on_progress;
 };
 
@@ -57,6 +57,7 @@ struct FormationFailure {
   absl::Status status;
   std::vector<size_t> silent;  // ranks that are gone: no answer, no connection
   std::vector<size_t> unfit;   // ranks that refused while others did not
+  bool in_join = false;        // all had prepared
 };
 
 // Positions that every rank can hold: the least over ranks of blocks per unit,

@@ -25,6 +25,17 @@ struct OutcomeLimits {
   int64_t model_dim = 0;   // of the hidden states of an embedding
 };
 
+// What an answer means for the group.
+struct Verdict {
+  enum class Fault {
+    kNobodys,  // nothing is wrong, ranks disagree, or a peer may be the cause
+    kFailed,   // the rank says that it failed
+    kWrong,    // no working rank answers so
+  };
+  absl::Status status;            // OK: the group goes on
+  Fault fault = Fault::kNobodys;  // of the rank that answered
+};
+
 // The steps in flight of one group, in order. Calls no callback and knows no
 // time. Not thread-safe.
 class StepBoard {
@@ -35,9 +46,8 @@ class StepBoard {
 
   // Records the answer of `rank` to the oldest step that it has not answered;
   // takes the slices out of `result`. An error means that the group can't be
-  // trusted any more: another step's answer, ranks that disagree, a shape that
-  // the plan did not ask for, or a status that leaves a rank unusable.
-  absl::Status TakeAnswer(size_t rank, RankStepResult* result);
+  // trusted any more.
+  Verdict TakeAnswer(size_t rank, RankStepResult* result);
 
   struct Completed {
     StepDone done;
@@ -62,10 +72,12 @@ class StepBoard {
     StepOutcome outcome;  // of rank 0
   };
 
+  Verdict JudgeStatus(size_t rank, const RankStepResult& result) const;
   absl::Status CheckOutcome(const StepPlan& plan,
                             const RankStepResult& result) const;
   absl::Status CheckSlice(const SlicePlan& plan,
                           const SliceOutcome& outcome) const;
+  absl::Status CheckToken(int32_t token) const;
 
   const OutcomeLimits limits_;
   std::vector<size_t> num_answered_;  // of steps_, by rank

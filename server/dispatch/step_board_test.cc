@@ -1,5 +1,6 @@
 #include "server/dispatch/step_board.h"
 
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -49,7 +50,7 @@ TEST(StepBoardTest, CompletesInOrderForEveryInterleaving) {
       RankStepResult answer = rank == 0 ? AnswerOfRank0(5 + answered[rank])
                                         : Answer(5 + answered[rank]);
       ++answered[rank];
-      ASSERT_TRUE(board.TakeAnswer(rank, &answer).ok());
+      ASSERT_TRUE(board.TakeAnswer(rank, &answer).status.ok());
       while (auto step = board.PopCompleted()) {
         ASSERT_TRUE(step->outcome.ok());
         EXPECT_EQ(step->outcome->step_id, 5 + completed);
@@ -67,9 +68,9 @@ TEST(StepBoardTest, SameRefusalOfAllRanksIsTheStepsOwn) {
     StepBoard board(2, kLimits);
     board.Add(Plan(1), nullptr);
     RankStepResult first = Answer(1, status), second = Answer(1, status);
-    EXPECT_TRUE(board.TakeAnswer(1, &first).ok());
+    EXPECT_TRUE(board.TakeAnswer(1, &first).status.ok());
     EXPECT_FALSE(board.PopCompleted().has_value());
-    EXPECT_TRUE(board.TakeAnswer(0, &second).ok());
+    EXPECT_TRUE(board.TakeAnswer(0, &second).status.ok());
     auto step = board.PopCompleted();
     ASSERT_TRUE(step.has_value());
     EXPECT_EQ(step->outcome.status(), status);
@@ -81,37 +82,46 @@ TEST(StepBoardTest, RanksThatDisagreeAreAnError) {
   board.Add(Plan(1), nullptr);
   RankStepResult first = AnswerOfRank0(1);
   RankStepResult second = Answer(1, absl::ResourceExhaustedError("blocks"));
-  EXPECT_TRUE(board.TakeAnswer(0, &first).ok());
-  const absl::Status status = board.TakeAnswer(1, &second);
-  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
-  EXPECT_THAT(status.message(), HasSubstr("disagree"));
+  EXPECT_TRUE(board.TakeAnswer(0, &first).status.ok());
+  const Verdict verdict = board.TakeAnswer(1, &second);
+  EXPECT_EQ(verdict.status.code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(verdict.status.message(), HasSubstr("disagree"));
+  EXPECT_EQ(verdict.fault, Verdict::Fault::kNobodys);
 }
 
 TEST(StepBoardTest, OtherStatusesNameTheRankAndKeepTheCode) {
-  for (const auto code :
-       {absl::StatusCode::kInternal, absl::StatusCode::kUnavailable,
-        absl::StatusCode::kDeadlineExceeded, absl::StatusCode::kAborted}) {
+  using Code = absl::StatusCode;
+  using Fault = Verdict::Fault;
+  for (const auto& [code, fault] : std::vector<std::pair<Code, Fault>>{
+           {Code::kInternal, Fault::kFailed},
+           {Code::kFailedPrecondition, Fault::kFailed},
+           {Code::kDataLoss, Fault::kWrong},
+           {Code::kUnavailable, Fault::kNobodys},
+           {Code::kDeadlineExceeded, Fault::kNobodys},
+           {Code::kCancelled, Fault::kNobodys},
+           {Code::kAborted, Fault::kNobodys}}) {
     StepBoard board(3, kLimits);
     board.Add(Plan(4), nullptr);
     RankStepResult answer = Answer(4, absl::Status(code, "NaN in layer 3"));
-    const absl::Status status = board.TakeAnswer(2, &answer);
-    EXPECT_EQ(status.code(), code);
-    EXPECT_THAT(status.message(), HasSubstr("rank 2"));
-    EXPECT_THAT(status.message(), HasSubstr("NaN in layer 3"));
+    const Verdict verdict = board.TakeAnswer(2, &answer);
+    EXPECT_EQ(verdict.status.code(), code);
+    EXPECT_EQ(verdict.fault, fault) << verdict.status;
+    EXPECT_THAT(verdict.status.message(), HasSubstr("rank 2"));
+    EXPECT_THAT(verdict.status.message(), HasSubstr("NaN in layer 3"));
   }
 }
 
 TEST(StepBoardTest, AnswersThatWereNotAskedForAreErrors) {
   StepBoard board(1, kLimits);
   RankStepResult answer = AnswerOfRank0(1);
-  EXPECT_FALSE(board.TakeAnswer(0, &answer).ok());
+  EXPECT_FALSE(board.TakeAnswer(0, &answer).status.ok());
   board.Add(Plan(1), nullptr);
   answer = AnswerOfRank0(2);
-  EXPECT_FALSE(board.TakeAnswer(0, &answer).ok());
+  EXPECT_FALSE(board.TakeAnswer(0, &answer).status.ok());
   answer = AnswerOfRank0(1);
-  EXPECT_TRUE(board.TakeAnswer(0, &answer).ok());
+  EXPECT_TRUE(board.TakeAnswer(0, &answer).status.ok());
   answer = AnswerOfRank0(1);
-  EXPECT_FALSE(board.TakeAnswer(0, &answer).ok()) << "answered twice";
+  EXPECT_FALSE(board.TakeAnswer(0, &answer).status.ok()) << "answered twice";
 }
 
 // One wrong field at a time, from an answer that is accepted.
@@ -136,7 +146,10 @@ TEST(StepBoardTest, OutcomeMustHaveTheShapeThatThePlanAskedFor) {
   const auto take = [&](RankStepResult result) {
     StepBoard board(1, kLimits);
     board.Add(Plan(1, slice), nullptr);
-    return board.TakeAnswer(0, &result).ok();
+    const Verdict verdict = board.TakeAnswer(0, &result);
+    EXPECT_EQ(verdict.fault, verdict.status.ok() ? Verdict::Fault::kNobodys
+                                                 : Verdict::Fault::kWrong);
+    return verdict.status.ok();
   };
   EXPECT_TRUE(take(good));
   const auto broken = [&](auto change) {
@@ -155,6 +168,14 @@ TEST(StepBoardTest, OutcomeMustHaveTheShapeThatThePlanAskedFor) {
   EXPECT_TRUE(broken([](auto& s) { s[0].score_logprobs.pop_back(); }));
   EXPECT_TRUE(broken([](auto& s) { s[0].logits_digests.resize(3); }));
   EXPECT_TRUE(broken([](auto& s) { s[0].hidden.pop_back(); }));
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(),
+                          std::numeric_limits<float>::infinity(),
+                          -std::numeric_limits<float>::infinity()}) {
+    EXPECT_TRUE(broken([&](auto& s) { s[0].logprob = bad; }));
+    EXPECT_TRUE(broken([&](auto& s) { s[0].top[0].logprob = bad; }));
+    EXPECT_TRUE(broken([&](auto& s) { s[0].score_logprobs[1] = bad; }));
+    EXPECT_TRUE(broken([&](auto& s) { s[0].hidden[5] = bad; }));
+  }
 }
 
 TEST(StepBoardTest, UnaskedExtrasAreRefused) {
@@ -162,7 +183,7 @@ TEST(StepBoardTest, UnaskedExtrasAreRefused) {
   board.Add(Plan(1), nullptr);
   RankStepResult answer = AnswerOfRank0(1);
   answer.slices[0].hidden.resize(3);
-  EXPECT_FALSE(board.TakeAnswer(0, &answer).ok());
+  EXPECT_FALSE(board.TakeAnswer(0, &answer).status.ok());
 }
 
 TEST(StepBoardTest, ClearHandsBackTheCallbacksOldestFirst) {

