@@ -3,6 +3,7 @@
 #ifndef HEADWISE_MODEL_MODEL_H_
 #define HEADWISE_MODEL_MODEL_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -58,6 +59,13 @@ class Model {
   // digests of its files in order of name. Reads everything: slow, and computed
   // by the first call. Thread-safe.
   virtual const std::string& Sha256() const = 0;
+  // The same for who may have to stop: `progress` is told values from 0 to 1
+  // while files are read, and must not ask for the digest itself. Once it
+  // returns false, so does this, and nothing is kept.
+  virtual bool ReadSha256(const std::function<bool(double)>& progress) const {
+    Sha256();
+    return progress(1.0);
+  }
   // Lets the kernel drop the mapped pages; call it after packing the weights.
   virtual void DropPages() const = 0;
   // Key and value pairs of the file as text, for `headwise inspect`; long

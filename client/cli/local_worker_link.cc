@@ -124,7 +124,11 @@ void LocalWorkerLink::Prepare(
   absl::Status started = config.status();
   if (started.ok()) {
     started = node_.Prepare(
-        *std::move(config), std::move(progress),
+        *std::move(config),
+        [progress = std::move(progress)](double value) {
+          if (progress) progress(value);
+          return true;
+        },
         [done](absl::StatusOr<PreparedShard> prepared) {
           if (!prepared.ok()) {
             done(prepared.status());

@@ -1,11 +1,17 @@
-#include "absl/base/call_once.h"
+#include <algorithm>
+#include <functional>
+
+#include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/synchronization/mutex.h"
 #include "base/sha256.h"
 #include "model/files/model_parts.h"
 
 namespace headwise {
 
 namespace {
+
+constexpr size_t kHashPieceBytes = 64 << 20;  // between two calls of progress
 
 class FileModel final : public Model {
  public:
@@ -33,8 +39,14 @@ class FileModel final : public Model {
   }
   int64_t file_bytes() const override { return file_bytes_; }
   const std::string& Sha256() const override {
-    absl::call_once(sha256_once_, [this] { sha256_ = ComputeSha256(); });
+    ReadSha256([](double) { return true; });
+    absl::MutexLock lock(&sha256_mutex_);
     return sha256_;
+  }
+  bool ReadSha256(const std::function<bool(double)>& progress) const override {
+    absl::MutexLock lock(&sha256_mutex_);
+    if (sha256_.empty()) sha256_ = ComputeSha256(progress);
+    return !sha256_.empty();
   }
   void DropPages() const override {
     for (const auto& file : files_) file->DropPages();
@@ -47,10 +59,27 @@ class FileModel final : public Model {
   }
 
  private:
-  std::string ComputeSha256() const {
-    if (files_.size() == 1) return Sha256Hex(Sha256Of(files_[0]->bytes()));
+  // Empty if `progress` said no.
+  std::string ComputeSha256(const std::function<bool(double)>& progress) const {
     headwise::Sha256 whole;
-    for (const auto& file : files_) whole.Update(Sha256Of(file->bytes()));
+    int64_t done = 0;
+    for (const auto& file : files_) {
+      headwise::Sha256 each;
+      absl::Span<const uint8_t> left = file->bytes();
+      while (!left.empty()) {
+        const auto piece = left.first(std::min(left.size(), kHashPieceBytes));
+        each.Update(piece);
+        left.remove_prefix(piece.size());
+        done += static_cast<int64_t>(piece.size());
+        if (!progress(static_cast<double>(done) /
+                      static_cast<double>(file_bytes_))) {
+          return "";
+        }
+      }
+      const Sha256Digest digest = each.Finish();
+      if (files_.size() == 1) return Sha256Hex(digest);
+      whole.Update(digest);
+    }
     return Sha256Hex(whole.Finish());
   }
 
@@ -58,8 +87,9 @@ class FileModel final : public Model {
   const std::vector<std::unique_ptr<MappedFile>> files_;  // order of name
   absl::flat_hash_map<absl::string_view, size_t> tensor_of_name_;
   int64_t file_bytes_ = 0;
-  mutable absl::once_flag sha256_once_;
-  mutable std::string sha256_;  // written once, under sha256_once_
+  mutable absl::Mutex sha256_mutex_;
+  // Written once.
+  mutable std::string sha256_ ABSL_GUARDED_BY(sha256_mutex_);
 };
 
 }  // namespace

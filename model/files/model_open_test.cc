@@ -238,7 +238,16 @@ TEST(ModelOpen, Sha256OfAFolderIsThatOfItsFilesDigests) {
   }
   const auto model = Model::Open(folder.path());
   ASSERT_TRUE(model.ok()) << model.status();
+  std::vector<double> progress;
+  EXPECT_FALSE((*model)->ReadSha256([&](double value) {
+    progress.push_back(value);
+    return progress.size() < 2;
+  })) << "stopped after the second file";
+  EXPECT_TRUE(progress.size() == 2 && 0.0 < progress[0] &&
+              progress[0] < progress[1] && progress[1] < 1.0);
   EXPECT_EQ((*model)->Sha256(), Sha256Hex(expected.Finish()));
+  EXPECT_TRUE((*model)->ReadSha256([](double) { return false; }))
+      << "known by now";
   EXPECT_EQ((*model)->file_bytes(), total_bytes);
 }
 

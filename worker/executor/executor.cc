@@ -20,6 +20,33 @@
 namespace headwise {
 namespace {
 
+int64_t CountUnits(const Shard& shard) {
+  int64_t count = 0;
+  for (const Shard::Layer& layer : shard.layers) {
+    count += static_cast<int64_t>(layer.units.size());
+  }
+  return count;
+}
+
+// The KV that fits beside the packed weights, at most what was ordered.
+absl::StatusOr<int64_t> KvBytesBeside(const Model& model, const Shard& shard,
+                                      const ExecutorOptions& options) {
+  if (options.memory_bytes == 0) return options.kv_capacity_bytes;
+  HEADWISE_ASSIGN_OR_RETURN(const int64_t weight_bytes,
+                            PackedShardBytes(model, shard));
+  const int64_t num_units = CountUnits(shard);
+  const KvLayout layout = {options.kv_type, model.hyperparameters().head_dim};
+  const int64_t least = num_units * layout.block_bytes();
+  const int64_t left = options.memory_bytes - weight_bytes;
+  if (left >= std::min(least, options.kv_capacity_bytes) && left >= 0) {
+    return std::min(left, options.kv_capacity_bytes);
+  }
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "the shard needs ", weight_bytes, " bytes for packed weights and ", least,
+      " for a KV block of each of its ", num_units,
+      " units; this worker's --memory-bytes is ", options.memory_bytes));
+}
+
 class CpuExecutor final : public Executor {
  public:
   CpuExecutor(const Model& model, Shard shard, const ExecutorOptions& options,
@@ -53,14 +80,6 @@ class CpuExecutor final : public Executor {
   }
 
  private:
-  static int64_t CountUnits(const Shard& shard) {
-    int64_t count = 0;
-    for (const Shard::Layer& layer : shard.layers) {
-      count += static_cast<int64_t>(layer.units.size());
-    }
-    return count;
-  }
-
   std::vector<RowBatch> CutIntoBatches(const Step& step);
   // One batch for each of the first lanes.
   absl::Status RunBatches(const Step& step, absl::Span<const RowBatch> batches,
@@ -290,7 +309,7 @@ int64_t MaxSumBytes(const Hyperparameters& hyper) {
 
 absl::StatusOr<std::unique_ptr<Executor>> Executor::Create(
     const Model& model, Shard shard, const ExecutorOptions& options,
-    std::function<void(double)> progress) {
+    std::function<bool(double)> progress) {
   if (options.num_threads < 1 || options.num_threads > 1024) {
     return absl::InvalidArgumentError(absl::StrCat(
         "num_threads ", options.num_threads, " is not in [1, 1024]"));
@@ -308,11 +327,14 @@ absl::StatusOr<std::unique_ptr<Executor>> Executor::Create(
         "a layer of ", grid.num_units, " KV heads and ", grid.num_mlp_tiles,
         " MLP tiles has more than 4096 terms in an exact sum"));
   }
+  ExecutorOptions bounded = options;
+  HEADWISE_ASSIGN_OR_RETURN(bounded.kv_capacity_bytes,
+                            KvBytesBeside(model, shard, options));
   auto team =
       std::make_unique<ThreadTeam>(options.num_threads, options.pin_to_cpus);
   HEADWISE_ASSIGN_OR_RETURN(ShardWeights weights,
                             PackShard(model, shard, *team, progress));
-  return std::make_unique<CpuExecutor>(model, std::move(shard), options,
+  return std::make_unique<CpuExecutor>(model, std::move(shard), bounded,
                                        std::move(team), std::move(weights));
 }
 

@@ -41,7 +41,10 @@ struct ExecutorOptions {
   KvType kv_type = KvType::kFp16;
   ReductionMode reduction = ReductionMode::kExact;
   int64_t kv_capacity_bytes = 0;  // of this rank; allocated as blocks are used
-  std::vector<int> pin_to_cpus;   // one per thread, or empty: not pinned
+  // For packed weights and KV together, 0: unlimited. What the weights leave
+  // bounds the KV.
+  int64_t memory_bytes = 0;
+  std::vector<int> pin_to_cpus;  // one per thread, or empty: not pinned
 };
 
 // KV bytes of one unit per position.
@@ -56,12 +59,14 @@ int64_t MaxSumBytes(const Hyperparameters& hyper);
 class Executor {
  public:
   // Packs the shard's weights. `model` must outlive the executor; `group` may
-  // be set later (SetGroup) but before the first Run. `progress` is called with
-  // values from 0 to 1 by the calling thread. Unimplemented or InvalidArgument
-  // names a tensor that the backend can't serve.
+  // be set later (SetGroup) but before the first Run. `progress`, if any, is
+  // called with values from 0 to 1 by the calling thread; once it returns
+  // false, the answer is Cancelled. Unimplemented or InvalidArgument names a
+  // tensor that the backend can't serve; ResourceExhausted, before anything is
+  // allocated, if memory_bytes has no room for a KV block of every unit.
   static absl::StatusOr<std::unique_ptr<Executor>> Create(
       const Model& model, Shard shard, const ExecutorOptions& options,
-      std::function<void(double)> progress);
+      std::function<bool(double)> progress);
   virtual ~Executor() = default;
 
   virtual void SetGroup(Group* group) = 0;  // not owned
@@ -79,7 +84,8 @@ class Executor {
   virtual absl::StatusOr<StepResult> Run(const Step& step) = 0;
 
   virtual int64_t weight_bytes() const = 0;
-  // Blocks that kv_capacity_bytes allows, and those in use, counted over units.
+  // Blocks that kv_capacity_bytes and memory_bytes allow, and those in use,
+  // counted over units.
   virtual int64_t kv_capacity_blocks() const = 0;
   virtual int64_t kv_blocks_used() const = 0;
 };

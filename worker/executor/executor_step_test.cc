@@ -218,6 +218,47 @@ TEST(ExecutorStepTest, CapacityIsRefusedWithNumbers) {
       << status;
 }
 
+// Packed weights may take more bytes than the file's, so that only the worker
+// knows what they leave for the KV.
+TEST(ExecutorCreateTest, MemoryThatPackedWeightsLeaveBoundsTheKv) {
+  const TinyModel model(TinyModelOptions{});
+  const Shard shard = ShardOf(*model, 0, 1);
+  ExecutorOptions options = Options();
+  options.kv_capacity_bytes = 100 * 64 * KvBytesPerPosition(KvType::kFp32, 16);
+  const auto create = [&] {
+    return Executor::Create(*model, shard, options, nullptr);
+  };
+  const int64_t weight_bytes = (*create())->weight_bytes();
+  const int64_t block = options.kv_capacity_bytes / 100;
+  const int64_t num_units = 4;
+  options.memory_bytes = weight_bytes + 7 * block + 1;
+  EXPECT_EQ((*create())->kv_capacity_blocks(), 7);
+  options.memory_bytes = weight_bytes + 1000 * block;
+  EXPECT_EQ((*create())->kv_capacity_blocks(), 100);
+  options.memory_bytes = weight_bytes + num_units * block;
+  EXPECT_EQ((*create())->kv_capacity_blocks(), num_units);
+  options.memory_bytes -= 1;
+  const absl::Status refused = create().status();
+  EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
+  for (const int64_t number :
+       {weight_bytes, num_units * block, options.memory_bytes}) {
+    EXPECT_TRUE(absl::StrContains(refused.message(), absl::StrCat(number)))
+        << refused;
+  }
+}
+
+TEST(ExecutorCreateTest, EndsOnceItIsNotWanted) {
+  const TinyModel model(TinyModelOptions{});
+  for (const int last : {1, 3}) {
+    int calls = 0;
+    const auto executor = Executor::Create(
+        *model, ShardOf(*model, 0, 1), Options(/*num_threads=*/1),
+        [&](double) { return ++calls < last; });
+    EXPECT_TRUE(absl::IsCancelled(executor.status())) << executor.status();
+    EXPECT_EQ(calls, last);
+  }
+}
+
 TEST(ExecutorCreateTest, RefusesAShardTheModelHasNot) {
   const TinyModel model(TinyModelOptions{});
   const auto refused = [&](const std::function<void(Shard*)>& spoil) {

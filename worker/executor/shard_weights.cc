@@ -174,9 +174,18 @@ void ShardPacker::Plan(ShardWeights* weights) {
 
 }  // namespace
 
+absl::StatusOr<int64_t> PackedShardBytes(const Model& model,
+                                         const Shard& shard) {
+  ShardPacker packer(model, shard);
+  HEADWISE_RETURN_IF_ERROR(packer.Validate());
+  ShardWeights weights;
+  packer.Plan(&weights);
+  return packer.bytes();
+}
+
 absl::StatusOr<ShardWeights> PackShard(
     const Model& model, const Shard& shard, ThreadTeam& team,
-    const std::function<void(double)>& progress) {
+    const std::function<bool(double)>& progress) {
   ShardPacker packer(model, shard);
   HEADWISE_RETURN_IF_ERROR(packer.Validate());
   ShardWeights weights;
@@ -185,10 +194,12 @@ absl::StatusOr<ShardWeights> PackShard(
   weights.bytes = packer.bytes();
   weights.memory = HugeMemory(weights.bytes);
   std::atomic<size_t> next{0};
+  std::atomic<bool> is_wanted{true};
   absl::Mutex mutex;
   absl::Status first_error;
   team.Run([&](int member) {
-    for (size_t i = next.fetch_add(1); i < jobs.size(); i = next.fetch_add(1)) {
+    for (size_t i = next.fetch_add(1); i < jobs.size() && is_wanted;
+         i = next.fetch_add(1)) {
       absl::StatusOr<PackedMatrix> packed =
           PackedMatrix::Pack(*jobs[i].tensor, jobs[i].part,
                              weights.memory.data() + jobs[i].offset);
@@ -199,12 +210,15 @@ absl::StatusOr<ShardWeights> PackShard(
       }
       *jobs[i].destination = *std::move(packed);
       if (member == 0 && progress) {
-        progress(static_cast<double>(i) / static_cast<double>(jobs.size()));
+        is_wanted =
+            progress(static_cast<double>(i) / static_cast<double>(jobs.size()));
       }
     }
   });
   HEADWISE_RETURN_IF_ERROR(first_error);
-  if (progress) progress(1.0);
+  if (!is_wanted || (progress && !progress(1.0))) {
+    return absl::CancelledError("the shard is not wanted any more");
+  }
   return weights;
 }
 

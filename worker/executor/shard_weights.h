@@ -58,12 +58,18 @@ struct ShardWeights {
   int64_t bytes = 0;
 };
 
-// Packs on all members of `team`. `progress` is called by the caller's thread.
-// InvalidArgument for a shard that names what the model has not; Unimplemented
-// for a shape that the kernels have not, with the tensor's name.
+// Bytes that the packed matrices of the shard will take; reads no weights.
+// InvalidArgument for a shard that names what the model has not.
+absl::StatusOr<int64_t> PackedShardBytes(const Model& model,
+                                         const Shard& shard);
+
+// Packs on all members of `team`. `progress` is called by the caller's thread
+// and may be empty; once it returns false, the answer is Cancelled.
+// InvalidArgument as above; Unimplemented for a shape that the kernels have
+// not, with the tensor's name.
 absl::StatusOr<ShardWeights> PackShard(
     const Model& model, const Shard& shard, ThreadTeam& team,
-    const std::function<void(double)>& progress);
+    const std::function<bool(double)>& progress);
 
 }  // namespace headwise
 

@@ -19,8 +19,9 @@ namespace headwise {
 // Two layers of two units, 8 MLP tiles and 2 vocabulary tiles.
 class FakeModel final : public StubModel {
  public:
-  FakeModel() {
-    sha256_ = std::string(64, 'a');
+  // The digest is 64 times `digit`.
+  explicit FakeModel(char digit = 'a') {
+    sha256_ = std::string(64, digit);
     hyper_.num_layers = 2;
     hyper_.num_heads = 4;
     hyper_.num_kv_heads = 2;

@@ -7,6 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "worker/service/file_stamp.h"
 
 namespace headwise {
 namespace {
@@ -14,8 +15,8 @@ namespace {
 // The executor's promise: nothing was changed on any rank, or no more than the
 // step's own sequences.
 bool LeavesGroupUsable(const absl::Status& status) {
-  return absl::IsInvalidArgument(status) ||
-         absl::IsResourceExhausted(status) || absl::IsOutOfRange(status);
+  return absl::IsInvalidArgument(status) || absl::IsResourceExhausted(status) ||
+         absl::IsOutOfRange(status);
 }
 
 absl::StatusOr<std::shared_ptr<const Model>> OpenModel(
@@ -103,8 +104,7 @@ void WorkerNode::EngineLoop() {
   }
 }
 
-absl::Status WorkerNode::Prepare(WorkerConfig config,
-                                 std::function<void(double)> progress,
+absl::Status WorkerNode::Prepare(WorkerConfig config, Progress progress,
                                  PrepareDone done) {
   HEADWISE_RETURN_IF_ERROR(CheckConfig(config));
   const uint64_t epoch = config.membership_epoch;
@@ -221,16 +221,23 @@ absl::StatusOr<std::string> WorkerNode::ResolvePath(
   return real;
 }
 
-absl::Status WorkerNode::LoadModel(const WorkerConfig& config) {
+absl::Status WorkerNode::LoadModel(const WorkerConfig& config,
+                                   const Progress& progress) {
   HEADWISE_ASSIGN_OR_RETURN(const std::string path,
                             ResolvePath(config.model_path));
-  if (model_ == nullptr || model_path_ != path) {
+  // Before opening: a file that is replaced meanwhile is opened again.
+  const std::string stamp = FileStamp(path);
+  if (model_ == nullptr || model_path_ != path || model_stamp_ != stamp) {
     model_ = nullptr;
     HEADWISE_ASSIGN_OR_RETURN(model_, options_.open_model(path));
     model_path_ = path;
+    model_stamp_ = stamp;
   }
-  if (!config.model_sha256.empty() &&
-      absl::AsciiStrToLower(config.model_sha256) != model_->Sha256()) {
+  if (config.model_sha256.empty()) return absl::OkStatus();
+  if (!model_->ReadSha256(progress)) {
+    return absl::CancelledError("the model is not wanted any more");
+  }
+  if (absl::AsciiStrToLower(config.model_sha256) != model_->Sha256()) {
     return absl::FailedPreconditionError(
         absl::StrCat("model ", path, " has SHA-256 ", model_->Sha256(),
                      ", expected ", config.model_sha256));
@@ -238,40 +245,54 @@ absl::Status WorkerNode::LoadModel(const WorkerConfig& config) {
   return absl::OkStatus();
 }
 
-absl::Status WorkerNode::MakeExecutor(
-    const WorkerConfig& config, const std::function<void(double)>& progress) {
+absl::Status WorkerNode::MakeExecutor(const WorkerConfig& config,
+                                      const Progress& progress) {
   ExecutorOptions options;
   options.num_threads = options_.num_threads;
   options.isa = options_.isa;
   options.kv_type = config.kv_type;
   options.reduction = config.reduction;
   options.kv_capacity_bytes = config.kv_capacity_bytes;
+  options.memory_bytes = options_.memory_bytes;
   options.pin_to_cpus = options_.pin_to_cpus;
   HEADWISE_ASSIGN_OR_RETURN(
       executor_,
-      options_.create_executor(
-          *model_, config.shard, options, progress ? progress : [](double) {}));
-  const int64_t needed = executor_->weight_bytes() + config.kv_capacity_bytes;
-  if (options_.memory_bytes > 0 && needed > options_.memory_bytes) {
-    executor_.reset();
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the shard's weights and KV need ", needed,
-                     " bytes, the worker has ", options_.memory_bytes));
-  }
+      options_.create_executor(*model_, config.shard, options, progress));
   model_->DropPages();
   return absl::OkStatus();
 }
 
-absl::StatusOr<PreparedShard> WorkerNode::DoPrepare(
-    const WorkerConfig& config, const std::function<void(double)>& progress) {
-  if (config.membership_epoch != membership_epoch()) {
-    return absl::AbortedError(absl::StrCat(
-        "membership epoch ", config.membership_epoch, " was replaced"));
-  }
-  DropGroup();
-  HEADWISE_RETURN_IF_ERROR(LoadModel(config));
+absl::Status WorkerNode::CheckWanted(uint64_t membership_epoch) const {
+  absl::MutexLock lock(&mutex_);
+  if (stopping_) return absl::CancelledError("the worker is shutting down");
+  if (membership_epoch == newest_epoch_) return absl::OkStatus();
+  return absl::AbortedError(absl::StrCat("membership epoch ", membership_epoch,
+                                         " was replaced by ", newest_epoch_));
+}
+
+// Hashing, if asked for, is the first tenth of the progress.
+absl::Status WorkerNode::LoadShard(const WorkerConfig& config,
+                                   const Progress& progress) {
+  const auto tell = [&](double value) {
+    return CheckWanted(config.membership_epoch).ok() &&
+           (!progress || progress(value));
+  };
+  if (!tell(0.0)) return absl::CancelledError("nobody waits for the shard");
+  HEADWISE_RETURN_IF_ERROR(
+      LoadModel(config, [&](double value) { return tell(0.1 * value); }));
   HEADWISE_RETURN_IF_ERROR(CheckShard(config, model_->hyperparameters()));
-  HEADWISE_RETURN_IF_ERROR(MakeExecutor(config, progress));
+  return MakeExecutor(config,
+                      [&](double value) { return tell(0.1 + 0.9 * value); });
+}
+
+absl::StatusOr<PreparedShard> WorkerNode::DoPrepare(const WorkerConfig& config,
+                                                    const Progress& progress) {
+  HEADWISE_RETURN_IF_ERROR(CheckWanted(config.membership_epoch));
+  DropGroup();
+  const absl::Status loaded = LoadShard(config, progress);
+  // First why loading ended, if it was ended.
+  HEADWISE_RETURN_IF_ERROR(CheckWanted(config.membership_epoch));
+  HEADWISE_RETURN_IF_ERROR(loaded);
   GroupSpec spec;
   spec.kind = config.group_kind == WorkerGroupKind::kGloo
                   ? GroupKind::kGloo

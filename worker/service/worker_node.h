@@ -52,7 +52,7 @@ struct WorkerNodeOptions {
       open_model;
   std::function<absl::StatusOr<std::unique_ptr<Executor>>(
       const Model& model, Shard shard, const ExecutorOptions& options,
-      std::function<void(double)> progress)>
+      std::function<bool(double)> progress)>
       create_executor;
   std::function<absl::StatusOr<std::unique_ptr<PendingGroup>>(
       WorkerGroupKind kind, const GroupSpec& spec)>
@@ -68,6 +68,8 @@ struct WorkerNodeOptions {
 class WorkerNode {
  public:
   using PrepareDone = std::function<void(absl::StatusOr<PreparedShard>)>;
+  // Told values from 0 to 1; returns whether the shard is still wanted.
+  using Progress = std::function<bool(double)>;
   using StepDone = std::function<void(absl::StatusOr<StepResult>)>;
 
   static constexpr size_t kMaxCommands = 32;
@@ -76,11 +78,15 @@ class WorkerNode {
   // Aborts the group, ends waiting commands with Cancelled.
   ~WorkerNode();
 
-  // Replaces the configuration: the older group is aborted at once, its shard
-  // freed before the new one is packed; an equal model path keeps the mapping.
-  // Aborted: a lower epoch than one seen before. ResourceExhausted: queue full.
-  absl::Status Prepare(WorkerConfig config,
-                       std::function<void(double)> progress, PrepareDone done);
+  // Replaces the configuration: the older group is aborted and older loading
+  // ended at once, its shard freed before the new one is packed; an equal model
+  // path keeps the mapping unless its files were replaced. `progress` may be
+  // empty; it is called by the engine thread. ResourceExhausted: queue full.
+  //
+  // Aborted: a lower epoch than one seen before, or `done` gets it because a
+  // higher one came. `done` gets Cancelled if `progress` says so.
+  absl::Status Prepare(WorkerConfig config, Progress progress,
+                       PrepareDone done);
 
   // Requires endpoints of all ranks. `done` gets Aborted for another epoch than
   // the prepared one.
@@ -115,11 +121,14 @@ class WorkerNode {
   void EngineLoop();
 
   // On the engine thread.
-  absl::StatusOr<PreparedShard> DoPrepare(
-      const WorkerConfig& config, const std::function<void(double)>& progress);
-  absl::Status LoadModel(const WorkerConfig& config);
+  absl::StatusOr<PreparedShard> DoPrepare(const WorkerConfig& config,
+                                          const Progress& progress);
+  // Why a shard of that epoch is not worth loading any more, if it is not.
+  absl::Status CheckWanted(uint64_t membership_epoch) const;
+  absl::Status LoadShard(const WorkerConfig& config, const Progress& progress);
+  absl::Status LoadModel(const WorkerConfig& config, const Progress& progress);
   absl::Status MakeExecutor(const WorkerConfig& config,
-                            const std::function<void(double)>& progress);
+                            const Progress& progress);
   absl::Status DoJoin(uint64_t membership_epoch,
                       const std::vector<std::string>& endpoints);
   absl::StatusOr<StepResult> DoStep(uint64_t membership_epoch,
@@ -132,6 +141,7 @@ class WorkerNode {
   // Of the engine thread.
   std::shared_ptr<const Model> model_;
   std::string model_path_;
+  std::string model_stamp_;  // of model_path_ before it was opened
   std::optional<WorkerConfig> config_;
   std::unique_ptr<PendingGroup> pending_group_;
   std::unique_ptr<Executor> executor_;
