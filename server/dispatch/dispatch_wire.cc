@@ -2,17 +2,22 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/status_macros.h"
 
 namespace headwise {
 namespace {
 
 constexpr size_t kDigestBytes = 32;  // SHA-256
 constexpr size_t kMaxStatusBytes = 4096;
+constexpr size_t kMaxEndpointBytes = 64 << 10;
 constexpr int kMaxCode = 16;  // of absl::StatusCode
 
 worker::v1::GroupKind ToWire(GroupChoice choice) {
@@ -65,6 +70,22 @@ absl::StatusOr<SliceOutcome> ParseSlice(worker::v1::SliceResult* in) {
   }
   out.hidden.assign(in->hidden().begin(), in->hidden().end());
   return out;
+}
+
+// It goes to every rank, which refuses the whole order for one bad endpoint.
+absl::Status CheckEndpoint(const std::string& endpoint) {
+  if (endpoint.empty() || endpoint.size() > kMaxEndpointBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("worker prepared with an endpoint of ", endpoint.size(),
+                     " bytes, allowed 1 to ", kMaxEndpointBytes));
+  }
+  for (const char c : endpoint) {
+    if (absl::ascii_isprint(static_cast<unsigned char>(c))) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("worker prepared with an endpoint that has byte ",
+                     static_cast<int>(c) & 0xff, ", allowed are 32 to 126"));
+  }
+  return absl::OkStatus();
 }
 
 // Metrics add these up: a hostile or broken value must not poison a sum.
@@ -153,17 +174,21 @@ absl::StatusOr<RankStepResult> ParseStepResponse(
 absl::StatusOr<PreparedRank> ParsePrepared(
     const worker::v1::PrepareResponse::Prepared& prepared) {
   constexpr int64_t kMaxBytes = int64_t{1} << 50;
+  constexpr int64_t kMaxBlocks = std::numeric_limits<int32_t>::max();
   PreparedRank out;
   out.endpoint = prepared.endpoint();
   out.weight_bytes = prepared.weight_bytes();
   out.kv_capacity_blocks = prepared.kv_capacity_blocks();
-  if (out.weight_bytes < 0 || out.weight_bytes > kMaxBytes ||
-      out.kv_capacity_blocks < 0 || out.kv_capacity_blocks > kMaxBytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("worker prepared with weight_bytes ", out.weight_bytes,
-                     " and kv_capacity_blocks ", out.kv_capacity_blocks,
-                     ", allowed 0 to ", kMaxBytes));
-  }
+  const auto in_range = [](const char* what, int64_t value, int64_t max) {
+    if (value >= 0 && value <= max) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat(
+        "worker prepared with ", what, " ", value, ", allowed 0 to ", max));
+  };
+  HEADWISE_RETURN_IF_ERROR(
+      in_range("weight_bytes", out.weight_bytes, kMaxBytes));
+  HEADWISE_RETURN_IF_ERROR(
+      in_range("kv_capacity_blocks", out.kv_capacity_blocks, kMaxBlocks));
+  HEADWISE_RETURN_IF_ERROR(CheckEndpoint(out.endpoint));
   return out;
 }
 

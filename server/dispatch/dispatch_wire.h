@@ -29,7 +29,8 @@ void WriteStep(uint64_t membership_epoch, const StepPlan& plan,
 absl::StatusOr<RankStepResult> ParseStepResponse(
     worker::v1::StepResponse* response);
 
-// InvalidArgument for negative sizes.
+// InvalidArgument for sizes out of range, and for an endpoint that is not 1 to
+// 65536 printable bytes.
 absl::StatusOr<PreparedRank> ParsePrepared(
     const worker::v1::PrepareResponse::Prepared& prepared);
 

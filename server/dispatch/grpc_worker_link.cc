@@ -31,13 +31,15 @@ class PrepareCall final
               std::function<void(absl::StatusOr<PreparedRank>)> done)
       : progress_(std::move(progress)), done_(std::move(done)) {
     WritePrepare(order, &request_);
-    context_.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
+    context_->set_deadline(absl::ToChronoTime(absl::Now() + timeout));
   }
+
+  std::shared_ptr<grpc::ClientContext> context() const { return context_; }
 
   // `stub` is kept until the call is over.
   void Start(std::shared_ptr<worker::v1::Worker::Stub> stub) {
     stub_ = std::move(stub);
-    stub_->async()->Prepare(&context_, &request_, this);
+    stub_->async()->Prepare(context_.get(), &request_, this);
     StartRead(&response_);
     StartCall();
   }
@@ -63,7 +65,9 @@ class PrepareCall final
 
  private:
   std::shared_ptr<worker::v1::Worker::Stub> stub_;
-  grpc::ClientContext context_;
+  // Shared with the link, which may cancel the call.
+  const std::shared_ptr<grpc::ClientContext> context_ =
+      std::make_shared<grpc::ClientContext>();
   worker::v1::PrepareRequest request_;
   worker::v1::PrepareResponse response_;
   std::function<void(double)> progress_;
@@ -155,7 +159,6 @@ class GrpcWorkerLink::StepStream final
     RemoveHold();
   }
 
-  // No call of the listener begins after this.
   void Close() {
     if (!MarkClosed()) return;
     context_.TryCancel();
@@ -180,13 +183,8 @@ class GrpcWorkerLink::StepStream final
       return;
     }
     absl::StatusOr<RankStepResult> result = ParseStepResponse(&response_);
-    if (!result.ok()) {
-      parse_error_ = result.status();
-      context_.TryCancel();
-      Break();
-      return;
-    }
-    if (!IsClosed()) listener_.on_result(*std::move(result));
+    if (!result.ok()) result = Unreadable(result.status());
+    listener_.on_result(*std::move(result));
     response_.Clear();
     StartRead(&response_);
   }
@@ -194,7 +192,6 @@ class GrpcWorkerLink::StepStream final
   void OnDone(const grpc::Status& status) override {
     if (broken_) {
       absl::Status reason = FromGrpcStatus(status);
-      if (!parse_error_.ok()) reason = parse_error_;
       if (reason.ok()) {
         reason = absl::UnavailableError("the worker ended the stream of steps");
       }
@@ -211,9 +208,12 @@ class GrpcWorkerLink::StepStream final
     closed_ = true;
     return true;
   }
-  bool IsClosed() {
-    absl::MutexLock lock(&mutex_);
-    return closed_;
+  RankStepResult Unreadable(const absl::Status& why) const {
+    RankStepResult result;
+    result.membership_epoch = membership_epoch_;
+    result.step_id = response_.step_id();
+    result.status = absl::DataLossError(why.message());
+    return result;
   }
   // The stream's own end, if nobody closed it before.
   void Break() {
@@ -227,8 +227,7 @@ class GrpcWorkerLink::StepStream final
   grpc::ClientContext context_;
   StepListener listener_;
   worker::v1::StepResponse response_;
-  absl::Status parse_error_;  // of reactions, which come one at a time
-  bool broken_ = false;       // the same
+  bool broken_ = false;  // of reactions, which come one at a time
   std::shared_ptr<StepStream> self_;
 
   absl::Mutex mutex_;
@@ -240,7 +239,18 @@ class GrpcWorkerLink::StepStream final
 GrpcWorkerLink::GrpcWorkerLink(std::shared_ptr<grpc::Channel> channel)
     : stub_(worker::v1::Worker::NewStub(std::move(channel))) {}
 
-GrpcWorkerLink::~GrpcWorkerLink() { CloseSteps(); }
+GrpcWorkerLink::~GrpcWorkerLink() {
+  CloseSteps();
+  CancelPrepare(nullptr);
+}
+
+void GrpcWorkerLink::CancelPrepare(std::shared_ptr<grpc::ClientContext> next) {
+  {
+    absl::MutexLock lock(&mutex_);
+    preparing_.swap(next);
+  }
+  if (next != nullptr) next->TryCancel();  // no effect once it is over
+}
 
 void GrpcWorkerLink::Probe(absl::Duration timeout,
                            std::function<void(absl::Status)> done) {
@@ -260,6 +270,7 @@ void GrpcWorkerLink::Prepare(
     std::function<void(absl::StatusOr<PreparedRank>)> done) {
   auto* call =
       new PrepareCall(order, timeout, std::move(progress), std::move(done));
+  CancelPrepare(call->context());
   call->Start(stub_);
 }
 

@@ -12,6 +12,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "grpcpp/channel.h"
+#include "grpcpp/client_context.h"
 #include "headwise/worker/v1/worker.grpc.pb.h"
 #include "server/dispatch/worker_link.h"
 
@@ -25,8 +26,9 @@ inline constexpr char kEpochMetadata[] = "headwise-membership-epoch";
 // has vanished without a word within 4 s.
 std::shared_ptr<grpc::Channel> MakeWorkerChannel(const std::string& address);
 
-// Keeps one channel. Calls in progress are cancelled by the destructor; their
-// callbacks still come, and may come after it.
+// Keeps one channel. A Prepare in progress is cancelled by a newer one and by
+// the destructor; Probe and Join end within their timeouts. Callbacks come in
+// any case, perhaps after the destructor.
 class GrpcWorkerLink final : public WorkerLink {
  public:
   explicit GrpcWorkerLink(std::shared_ptr<grpc::Channel> channel);
@@ -49,8 +51,12 @@ class GrpcWorkerLink final : public WorkerLink {
   class StepStream;
 
   const std::shared_ptr<worker::v1::Worker::Stub> stub_;
+  void CancelPrepare(std::shared_ptr<grpc::ClientContext> next);
+
   absl::Mutex mutex_;
   std::shared_ptr<StepStream> stream_ ABSL_GUARDED_BY(mutex_);
+  // Of the last Prepare, also when that is over.
+  std::shared_ptr<grpc::ClientContext> preparing_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace headwise

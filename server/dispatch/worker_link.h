@@ -76,12 +76,15 @@ struct RankStepResult {
   int64_t kv_blocks_used = 0;
 };
 
-// Hears the answers of one rank. Calls come one at a time, from any thread, and
-// never from within SendStep or CloseSteps; they must not block.
+// Hears the answers of one rank. Calls come from any thread and must not block.
+// Some may still come after CloseSteps, and on_result after on_broken: whoever
+// listens knows by the membership epoch what is of a group that stands.
 struct StepListener {
-  std::function<void(RankStepResult)> on_result;  // in the order of SendStep
-  // The steps can't go on: the worker, its process or the wire is gone. At most
-  // once, and the last call.
+  // In the order of SendStep, one at a time, never from within SendStep or
+  // CloseSteps. An answer that can't be read has the status DataLoss.
+  std::function<void(RankStepResult)> on_result;
+  // The steps can't go on: the worker, its process or the wire is gone. Perhaps
+  // from within OpenSteps or SendStep, and more than once.
   std::function<void(absl::Status)> on_broken;
 };
 
@@ -113,9 +116,8 @@ class WorkerLink {
   virtual void SendStep(uint64_t membership_epoch,
                         std::shared_ptr<const StepPlan> plan) = 0;
 
-  // Ends the stream of steps, which makes the worker abort its group. No call
-  // of its listener begins after this has returned; one may still be running.
-  // No effect if none is open.
+  // Ends the stream of steps, which makes the worker abort its group. No effect
+  // if none is open.
   virtual void CloseSteps() = 0;
 };
 

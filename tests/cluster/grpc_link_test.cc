@@ -1,5 +1,6 @@
 // GrpcWorkerLink against WorkerServer, with an executor without kernels.
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -9,6 +10,8 @@
 #include "absl/synchronization/notification.h"
 #include "gmock/gmock.h"
 #include "grpcpp/client_context.h"
+#include "grpcpp/security/server_credentials.h"
+#include "grpcpp/server_builder.h"
 #include "gtest/gtest.h"
 #include "server/dispatch/cluster_dispatcher.h"
 #include "server/dispatch/grpc_worker_link.h"
@@ -19,21 +22,26 @@
 namespace headwise {
 namespace {
 
+using testing::HasSubstr;
+
 constexpr absl::Duration kTimeout = absl::Seconds(30);
 
 // A worker that listens, and a link to it.
 class Worker {
  public:
-  Worker(InProcessRendezvous& rendezvous, FakeExecutor::OnRun on_run) {
+  // `on_create`, if any, is called while the executor is made.
+  Worker(InProcessRendezvous& rendezvous, FakeExecutor::OnRun on_run,
+         std::function<void()> on_create = nullptr) {
     WorkerNodeOptions options;
     options.open_model = [](const std::string&) {
       return std::make_shared<const FakeModel>();
     };
-    options.create_executor = [on_run](const Model&, Shard,
-                                       const ExecutorOptions&,
-                                       std::function<void(double)> progress)
+    options.create_executor = [on_run, on_create](
+                                  const Model&, Shard, const ExecutorOptions&,
+                                  std::function<void(double)> progress)
         -> absl::StatusOr<std::unique_ptr<Executor>> {
       for (int i = 1; i <= 100; ++i) progress(i / 100.0);
+      if (on_create) on_create();
       return std::make_unique<FakeExecutor>(on_run);
     };
     options.prepare_group = [&rendezvous](WorkerGroupKind,
@@ -56,6 +64,7 @@ class Worker {
   WorkerNode& node() { return *node_; }
   const std::string& address() const { return address_; }
   void StopServer() { server_.reset(); }
+  void DropLink() { link_.reset(); }
 
  private:
   std::unique_ptr<WorkerNode> node_;
@@ -147,6 +156,10 @@ class GrpcLinkTest : public testing::Test {
     for (Worker* worker : workers) {
       ASSERT_TRUE(Join(*worker->link(), epoch, endpoints).ok());
     }
+    SetGroup(std::move(group));
+  }
+
+  void SetGroup(StepGroup group) {
     dispatcher_.SetGroup(std::move(group), [this](const GroupLoss& loss) {
       absl::MutexLock lock(&mutex_);
       lost_ = loss;
@@ -207,6 +220,60 @@ TEST_F(GrpcLinkTest, PrepareStreamsProgressAndErrors) {
   bad.shard.layers.pop_back();
   EXPECT_EQ(Prepare(*a.link(), bad).status().code(),
             absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(GrpcLinkTest, EndOfTheLinkCancelsItsPrepare) {
+  absl::Notification create;
+  Worker a(rendezvous_, nullptr, [&] { create.WaitForNotification(); });
+  absl::Notification done;
+  absl::StatusOr<PreparedRank> result;
+  a.link()->Prepare(Order(1, 0, 1), kTimeout, nullptr,
+                    [&](absl::StatusOr<PreparedRank> prepared) {
+                      result = std::move(prepared);
+                      done.Notify();
+                    });
+  a.DropLink();
+  EXPECT_TRUE(done.WaitForNotificationWithTimeout(kTimeout / 2));
+  create.Notify();
+  done.WaitForNotification();
+  EXPECT_EQ(result.status().code(), absl::StatusCode::kCancelled);
+}
+
+// A worker whose answers can't be read.
+class GarblingWorker final : public worker::v1::Worker::Service {
+ public:
+  grpc::Status Run(
+      grpc::ServerContext*,
+      grpc::ServerReaderWriter<worker::v1::StepResponse,
+                               worker::v1::StepRequest>* stream) override {
+    worker::v1::StepRequest request;
+    while (stream->Read(&request)) {
+      worker::v1::StepResponse response;
+      response.set_membership_epoch(request.membership_epoch());
+      response.set_step_id(request.step_id());
+      response.set_status_code(99);
+      stream->Write(response);
+    }
+    return grpc::Status::OK;
+  }
+};
+
+TEST_F(GrpcLinkTest, UnreadableAnswerIsBlamedOnItsRank) {
+  GarblingWorker service;
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
+                           &port);
+  builder.RegisterService(&service);
+  const auto server = builder.BuildAndStart();
+  const auto link = std::make_shared<GrpcWorkerLink>(
+      MakeWorkerChannel("127.0.0.1:" + std::to_string(port)));
+  SetGroup({1, GroupChoice::kInProcess, {"garbles"}, {link}});
+  Submit(1)->done.WaitForNotification();
+  const GroupLoss lost = WaitLost();
+  EXPECT_EQ(lost.rank, 0u);
+  EXPECT_TRUE(lost.is_wrong);
+  EXPECT_THAT(lost.reason.message(), HasSubstr("status_code 99"));
 }
 
 TEST_F(GrpcLinkTest, WorkerThatGoesAwayLosesTheGroupAndFreesItsPeer) {
