@@ -288,6 +288,14 @@ TEST_F(ProcessClusterTest, ServeCanBeEndedWhileItWaitsForWorkers) {
       << (*serve)->Log();
 }
 
+// 192.0.2.0/24 is for documentation.
+TEST_F(ProcessClusterTest, WorkerThatItsCoordinatorCantReachDoesNotStart) {
+  address_ = "192.0.2.1:7600";
+  StartWorker("w0");
+  EXPECT_EQ(workers_[0]->Wait(kReady).value_or(-1), 2);
+  EXPECT_THAT(workers_[0]->Log(), testing::HasSubstr("--advertise-host"));
+}
+
 TEST_F(ProcessClusterTest, SecondWorkerOfANameReplacesTheFirst) {
   StartCluster(1);
   ASSERT_FALSE(HasFatalFailure());

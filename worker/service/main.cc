@@ -18,6 +18,7 @@
 #include "spdlog/spdlog.h"
 #include "worker/collectives/process_identity.h"
 #include "worker/service/registrar.h"
+#include "worker/service/worker_address.h"
 #include "worker/service/worker_node.h"
 #include "worker/service/worker_server.h"
 
@@ -46,11 +47,12 @@ A worker holds no configuration of its own: the coordinator tells it which model
 to map and which heads, MLP tiles and vocabulary rows of it to serve. It only
 offers threads, memory and a speed.
 
-Two ways to be found:
-  headwise-worker --listen 0.0.0.0:7001            and, at the coordinator,
-  headwise-coordinator --workers host:7001 ...
-or, announcing itself:
-  headwise-worker --coordinator host:7000
+It announces itself, from an address of its machine that others can reach (on
+one machine with the coordinator, --listen is not needed):
+  headwise-worker --listen 10.0.0.11:7001 --coordinator 10.0.0.10:7600
+or waits for a coordinator that knows it:
+  headwise-worker --listen 10.0.0.11:7001          and, at the coordinator,
+  headwise-coordinator --workers 10.0.0.11:7001 ...
 )";
 
 void AddFlags(CLI::App& app, Flags& flags) {
@@ -58,8 +60,8 @@ void AddFlags(CLI::App& app, Flags& flags) {
                  "host:port to serve on; port 0 takes any free one")
       ->capture_default_str();
   app.add_option("--advertise-host", flags.advertise_host,
-                 "host under which the coordinator reaches this worker; "
-                 "default: that of --listen");
+                 "host under which others reach this worker; default: that "
+                 "of --listen");
   app.add_option("--coordinator", flags.coordinator,
                  "host:port of a coordinator to register with; reconnects "
                  "for as long as the worker runs");
@@ -85,7 +87,7 @@ void AddFlags(CLI::App& app, Flags& flags) {
                  "start there; default: any path");
   app.add_option("--group-address", flags.group_address,
                  "address or interface for traffic between workers over TCP; "
-                 "default: the host of --listen");
+                 "default: the advertised host");
   app.add_option("--port-file", flags.port_file,
                  "the bound port is written to this file once the worker "
                  "serves");
@@ -95,7 +97,8 @@ void AddFlags(CLI::App& app, Flags& flags) {
   app.add_flag("--json", flags.log.json, "log one JSON object per line");
 }
 
-absl::StatusOr<WorkerNodeOptions> MakeNodeOptions(const Flags& flags) {
+absl::StatusOr<WorkerNodeOptions> MakeNodeOptions(
+    const Flags& flags, const WorkerAddresses& addresses) {
   WorkerNodeOptions options;
   options.num_threads = flags.threads;
   if (options.num_threads == 0) {
@@ -107,14 +110,7 @@ absl::StatusOr<WorkerNodeOptions> MakeNodeOptions(const Flags& flags) {
   options.isa = *isa;
   options.memory_bytes = flags.memory_bytes;
   options.model_root = flags.model_root;
-  options.bind_address = flags.group_address;
-  if (options.bind_address.empty()) {
-    options.bind_address = flags.listen.substr(0, flags.listen.rfind(':'));
-  }
-  if (options.bind_address == "0.0.0.0" || options.bind_address == "[::]" ||
-      options.bind_address == "localhost") {
-    options.bind_address = "127.0.0.1";
-  }
+  options.bind_address = addresses.group_address;
   return options;
 }
 
@@ -181,7 +177,17 @@ std::unique_ptr<Registrar> StartRegistrar(const Flags& flags,
 int Run(const Flags& flags) {
   StopSignal stop;
   LogToStderr(flags.log);
-  absl::StatusOr<WorkerNodeOptions> options = MakeNodeOptions(flags);
+  absl::StatusOr<WorkerAddresses> addresses =
+      ResolveAddresses({.listen = flags.listen,
+                        .coordinator = flags.coordinator,
+                        .advertise_host = flags.advertise_host,
+                        .group_address = flags.group_address});
+  if (!addresses.ok()) {
+    spdlog::error("{}", addresses.status().ToString());
+    return 2;
+  }
+  absl::StatusOr<WorkerNodeOptions> options =
+      MakeNodeOptions(flags, *addresses);
   if (!options.ok()) {
     spdlog::error("{}", options.status().ToString());
     return 2;
@@ -189,7 +195,7 @@ int Run(const Flags& flags) {
   WorkerNode node(*options);
   WorkerServerOptions server_options;
   server_options.listen = flags.listen;
-  server_options.advertise_host = flags.advertise_host;
+  server_options.advertise_host = addresses->advertise_host;
   server_options.info = MakeInfo(flags, *options);
   absl::StatusOr<std::unique_ptr<WorkerServer>> server =
       WorkerServer::Start(std::move(server_options), node);
@@ -197,9 +203,10 @@ int Run(const Flags& flags) {
     spdlog::error("{}", server.status().ToString());
     return 3;
   }
-  spdlog::info("worker {} listens on {}, {} threads, {}",
+  spdlog::info("worker {} listens on {}, group address {}, {} threads, {}",
                (*server)->info().name(), (*server)->info().address(),
-               options->num_threads, IsaName(options->isa));
+               options->bind_address, options->num_threads,
+               IsaName(options->isa));
   // The one line on standard output, for scripts.
   std::printf("%d\n", (*server)->port());
   std::fflush(stdout);

@@ -1,0 +1,58 @@
+#include "worker/service/worker_address.h"
+
+#include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+
+namespace headwise {
+namespace {
+
+// The host of host:port, without the brackets of IPv6.
+std::string HostOf(absl::string_view address) {
+  address = address.substr(0, address.rfind(':'));
+  if (absl::ConsumePrefix(&address, "[")) absl::ConsumeSuffix(&address, "]");
+  return std::string(address);
+}
+
+bool IsWildcard(const std::string& host) {
+  return host.empty() || host == "0.0.0.0" || host == "::";
+}
+
+bool IsLoopback(const std::string& host) {
+  return host == "localhost" || host == "::1" || absl::StartsWith(host, "127.");
+}
+
+}  // namespace
+
+absl::StatusOr<WorkerAddresses> ResolveAddresses(
+    const WorkerAddressFlags& flags) {
+  if (flags.listen.rfind(':') == std::string::npos) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--listen ", flags.listen, " is not host:port"));
+  }
+  const bool is_advertised = !flags.advertise_host.empty();
+  std::string host = is_advertised
+                         ? HostOf(absl::StrCat(flags.advertise_host, ":0"))
+                         : HostOf(flags.listen);
+  const bool is_local =
+      flags.coordinator.empty() || IsLoopback(HostOf(flags.coordinator));
+  if (!is_local && (IsWildcard(host) || IsLoopback(host))) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the coordinator at ", flags.coordinator,
+        " can't reach this worker at ", host,
+        ": give --listen an address of this machine that other machines reach, "
+        "as in --listen 10.0.0.11:7001, or name it by --advertise-host"));
+  }
+  if (IsWildcard(host) || host == "localhost") {
+    host = host == "::" ? "::1" : "127.0.0.1";
+  }
+  WorkerAddresses addresses;
+  addresses.advertise_host =
+      absl::StrContains(host, ':') ? absl::StrCat("[", host, "]") : host;
+  addresses.group_address =
+      flags.group_address.empty() ? host : flags.group_address;
+  return addresses;
+}
+
+}  // namespace headwise
