@@ -57,7 +57,8 @@ class PendingGroup {
   // `endpoints` of all ranks, by rank, ours included. Blocks until every rank
   // has joined. InvalidArgument for a malformed endpoint, FailedPrecondition
   // for one of another kind, rank, world size, epoch or host, DeadlineExceeded
-  // naming the ranks that did not come. May be called once.
+  // naming the ranks that did not come, Unavailable at once for one that is
+  // seen to have died. May be called once.
   virtual absl::StatusOr<std::unique_ptr<Group>> Join(
       absl::Span<const std::string> endpoints) = 0;
 };

@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -267,6 +268,25 @@ TEST_F(SharedMemoryJoinTest, DescriptorOfSomethingElseIsRefused) {
 
 TEST_F(SharedMemoryJoinTest, SegmentOfAnotherAttemptIsRefused) {
   EXPECT_THAT(JoinWith(4, "12345"), HasSubstr("has nonce "));
+}
+
+TEST_F(SharedMemoryJoinTest, PeerThatDiesBeforeItJoinsIsNotWaitedFor) {
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) _exit(0);
+  ASSERT_EQ(waitpid(child, nullptr, 0), child);
+  GroupSpec spec = SpecOf(GroupKind::kSharedMemory, 0, 2);
+  spec.join_timeout = absl::Minutes(10);  // beyond the test's limit
+  const auto first = PendingGroup::Prepare(spec);
+  spec.rank = 1;
+  const auto second = PendingGroup::Prepare(spec);
+  ASSERT_TRUE(first.ok() && second.ok());
+  const std::string dead = absl::StrReplaceAll(
+      (*second)->endpoint(),
+      {{absl::StrCat(":", getpid(), ":"), absl::StrCat(":", child, ":")}});
+  ASSERT_NE(dead, (*second)->endpoint());
+  EXPECT_THAT(MessageOf((*first)->Join({(*first)->endpoint(), dead})),
+              HasSubstr("UNAVAILABLE: rank 1 has died before it joined"));
 }
 
 TEST_F(SharedMemoryJoinTest, MalformedNumbersAreRefused) {

@@ -21,6 +21,7 @@ namespace headwise {
 namespace {
 
 constexpr absl::Duration kJoinPollPeriod = absl::Milliseconds(1);
+constexpr absl::Duration kLifePollPeriod = absl::Milliseconds(100);
 
 // Names this one attempt, so that a segment of an earlier one is refused.
 uint64_t NewNonce() {
@@ -28,7 +29,7 @@ uint64_t NewNonce() {
   return uint64_t{random()} << 32 | random();
 }
 
-// "host" or, for rank 0, "host:pid:start_time:descriptor:nonce".
+// "host:pid:start_time" and, for rank 0, ":descriptor:nonce".
 struct Location {
   std::string host;
   ProcessIdentity owner;
@@ -37,25 +38,26 @@ struct Location {
 };
 
 std::string FormatLocation(const Location& location) {
-  if (location.descriptor < 0) return location.host;
-  return absl::StrCat(location.host, ":", location.owner.pid, ":",
-                      location.owner.start_time, ":", location.descriptor, ":",
-                      location.nonce);
+  const std::string process = absl::StrCat(
+      location.host, ":", location.owner.pid, ":", location.owner.start_time);
+  if (location.descriptor < 0) return process;
+  return absl::StrCat(process, ":", location.descriptor, ":", location.nonce);
 }
 
 absl::StatusOr<Location> ParseLocation(absl::string_view text, int rank) {
   const std::vector<absl::string_view> parts = absl::StrSplit(text, ':');
   Location location;
   location.host = std::string(parts[0]);
-  const bool is_valid =
-      rank > 0 ? parts.size() == 1
-               : parts.size() == 5 &&
-                     absl::SimpleAtoi(parts[1], &location.owner.pid) &&
-                     absl::SimpleAtoi(parts[2], &location.owner.start_time) &&
-                     absl::SimpleAtoi(parts[3], &location.descriptor) &&
-                     absl::SimpleAtoi(parts[4], &location.nonce) &&
-                     location.owner.pid > 0 && location.descriptor >= 0;
-  if (is_valid) return location;
+  const bool is_process =
+      parts.size() == (rank > 0 ? 3 : 5) &&
+      absl::SimpleAtoi(parts[1], &location.owner.pid) &&
+      absl::SimpleAtoi(parts[2], &location.owner.start_time) &&
+      location.owner.pid > 0;
+  if (is_process && rank > 0) return location;
+  if (is_process && absl::SimpleAtoi(parts[3], &location.descriptor) &&
+      absl::SimpleAtoi(parts[4], &location.nonce) && location.descriptor >= 0) {
+    return location;
+  }
   return absl::InvalidArgumentError(
       absl::StrCat("rank ", rank, " tells a malformed place of its segment: \"",
                    text.substr(0, 120), "\""));
@@ -81,6 +83,7 @@ class PendingSharedMemoryGroup final : public PendingGroup {
     HEADWISE_ASSIGN_OR_RETURN(const auto locations,
                               LocationsOf(endpoints, spec_));
     Location first;
+    std::vector<ProcessIdentity> owners;
     for (int rank = 0; rank < spec_.world_size; ++rank) {
       HEADWISE_ASSIGN_OR_RETURN(Location theirs,
                                 ParseLocation(locations[rank], rank));
@@ -89,11 +92,12 @@ class PendingSharedMemoryGroup final : public PendingGroup {
             "ranks ", spec_.rank, " and ", rank, " cannot share memory: host ",
             mine_.host, " and host ", theirs.host));
       }
+      owners.push_back(theirs.owner);
       if (rank == 0) first = std::move(theirs);
     }
     if (spec_.rank > 0) HEADWISE_RETURN_IF_ERROR(OpenSegmentOf(first));
     HEADWISE_RETURN_IF_ERROR(segment_->Claim(spec_.rank, mine_.owner));
-    HEADWISE_RETURN_IF_ERROR(AwaitAll());
+    HEADWISE_RETURN_IF_ERROR(AwaitAll(owners));
     segment_->Hide();
     return std::make_unique<SegmentGroup>(std::move(segment_), spec_.rank,
                                           GroupKindName(spec_.kind),
@@ -112,9 +116,22 @@ class PendingSharedMemoryGroup final : public PendingGroup {
     return absl::OkStatus();
   }
 
-  absl::Status AwaitAll() const {
+  // Whom nobody need wait for.
+  absl::Status CheckAlive(const std::vector<int>& absent,
+                          const std::vector<ProcessIdentity>& owners) const {
+    for (const int rank : absent) {
+      if (IsRunning(owners[rank])) continue;
+      return absl::UnavailableError(
+          absl::StrCat("rank ", rank, " has died before it joined: process ",
+                       owners[rank].pid));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status AwaitAll(const std::vector<ProcessIdentity>& owners) const {
     const Clock& clock = Clock::Monotonic();
     const absl::Time deadline = clock.Now() + spec_.join_timeout;
+    absl::Time next_look = clock.Now();
     for (;;) {
       std::vector<int> absent;
       for (int rank = 0; rank < spec_.world_size; ++rank) {
@@ -123,6 +140,10 @@ class PendingSharedMemoryGroup final : public PendingGroup {
         }
       }
       if (absent.empty()) return absl::OkStatus();
+      if (clock.Now() >= next_look) {
+        HEADWISE_RETURN_IF_ERROR(CheckAlive(absent, owners));
+        next_look = clock.Now() + kLifePollPeriod;
+      }
       if (clock.Now() >= deadline) {
         return absl::DeadlineExceededError(absl::StrCat(
             "rank ", absl::StrJoin(absent, ", "), " did not join within ",
