@@ -329,6 +329,17 @@ TEST(GgufModelHostile, ByteTokensThatAreNoBytes) {
   }
 }
 
+TEST(GgufModelHostile, TokensThatAreTooLong) {
+  ExpectInvalid(
+      [](GgufWriter& w) {
+        std::vector<std::string> tokens = MakeTinyVocabulary({}).tokens;
+        tokens[7] = std::string(4097, 'x');
+        w.Remove("tokenizer.ggml.tokens");
+        w.AddTextArray("tokenizer.ggml.tokens", tokens);
+      },
+      "token 7 has 4097 bytes; the limit is 4096");
+}
+
 TEST(GgufModelHostile, TokenTypesAndIdsOutOfRange) {
   for (const int32_t type : {0, 7, -1}) {
     ExpectInvalid(

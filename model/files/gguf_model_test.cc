@@ -115,12 +115,12 @@ TEST_P(TinyGgufTest, ReadsItsTokenizer) {
   EXPECT_THAT(data.storage, IsEmpty());  // views of the file only
   if (options.tokenizer == TokenizerKind::kSentencePiece) {
     EXPECT_TRUE(data.add_bos);
-    EXPECT_TRUE(data.add_space_prefix);
+    EXPECT_EQ(data.space_prefix, SpacePrefix::kEverySection);
     EXPECT_THAT(data.end_of_turn_ids, ElementsAre(4));  // <|im_end|>
     return;
   }
   EXPECT_FALSE(data.add_bos);
-  EXPECT_FALSE(data.add_space_prefix);
+  EXPECT_EQ(data.space_prefix, SpacePrefix::kNone);
   const bool is_llama = options.architecture == Architecture::kLlama;
   EXPECT_EQ(data.pre_tokenizer,
             is_llama ? PreTokenizer::kSmollm : PreTokenizer::kQwen2);

@@ -21,6 +21,7 @@ absl::Status ReadPreTokenizer(const GgufContainer& gguf, TokenizerData& data) {
     data.pre_tokenizer = PreTokenizer::kSmollm;
   } else if (pre == "llama-bpe") {
     data.pre_tokenizer = PreTokenizer::kLlamaBpe;
+    data.whole_words_first = true;  // no key either; Llama 3's own has it
   } else if (pre == "qwen2") {
     data.pre_tokenizer = PreTokenizer::kQwen2;
     data.normalize_nfc = true;  // the file has no key for it; Qwen's own has it
@@ -129,7 +130,9 @@ absl::Status ReadBooleans(const GgufContainer& gguf, TokenizerData& data) {
   if (!is_sentence_piece) return absl::OkStatus();
   HEADWISE_ASSIGN_OR_RETURN(const auto add_space_prefix,
                             FindBool(gguf, "tokenizer.ggml.add_space_prefix"));
-  data.add_space_prefix = add_space_prefix.value_or(true);
+  data.space_prefix = add_space_prefix.value_or(true)
+                          ? SpacePrefix::kEverySection
+                          : SpacePrefix::kNone;
   return absl::OkStatus();
 }
 
@@ -164,6 +167,10 @@ absl::StatusOr<TokenizerData> ReadGgufTokenizer(const GgufContainer& gguf) {
   if (data.tokens.empty()) {
     return absl::InvalidArgumentError(
         "GGUF key \"tokenizer.ggml.tokens\" is missing or empty");
+  }
+  for (size_t id = 0; id < data.tokens.size(); ++id) {
+    HEADWISE_RETURN_IF_ERROR(
+        CheckTokenBytes(static_cast<int64_t>(id), data.tokens[id].size()));
   }
   HEADWISE_RETURN_IF_ERROR(ReadTypes(gguf, data));
   if (data.kind == TokenizerKind::kBytePairEncoding) {

@@ -15,8 +15,9 @@ bool IsCharacterBegin(char byte) {
 }
 
 // Splits of `piece` at a character into two tokens that text can become.
-int64_t CountSplits(const HfVocabulary& vocabulary, const std::string& piece) {
-  const auto is_piece = [&](const std::string& text) {
+// O(kMaxTokenBytes) for each byte.
+int64_t CountSplits(const HfVocabulary& vocabulary, absl::string_view piece) {
+  const auto is_piece = [&](absl::string_view text) {
     const auto it = vocabulary.id_of_token.find(text);
     return it != vocabulary.id_of_token.end() &&
            vocabulary.types[it->second] == TokenType::kNormal;

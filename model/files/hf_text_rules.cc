@@ -96,14 +96,15 @@ bool IsSpaceReplacement(const Json& step) {
          TextAt(step, "content") == kSpaceMark;
 }
 
-absl::StatusOr<bool> ReadMetaspace(const Json& step) {
+absl::StatusOr<SpacePrefix> ReadMetaspace(const Json& step) {
   if (TypeOf(step) != "Metaspace" ||
       TextAt(step, "replacement") != kSpaceMark || Flag(step, "split", true)) {
     return NotOurs("pre_tokenizer", Quoted(TypeOf(step)));
   }
   const std::string scheme = TextAt(step, "prepend_scheme");
-  if (scheme == "always" || scheme == "first") return true;
-  if (scheme == "never") return false;
+  if (scheme == "always") return SpacePrefix::kEverySectionWithoutOne;
+  if (scheme == "first") return SpacePrefix::kFirstWithoutOne;
+  if (scheme == "never") return SpacePrefix::kNone;
   return NotOurs("pre_tokenizer", absl::StrCat("Metaspace with prepend_scheme ",
                                                Quoted(scheme)));
 }
@@ -140,7 +141,7 @@ absl::StatusOr<bool> ReadNfc(const Json& tokenizer) {
   return NotOurs("normalizer", absl::StrCat("steps ", Names(steps)));
 }
 
-absl::StatusOr<bool> ReadSpacePrefix(const Json& tokenizer) {
+absl::StatusOr<SpacePrefix> ReadSpacePrefix(const Json& tokenizer) {
   HEADWISE_ASSIGN_OR_RETURN(const std::vector<Json> normalizer,
                             StepsOf(tokenizer, "normalizer", "normalizers"));
   HEADWISE_ASSIGN_OR_RETURN(
@@ -151,11 +152,13 @@ absl::StatusOr<bool> ReadSpacePrefix(const Json& tokenizer) {
     return NotOurs("pre_tokenizer",
                    absl::StrCat("with byte fallback: ", Names(pre)));
   }
-  if (normalizer.size() == 1 && IsSpaceReplacement(normalizer[0])) return false;
+  if (normalizer.size() == 1 && IsSpaceReplacement(normalizer[0])) {
+    return SpacePrefix::kNone;
+  }
   if (normalizer.size() == 2 && TypeOf(normalizer[0]) == "Prepend" &&
       TextAt(normalizer[0], "prepend") == kSpaceMark &&
       IsSpaceReplacement(normalizer[1])) {
-    return true;
+    return SpacePrefix::kEverySection;
   }
   return NotOurs("normalizer",
                  absl::StrCat("with byte fallback: steps ", Names(normalizer)));

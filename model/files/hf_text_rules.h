@@ -19,9 +19,9 @@ absl::StatusOr<PreTokenizer> ReadBytePreTokenizer(
 // Of a byte-level BPE: whether "normalizer" is NFC; false if there is none.
 absl::StatusOr<bool> ReadNfc(const nlohmann::json& tokenizer);
 
-// Of a BPE with byte fallback: whether a space is put in front of the text.
+// Of a BPE with byte fallback: where a space is put in front of text.
 // Unimplemented unless spaces become U+2581 and nothing else happens to text.
-absl::StatusOr<bool> ReadSpacePrefix(const nlohmann::json& tokenizer);
+absl::StatusOr<SpacePrefix> ReadSpacePrefix(const nlohmann::json& tokenizer);
 
 // The text of the token that "post_processor" puts in front of every text, or
 // empty. Unimplemented if it adds anything else.

@@ -146,13 +146,22 @@ absl::Status ReadByteLevel(const Json& tokenizer, TokenizerData& data) {
   HEADWISE_ASSIGN_OR_RETURN(data.pre_tokenizer,
                             ReadBytePreTokenizer(tokenizer));
   HEADWISE_ASSIGN_OR_RETURN(data.normalize_nfc, ReadNfc(tokenizer));
+  HEADWISE_ASSIGN_OR_RETURN(const auto ignore_merges,
+                            JsonBool(tokenizer["model"], "ignore_merges"));
+  data.whole_words_first = ignore_merges.value_or(false);
   return absl::OkStatus();
 }
 
 absl::Status ReadSentencePiece(const Json& tokenizer, HfVocabulary& vocabulary,
                                TokenizerData& data) {
   data.kind = TokenizerKind::kSentencePiece;
-  HEADWISE_ASSIGN_OR_RETURN(data.add_space_prefix, ReadSpacePrefix(tokenizer));
+  HEADWISE_ASSIGN_OR_RETURN(data.space_prefix, ReadSpacePrefix(tokenizer));
+  HEADWISE_ASSIGN_OR_RETURN(const auto ignore_merges,
+                            JsonBool(tokenizer["model"], "ignore_merges"));
+  if (ignore_merges.value_or(false)) {
+    return absl::UnimplementedError(
+        "tokenizer.json: model.ignore_merges with byte fallback is set");
+  }
   for (size_t id = 0; id < vocabulary.tokens.size(); ++id) {
     if (vocabulary.types[id] == TokenType::kNormal &&
         ByteOfToken(vocabulary.tokens[id])) {

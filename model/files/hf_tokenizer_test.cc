@@ -150,6 +150,37 @@ TEST(HfTokenizer, AddedTokensAreControlOrUserDefined) {
   EXPECT_EQ(data->tokens[321], "<tool>");
 }
 
+TEST(HfTokenizer, NamesFlagsOfAddedTokensThatWeLack) {
+  for (const std::string flag : {"single_word", "lstrip", "rstrip"}) {
+    Input input;
+    input.tokenizer["added_tokens"][1][flag] = true;
+    ExpectUnimplemented(input, "added token \"<|im_start|>\" has " + flag);
+    input.tokenizer["added_tokens"][1][flag] = 1;
+    ExpectInvalid(input, "is of type number");
+  }
+}
+
+// The file says it, not the rule for words: tokenizers' default is false.
+TEST(HfTokenizer, IgnoreMergesIsRead) {
+  for (const Json& words : {Json(kLlama3Words), Json(nullptr)}) {
+    Input input;
+    if (words.is_string()) {
+      input.tokenizer["pre_tokenizer"] =
+          Sequence(Split(words), ByteLevel(false));
+    }
+    EXPECT_FALSE(input.Read()->whole_words_first);
+    input.tokenizer["model"]["ignore_merges"] = true;
+    EXPECT_TRUE(input.Read()->whole_words_first);
+    input.tokenizer["model"]["ignore_merges"] = false;
+    EXPECT_FALSE(input.Read()->whole_words_first);
+    input.tokenizer["model"]["ignore_merges"] = "no";
+    ExpectInvalid(input, "\"ignore_merges\" is of type string");
+  }
+  Input input(SentencePiece());
+  input.tokenizer["model"]["ignore_merges"] = true;
+  ExpectUnimplemented(input, "model.ignore_merges with byte fallback");
+}
+
 TEST(HfTokenizer, APrefixTokenOfThePostProcessorIsBos) {
   Input input;
   const Json text = {{"Sequence", {{"id", "A"}}}};
@@ -225,6 +256,15 @@ TEST(HfTokenizerHostile, VocabulariesThatContradictThemselves) {
   ExpectInvalid(input, "an added token is no object");
 }
 
+TEST(HfTokenizerHostile, TokensThatAreTooLong) {
+  Input input;
+  input.tokenizer["model"]["vocab"][std::string(4097, 'x')] = 319;
+  ExpectInvalid(input, "token 319 has 4097 bytes; the limit is 4096");
+  input = Input();
+  input.tokenizer["added_tokens"][0]["content"] = std::string(100'000, 'x');
+  ExpectInvalid(input, "token 0 has 100000 bytes; the limit is 4096");
+}
+
 TEST(HfTokenizerHostile, MergesThatAreNone) {
   const auto refused = [](const Json& merge, const std::string& words) {
     Input input;
@@ -258,7 +298,7 @@ TEST(HfSentencePiece, MergesBecomeTheScoresThatMadeThem) {
   ASSERT_TRUE(data.ok()) << data.status();
   const TinyVocabulary expected = MakeTinyVocabulary(options);
   EXPECT_EQ(data->kind, TokenizerKind::kSentencePiece);
-  EXPECT_TRUE(data->add_space_prefix);
+  EXPECT_EQ(data->space_prefix, SpacePrefix::kEverySection);
   EXPECT_TRUE(data->add_bos);
   EXPECT_EQ(data->bos_id, 1);
   EXPECT_TRUE(data->merges.empty());
@@ -307,14 +347,19 @@ TEST(HfSentencePiece, ReadsMetaspaceAndNamesOtherRules) {
                 {"prepend_scheme", scheme},
                 {"split", false}};
   };
-  input.tokenizer["pre_tokenizer"] = metaspace("first");
-  auto data = input.Read();
-  ASSERT_TRUE(data.ok()) << data.status();
-  EXPECT_TRUE(data->add_space_prefix);
+  const std::pair<const char*, SpacePrefix> schemes[] = {
+      {"always", SpacePrefix::kEverySectionWithoutOne},
+      {"first", SpacePrefix::kFirstWithoutOne},
+      {"never", SpacePrefix::kNone}};
+  for (const auto& [scheme, prefix] : schemes) {
+    input.tokenizer["pre_tokenizer"] = metaspace(scheme);
+    const auto data = input.Read();
+    ASSERT_TRUE(data.ok()) << data.status();
+    EXPECT_EQ(data->space_prefix, prefix) << scheme;
+  }
+  input.tokenizer["pre_tokenizer"] = metaspace("last");
+  ExpectUnimplemented(input, "Metaspace with prepend_scheme \"last\"");
   input.tokenizer["pre_tokenizer"] = metaspace("never");
-  data = input.Read();
-  ASSERT_TRUE(data.ok()) << data.status();
-  EXPECT_FALSE(data->add_space_prefix);
   input.tokenizer["pre_tokenizer"]["split"] = true;
   ExpectUnimplemented(input, "\"Metaspace\"");
   input.tokenizer.erase("pre_tokenizer");

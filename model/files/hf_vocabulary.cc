@@ -31,6 +31,7 @@ absl::StatusOr<int32_t> CheckedId(absl::string_view token, const Json& id,
 // An added token may repeat one of the vocabulary, with the same id.
 absl::Status AddToken(const std::string& text, int32_t id, TokenType type,
                       HfVocabulary& vocabulary) {
+  HEADWISE_RETURN_IF_ERROR(CheckTokenBytes(id, text.size()));
   const auto [it, is_new] = vocabulary.id_of_token.emplace(text, id);
   if (it->second != id) {
     return Wrong(absl::StrCat("token ", Quoted(text), " has ids ", it->second,
@@ -60,6 +61,19 @@ absl::Status ReadVocab(const Json& model, HfVocabulary& vocabulary) {
   return absl::OkStatus();
 }
 
+// Flags of an added token that change what text it is found in, or how much
+// white space it takes with it, and that we do not have.
+absl::Status CheckFlags(const Json& token, const std::string& text) {
+  for (const char* flag : {"single_word", "lstrip", "rstrip"}) {
+    HEADWISE_ASSIGN_OR_RETURN(const auto is_set, JsonBool(token, flag));
+    if (is_set.value_or(false)) {
+      return absl::UnimplementedError(absl::StrCat(
+          "tokenizer.json: added token ", Quoted(text), " has ", flag));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ReadAddedTokens(const Json& tokenizer, HfVocabulary& vocabulary) {
   const Json* added = JsonMember(tokenizer, "added_tokens");
   if (added == nullptr) return absl::OkStatus();
@@ -75,6 +89,7 @@ absl::Status ReadAddedTokens(const Json& tokenizer, HfVocabulary& vocabulary) {
     }
     HEADWISE_ASSIGN_OR_RETURN(const int32_t checked_id,
                               CheckedId(*text, *id, vocabulary.tokens.size()));
+    HEADWISE_RETURN_IF_ERROR(CheckFlags(token, *text));
     HEADWISE_RETURN_IF_ERROR(AddToken(*text, checked_id,
                                       is_special.value_or(false)
                                           ? TokenType::kControl

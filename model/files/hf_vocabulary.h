@@ -24,7 +24,8 @@ struct HfVocabulary {
 
 // Reads model.vocab, model.merges (as "left right" or ["left", "right"]) and
 // added_tokens. InvalidArgument for an id outside [0, vocab_size), one that two
-// tokens share, or a merge of unknown tokens.
+// tokens share, a token that is too long, or a merge of unknown tokens;
+// Unimplemented, naming it, for a flag of an added token.
 absl::StatusOr<HfVocabulary> ReadHfVocabulary(const nlohmann::json& tokenizer,
                                               int64_t vocab_size);
 

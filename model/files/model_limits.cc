@@ -104,6 +104,13 @@ absl::Status ValidateRope(const Rope& rope, int64_t head_dim) {
 
 }  // namespace
 
+absl::Status CheckTokenBytes(int64_t id, size_t num_bytes) {
+  if (num_bytes <= kMaxTokenBytes) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("token ", id, " has ", num_bytes, " bytes; the limit is ",
+                   kMaxTokenBytes));
+}
+
 absl::StatusOr<float> CheckedNormEpsilon(double epsilon) {
   HEADWISE_RETURN_IF_ERROR(CheckReal("norm epsilon", epsilon, 1e-30, 0.1));
   return static_cast<float>(epsilon);

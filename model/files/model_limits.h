@@ -4,6 +4,7 @@
 #ifndef HEADWISE_MODEL_FILES_MODEL_LIMITS_H_
 #define HEADWISE_MODEL_FILES_MODEL_LIMITS_H_
 
+#include <cstddef>
 #include <cstdint>
 
 #include "absl/status/status.h"
@@ -34,11 +35,17 @@ inline constexpr uint64_t kMaxNameBytes = 65535;                // keys, tensors
 inline constexpr uint64_t kMaxSafetensorsHeader = 100'000'000;  // bytes
 inline constexpr int64_t kMaxSafetensorsShards = 4096;
 inline constexpr int64_t kMaxMerges = int64_t{1} << 23;
+// Of one token. The longest of published vocabularies, runs of spaces, have
+// less than 1 kB.
+inline constexpr size_t kMaxTokenBytes = 4096;
 
 // OK if every field is finite, within the limits above, and agrees with the
 // others (num_kv_heads divides num_heads, rotary_dim <= head_dim, ...). The
 // message names the field, its value and the limit.
 absl::Status ValidateHyperparameters(const Hyperparameters& hyper);
+
+// InvalidArgument for a token of more than kMaxTokenBytes.
+absl::Status CheckTokenBytes(int64_t id, size_t num_bytes);
 
 // A file's epsilon as float; InvalidArgument outside the limits, also NaN.
 absl::StatusOr<float> CheckedNormEpsilon(double epsilon);

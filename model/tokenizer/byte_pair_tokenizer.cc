@@ -76,7 +76,7 @@ absl::Status BytePairTokenizer::AddMerges() {
   return absl::OkStatus();
 }
 
-void BytePairTokenizer::EncodePlain(absl::string_view text, bool begins_text,
+void BytePairTokenizer::EncodePlain(absl::string_view text, Before before,
                                     EncodeState* state) const {
   std::string normalized;
   if (data().normalize_nfc && !IsAscii(text)) {
@@ -95,7 +95,7 @@ void BytePairTokenizer::EncodePlain(absl::string_view text, bool begins_text,
 
 void BytePairTokenizer::EncodeWord(absl::string_view word,
                                    EncodeState* state) const {
-  if (data().pre_tokenizer == PreTokenizer::kLlamaBpe) {
+  if (data().whole_words_first) {
     const int32_t id = FindWord(word, &state->buffer);
     if (id >= 0) {
       state->ids.push_back(id);

@@ -24,7 +24,7 @@ namespace headwise {
 // and those that UTF-8 hardly or never uses). With all 256 bytes present and no
 // normalization, Decode(Encode(x)) = x for any bytes x.
 //
-// With kLlamaBpe a word that is a token is that token, without merging
+// With whole_words_first a word that is a token is that token, without merging
 // ("ignore_merges" in Llama 3's tokenizer.json).
 class BytePairTokenizer final : public TokenizerBase {
  public:
@@ -40,7 +40,7 @@ class BytePairTokenizer final : public TokenizerBase {
   explicit BytePairTokenizer(const TokenizerData& data);
 
   absl::Status AddMerges();
-  void EncodePlain(absl::string_view text, bool begins_text,
+  void EncodePlain(absl::string_view text, Before before,
                    EncodeState* state) const override;
   void EncodeWord(absl::string_view word, EncodeState* state) const;
   // The token whose text is `word`, or -1.

@@ -117,17 +117,16 @@ TEST(BytePairTokenizerTest, AnyBytesComeBackWholeUnderEveryRule) {
   }
 }
 
-TEST(BytePairTokenizerTest, OnlyLlamaTakesAWholeWordWithoutMerging) {
+TEST(BytePairTokenizerTest, TakesAWholeWordWithoutMergingIfTheFileSaysSo) {
   // "abcd" is a token, but merging "bc" first never gets there.
   const std::vector<std::string> merges = {"b c", "a b", "c d", "ab cd"};
   for (const PreTokenizer rule : kAllRules) {
-    const TokenizerData data = SmallBytePairData(rule, merges);
-    const auto ids = CreateOrDie(data)->Encode("abcd", {});
-    if (rule == PreTokenizer::kLlamaBpe) {
-      EXPECT_THAT(ids, ElementsAre(256 + 3));
-    } else {
-      EXPECT_THAT(ids, ElementsAre('a', 256 + 0, 'd'));
-    }
+    TokenizerData data = SmallBytePairData(rule, merges);
+    data.whole_words_first = true;
+    EXPECT_THAT(CreateOrDie(data)->Encode("abcd", {}), ElementsAre(256 + 3));
+    data.whole_words_first = false;
+    EXPECT_THAT(CreateOrDie(data)->Encode("abcd", {}),
+                ElementsAre('a', 256 + 0, 'd'));
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "absl/strings/ascii.h"
@@ -91,11 +92,14 @@ void SentencePieceTokenizer::AddMergeableTokens() {
   }
 }
 
-void SentencePieceTokenizer::EncodePlain(absl::string_view text,
-                                         bool begins_text,
+void SentencePieceTokenizer::EncodePlain(absl::string_view text, Before before,
                                          EncodeState* state) const {
   state->buffer.clear();
-  if (begins_text && data().add_space_prefix) {
+  const bool only_without_one =
+      data().space_prefix != SpacePrefix::kEverySection;
+  const bool has_one =
+      text.empty() || text[0] == ' ' || absl::StartsWith(text, kSpaceMark);
+  if (MayGetPrefix(before) && !(only_without_one && has_one)) {
     state->buffer.assign(kSpaceMark.data(), kSpaceMark.size());
   }
   size_t pos = 0;
@@ -104,6 +108,20 @@ void SentencePieceTokenizer::EncodePlain(absl::string_view text,
     EncodeBuffer(state);
     state->buffer.clear();
   } while (pos < text.size());
+}
+
+bool SentencePieceTokenizer::MayGetPrefix(Before before) const {
+  switch (data().space_prefix) {
+    case SpacePrefix::kNone:
+      return false;
+    case SpacePrefix::kEverySection:
+      return before != Before::kUserDefined;
+    case SpacePrefix::kEverySectionWithoutOne:
+      return true;
+    case SpacePrefix::kFirstWithoutOne:
+      return before == Before::kNothing;
+  }
+  return false;
 }
 
 size_t SentencePieceTokenizer::FillBuffer(absl::string_view text, size_t pos,
@@ -189,13 +207,21 @@ std::string SentencePieceTokenizer::TokenBytes(int32_t id) const {
 std::string SentencePieceTokenizer::Decode(absl::Span<const int32_t> ids,
                                            bool skip_special) const {
   std::string text;
-  bool begins_text = true;
+  std::optional<Before> before = Before::kNothing;  // nullopt: text
   for (const int32_t id : ids) {
     if (!IsInVocabulary(id)) continue;
     const TokenType type = data().types[id];
     const bool may_have_prefix =
-        begins_text && data().add_space_prefix && type == TokenType::kNormal;
-    begins_text = type == TokenType::kControl;
+        type == TokenType::kNormal && before && MayGetPrefix(*before);
+    if (type == TokenType::kControl) {
+      // The bos that add_special puts there is no part of the text.
+      const bool is_bos = id == data().bos_id && before == Before::kNothing;
+      if (!is_bos) before = Before::kControl;
+    } else if (type == TokenType::kUserDefined) {
+      before = Before::kUserDefined;
+    } else {
+      before = std::nullopt;
+    }
     if (skip_special && IsSpecial(id)) continue;
     const std::string bytes = TokenBytes(id);
     const bool has_prefix = may_have_prefix && absl::StartsWith(bytes, " ");

@@ -19,10 +19,10 @@ namespace headwise {
 // score first, then leftmost. A character that is no token becomes its byte
 // tokens <0xXX>; without those, unknown_id once; without that, nothing.
 //
-// add_space_prefix puts one space in front of text that nothing precedes, or
-// only a control token; Decode takes it away again at the same places. So
-// Decode(Encode(x)) = x for any bytes x without U+2581, if the vocabulary has
-// U+2581 and all byte tokens.
+// space_prefix puts one space in front of sections of text; Decode takes one
+// away at the same places. So Decode(Encode(x)) = x for any bytes x without
+// U+2581, if the vocabulary has U+2581 and all byte tokens; but with the rules
+// "without one" a section may lose the space that it began with.
 //
 // Two deviations. Unused tokens are emitted like normal ones (the library
 // splits them again). If no token has U+2581 behind another character, which
@@ -44,8 +44,10 @@ class SentencePieceTokenizer final : public TokenizerBase {
 
   absl::Status AddByteTokens();
   void AddMergeableTokens();
-  void EncodePlain(absl::string_view text, bool begins_text,
+  void EncodePlain(absl::string_view text, Before before,
                    EncodeState* state) const override;
+  // Whether text behind `before` may get a space.
+  bool MayGetPrefix(Before before) const;
   // Appends to state->buffer, with U+2581 for spaces, the stretch of `text`
   // from `pos` that is merged at a time. Where it ends.
   size_t FillBuffer(absl::string_view text, size_t pos,

@@ -133,9 +133,68 @@ TEST(SentencePieceTokenizerTest, SpaceGoesInFrontOfTextAndBehindControl) {
   EXPECT_THAT(Encode(data, "a<<u>>a"), ElementsAre("▁a", "<<u>>", "a"));
   EXPECT_THAT(Encode(data, "<<u>>a"), ElementsAre("▁", "<<u>>", "a"));
   EXPECT_THAT(Encode(data, "<s>"), ElementsAre("<s>"));
-  data.add_space_prefix = false;
+  data.space_prefix = SpacePrefix::kNone;
   EXPECT_THAT(Encode(data, "a<s>a"), ElementsAre("a", "<s>", "a"));
   EXPECT_THAT(Encode(data, "<<u>>a"), ElementsAre("<<u>>", "a"));
+}
+
+// As tokenizers 0.23.3 encodes with Metaspace(prepend_scheme, split=False), the
+// special token <s> and the added token <<u>>.
+TEST(SentencePieceTokenizerTest, SpaceIsNotDoubledByMetaspace) {
+  TokenizerData data =
+      SmallSentencePieceData({"▁a", "▁▁", "a", "b", "▁"}, true);
+  using Texts = std::vector<std::string>;
+  const struct {
+    std::string text;
+    Texts always, first;
+  } cases[] = {
+      {"a", {"▁a"}, {"▁a"}},
+      {" a", {"▁a"}, {"▁a"}},
+      {"  a", {"▁", "▁a"}, {"▁", "▁a"}},
+      {"▁a", {"▁a"}, {"▁a"}},
+      {"", {}, {}},
+      {" ", {"▁"}, {"▁"}},
+      {"<s>", {"<s>"}, {"<s>"}},
+      {"<s>a", {"<s>", "▁a"}, {"<s>", "a"}},
+      {"<s> a", {"<s>", "▁a"}, {"<s>", "▁a"}},
+      {"a<s>a", {"▁a", "<s>", "▁a"}, {"▁a", "<s>", "a"}},
+      {"a<s>b<s>a",
+       {"▁a", "<s>", "▁", "b", "<s>", "▁a"},
+       {"▁a", "<s>", "b", "<s>", "a"}},
+      {"<<u>>a", {"<<u>>", "▁a"}, {"<<u>>", "a"}},
+      {"<s><<u>>a", {"<s>", "<<u>>", "▁a"}, {"<s>", "<<u>>", "a"}},
+      {" <<u>>a", {"▁", "<<u>>", "▁a"}, {"▁", "<<u>>", "a"}},
+      {"a<<u>> a", {"▁a", "<<u>>", "▁a"}, {"▁a", "<<u>>", "▁a"}},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.text);
+    data.space_prefix = SpacePrefix::kEverySectionWithoutOne;
+    EXPECT_EQ(Encode(data, c.text), c.always);
+    data.space_prefix = SpacePrefix::kFirstWithoutOne;
+    EXPECT_EQ(Encode(data, c.text), c.first);
+  }
+}
+
+TEST(SentencePieceTokenizerTest, DecodeTakesMetaspacesSpaceAway) {
+  TokenizerData data = SmallSentencePieceData(SmallPieces(), true);
+  const auto decoded = [&](SpacePrefix prefix, const std::string& text,
+                           bool add_bos) {
+    data.space_prefix = prefix;
+    data.add_bos = add_bos;
+    const auto tokenizer = CreateOrDie(data);
+    return tokenizer->Decode(tokenizer->Encode(text, {.add_special = true}),
+                             false);
+  };
+  for (const std::string text :
+       {"a", "ab c", "a<s>b", "a<<u>>b", "<s>a", "<<u>>a b"}) {
+    for (const SpacePrefix prefix : {SpacePrefix::kEverySectionWithoutOne,
+                                     SpacePrefix::kFirstWithoutOne}) {
+      EXPECT_EQ(decoded(prefix, text, false), text);
+    }
+  }
+  EXPECT_EQ(decoded(SpacePrefix::kFirstWithoutOne, "a", true), "<s>a");
+  EXPECT_EQ(decoded(SpacePrefix::kFirstWithoutOne, "a<s> a", true),
+            "<s>a<s> a");
 }
 
 TEST(SentencePieceTokenizerTest, AnyBytesComeBackWhole) {
@@ -144,9 +203,10 @@ TEST(SentencePieceTokenizerTest, AnyBytesComeBackWhole) {
   const std::vector<std::string> atoms = {
       " ",  "  ",    "a",   "b",    "abc",  "é",    "日",
       "\n", "<<u>>", "<s>", "\xFF", "\xE2", "\x96", "<0x41>"};
-  for (const bool add_space_prefix : {false, true}) {
+  for (const SpacePrefix prefix :
+       {SpacePrefix::kNone, SpacePrefix::kEverySection}) {
     TokenizerData data = SmallSentencePieceData(SmallPieces(), true);
-    data.add_space_prefix = add_space_prefix;
+    data.space_prefix = prefix;
     const auto tokenizer = CreateOrDie(data);
     for (int round = 0; round < 10000; ++round) {
       std::string text;

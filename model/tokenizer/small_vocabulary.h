@@ -35,6 +35,7 @@ inline TokenizerData SmallBytePairData(PreTokenizer rule,
   TokenizerData data;
   data.kind = TokenizerKind::kBytePairEncoding;
   data.pre_tokenizer = rule;
+  data.whole_words_first = rule == PreTokenizer::kLlamaBpe;
   std::vector<std::string> tokens;
   for (int byte = 0; byte < 256; ++byte) {
     tokens.emplace_back(ByteToAlphabet(static_cast<uint8_t>(byte)));
@@ -87,7 +88,7 @@ inline TokenizerData SmallSentencePieceData(std::vector<std::string> pieces,
   data.unknown_id = 0;
   data.bos_id = 1;
   data.eos_id = 2;
-  data.add_space_prefix = true;
+  data.space_prefix = SpacePrefix::kEverySection;
   SetTexts(std::move(tokens), {}, &data);
   return data;
 }

@@ -5,12 +5,9 @@ namespace headwise {
 SpecialTokenMatcher::SpecialTokenMatcher(const TokenizerData& data)
     : nodes_(1) {
   for (size_t i = 0; i < data.tokens.size(); ++i) {
-    const TokenType type = data.types[i];
-    const bool is_control =
-        type == TokenType::kControl || type == TokenType::kUnknown;
-    if (!is_control && type != TokenType::kUserDefined) continue;
-    if (data.tokens[i].empty()) continue;
-    Insert(data.tokens[i], static_cast<int32_t>(i), is_control);
+    if (!IsMatched(data.types[i]) || data.tokens[i].empty()) continue;
+    Insert(data.tokens[i], static_cast<int32_t>(i),
+           data.types[i] != TokenType::kUserDefined);
   }
 }
 

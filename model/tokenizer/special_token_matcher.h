@@ -25,6 +25,12 @@ class SpecialTokenMatcher {
     int32_t id = -1;
   };
 
+  // Whether tokens of this type are looked for in text.
+  static bool IsMatched(TokenType type) {
+    return type == TokenType::kControl || type == TokenType::kUnknown ||
+           type == TokenType::kUserDefined;
+  }
+
   // `data` is only read here. Tokens without text are left out; of two with the
   // same text the lower id counts.
   explicit SpecialTokenMatcher(const TokenizerData& data);

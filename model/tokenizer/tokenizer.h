@@ -37,8 +37,8 @@ class Tokenizer {
   // an id outside the vocabulary. The bytes of one token need not be whole
   // UTF-8 characters.
   virtual std::string TokenBytes(int32_t id) const = 0;
-  // The concatenation of TokenBytes, without the space that add_space_prefix
-  // put in front; control tokens are left out if `skip_special`.
+  // The concatenation of TokenBytes, without a space where space_prefix may
+  // have put it; control tokens are left out if `skip_special`.
   virtual std::string Decode(absl::Span<const int32_t> ids,
                              bool skip_special) const = 0;
   virtual bool IsEndOfGeneration(int32_t id) const = 0;

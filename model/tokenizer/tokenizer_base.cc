@@ -19,6 +19,23 @@ absl::Status CheckId(absl::string_view name, int64_t id, int64_t min_id,
                                                  ", ", vocab_size, ")"));
 }
 
+// Of all special tokens together: each byte may become a node of the matcher.
+// Published vocabularies have some thousand tokens of some ten bytes.
+constexpr size_t kMaxSpecialBytes = size_t{1} << 24;
+
+absl::Status CheckSpecialBytes(const TokenizerData& data) {
+  size_t num_bytes = 0;
+  for (size_t i = 0; i < data.tokens.size(); ++i) {
+    if (SpecialTokenMatcher::IsMatched(data.types[i])) {
+      num_bytes += data.tokens[i].size();
+    }
+  }
+  if (num_bytes <= kMaxSpecialBytes) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("tokenizer: special tokens of ", num_bytes,
+                   " bytes together; the limit is ", kMaxSpecialBytes));
+}
+
 absl::Status CheckSize(absl::string_view name, size_t size, size_t vocab_size) {
   if (size == vocab_size) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
@@ -36,6 +53,7 @@ absl::Status ValidateTokenizerData(const TokenizerData& data) {
   }
   const auto size = static_cast<int64_t>(vocab_size);
   HEADWISE_RETURN_IF_ERROR(CheckSize("types", data.types.size(), vocab_size));
+  HEADWISE_RETURN_IF_ERROR(CheckSpecialBytes(data));
   HEADWISE_RETURN_IF_ERROR(CheckId("bos_id", data.bos_id, -1, size));
   HEADWISE_RETURN_IF_ERROR(CheckId("eos_id", data.eos_id, -1, size));
   HEADWISE_RETURN_IF_ERROR(CheckId("unknown_id", data.unknown_id, -1, size));
@@ -69,7 +87,7 @@ std::vector<int32_t> TokenizerBase::EncodeCounted(absl::string_view text,
   if (options.add_special && data_.add_bos && data_.bos_id >= 0) {
     state.ids.push_back(data_.bos_id);
   }
-  bool begins_text = true;
+  Before before = Before::kNothing;
   size_t pos = 0;
   while (pos < text.size()) {
     const std::optional<SpecialTokenMatcher::Match> match =
@@ -79,13 +97,14 @@ std::vector<int32_t> TokenizerBase::EncodeCounted(absl::string_view text,
     const bool is_control =
         match && data_.types[match->id] != TokenType::kUserDefined;
     // A user-defined token is text too, and may need the space in front.
-    if (plain_end > pos || (begins_text && match && !is_control)) {
-      EncodePlain(text.substr(pos, plain_end - pos), begins_text, &state);
-      begins_text = false;
+    const bool begins_user_defined =
+        before != Before::kUserDefined && match && !is_control;
+    if (plain_end > pos || begins_user_defined) {
+      EncodePlain(text.substr(pos, plain_end - pos), before, &state);
     }
     if (!match) break;
     state.ids.push_back(match->id);
-    if (is_control) begins_text = true;
+    before = is_control ? Before::kControl : Before::kUserDefined;
     pos = match->end;
   }
   *num_steps += state.num_steps + state.merger.num_steps();

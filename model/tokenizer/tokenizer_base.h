@@ -16,8 +16,9 @@
 
 namespace headwise {
 
-// InvalidArgument if the lists differ in length, an id is out of range, or a
-// score is not a number. What only one kind needs is checked by that kind.
+// InvalidArgument if the lists differ in length, an id is out of range, a score
+// is not a number, or the special tokens are too long together. What only one
+// kind needs is checked by that kind.
 absl::Status ValidateTokenizerData(const TokenizerData& data);
 
 class TokenizerBase : public Tokenizer {
@@ -38,6 +39,9 @@ class TokenizerBase : public Tokenizer {
                                      int64_t* num_steps) const;
 
  protected:
+  // What stands before a section of text.
+  enum class Before { kNothing, kControl, kUserDefined };
+
   // What one call of Encode carries through the text.
   struct EncodeState {
     std::vector<int32_t> ids;
@@ -49,10 +53,9 @@ class TokenizerBase : public Tokenizer {
   // Requires valid data.
   explicit TokenizerBase(const TokenizerData& data);
 
-  // Appends the ids of text without special tokens. `begins_text`: nothing
-  // precedes it, or a control token does. Empty text is given only in front of
-  // a user-defined token that begins the text.
-  virtual void EncodePlain(absl::string_view text, bool begins_text,
+  // Appends the ids of text without special tokens. Empty text is given only
+  // between `before`, which is no user-defined token, and a user-defined one.
+  virtual void EncodePlain(absl::string_view text, Before before,
                            EncodeState* state) const = 0;
 
   bool IsInVocabulary(int32_t id) const { return id >= 0 && id < vocab_size(); }

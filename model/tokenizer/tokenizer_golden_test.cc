@@ -106,6 +106,7 @@ TEST_F(SmolLm2GoldenTest, EveryRuleGivesTheReferenceIds) {
     TokenizerData data = model_->tokenizer_data();
     data.pre_tokenizer = rule;
     data.normalize_nfc = rule == PreTokenizer::kQwen2;
+    data.whole_words_first = rule == PreTokenizer::kLlamaBpe;
     ExpectIds(*CreateOrDie(data), golden.at(name));
   }
 }
@@ -120,7 +121,9 @@ TEST(SentencePieceGoldenTest, EveryModelGivesTheReferenceIds) {
     for (const int type : model.at("types")) {
       data.types.push_back(static_cast<TokenType>(type));
     }
-    data.add_space_prefix = model.at("add_space_prefix").get<bool>();
+    data.space_prefix = model.at("add_space_prefix").get<bool>()
+                            ? SpacePrefix::kEverySection
+                            : SpacePrefix::kNone;
     data.unknown_id = 0;
     const auto tokenizer = Tokenizer::Create(data);
     ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();

@@ -97,6 +97,24 @@ struct BadData {
 };
 
 // Each message names the thing, the value and the limit.
+// 4096 control tokens of 4096 bytes and one more: the matcher could not number
+// the bytes of many such.
+TEST(TokenizerTest, RefusesSpecialTokensThatAreTooLongTogether) {
+  const std::string text(4097, 'x');
+  TokenizerData data = BytePairData();
+  for (int i = 0; i < 4096; ++i) {
+    data.tokens.push_back(absl::string_view(text).substr(0, i == 0 ? 1 : 4096));
+    data.types.push_back(TokenType::kControl);
+  }
+  EXPECT_TRUE(Tokenizer::Create(data).ok());
+  data.tokens.push_back(text);
+  data.types.push_back(TokenType::kControl);
+  const auto tokenizer = Tokenizer::Create(data);
+  EXPECT_EQ(tokenizer.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(tokenizer.status().message()),
+              HasSubstr("bytes together; the limit is 16777216"));
+}
+
 TEST(TokenizerTest, RefusesDataThatContradictsItself) {
   const std::vector<BadData> cases = {
       {"types", [](auto* d) { d->types.pop_back(); }, "types for"},
