@@ -1,5 +1,5 @@
-// Gloo's TCP transport, made to fail softly. The only file beside gloo_group.cc
-// that knows Gloo.
+// Gloo's TCP transport, made to fail softly. Only the files gloo_* and
+// pending_gloo_group.cc know Gloo.
 //
 // Three things that Gloo (2022-05) leaves open are closed here. An error in its
 // event thread ends the process: we turn it into a closed connection. A peer

@@ -60,6 +60,11 @@ bool IsRunning(const ProcessIdentity& identity) {
   return now.ok() && *now == identity;
 }
 
+uint64_t ProcessNumber(const ProcessIdentity& identity) {
+  constexpr int kPidBits = 22;  // of the kernel's PID_MAX_LIMIT
+  return identity.start_time << kPidBits | static_cast<uint64_t>(identity.pid);
+}
+
 absl::StatusOr<std::string> HostId() {
   HEADWISE_ASSIGN_OR_RETURN(const std::string boot_id,
                             ReadProcFile("/proc/sys/kernel/random/boot_id"));

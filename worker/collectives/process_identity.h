@@ -27,6 +27,10 @@ absl::StatusOr<ProcessIdentity> OwnIdentity();
 // False once the process has died, also before its parent has reaped it.
 bool IsRunning(const ProcessIdentity& identity);
 
+// The identity in one number: a process id alone comes again, in a container as
+// 1 after each restart.
+uint64_t ProcessNumber(const ProcessIdentity& identity);
+
 // Two processes with equal host ids can share memory: same boot of the same
 // kernel, same process id namespace (so that each can see whether the other is
 // alive), same user. Printable, without spaces.

@@ -64,6 +64,12 @@ TEST_F(ProcessIdentityTest, NameWithBracketsAndSpacesIsRead) {
   EXPECT_EQ(*before, *after);
 }
 
+TEST(ProcessIdentity, NumberTellsProcessesOfOnePidApart) {
+  EXPECT_NE(ProcessNumber({1, 900}), ProcessNumber({1, 901}));
+  EXPECT_NE(ProcessNumber({1, 900}), ProcessNumber({2, 900}));
+  EXPECT_NE(ProcessNumber({4194304 - 1, 900}), ProcessNumber({0, 901}));
+}
+
 TEST(ProcessIdentity, UnknownPidIsNotFound) {
   EXPECT_TRUE(absl::IsNotFound(IdentityOf(2000000000).status()));
   EXPECT_TRUE(absl::IsNotFound(IdentityOf(-1).status()));

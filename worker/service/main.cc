@@ -124,7 +124,8 @@ worker::v1::WorkerInfo MakeInfo(const Flags& flags,
   info.set_memory_bytes(flags.memory_bytes);
   info.set_num_threads(static_cast<uint32_t>(options.num_threads));
   info.set_isa(IsaName(options.isa));
-  info.set_process_id(static_cast<uint64_t>(getpid()));
+  info.set_process_id(
+      ProcessNumber(OwnIdentity().value_or(ProcessIdentity{getpid(), 0})));
   return info;
 }
 
