@@ -16,8 +16,10 @@ namespace headwise {
 // shrink while it is mapped: a read beyond its new end is SIGBUS.
 class MappedFile {
  public:
-  // NotFound, PermissionDenied, or InvalidArgument for what is not a regular
-  // file; the message names the path. An empty file maps to an empty span.
+  // InvalidArgument, at once, for what is not a regular file (a folder, a
+  // FIFO); else absl::ErrnoToStatus of the call that failed: NotFound,
+  // PermissionDenied, ... The message names the path. An empty file maps to an
+  // empty span.
   static absl::StatusOr<std::unique_ptr<MappedFile>> Open(
       const std::string& path);
   ~MappedFile();

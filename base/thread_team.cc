@@ -57,7 +57,7 @@ void ThreadTeam::Run(const std::function<void(int)>& function) {
 
 void ThreadTeam::MemberLoop(int member) {
   if (!pin_to_cpus_.empty()) PinCaller(pin_to_cpus_[member]);
-  int seen = 0;
+  uint32_t seen = 0;
   while (true) {
     WaitWhile(run_epoch_, seen);
     ++seen;
@@ -69,7 +69,7 @@ void ThreadTeam::MemberLoop(int member) {
 
 void ThreadTeam::Barrier() {
   if (num_threads_ == 1) return;
-  const int epoch = barrier_epoch_.load();
+  const uint32_t epoch = barrier_epoch_.load();
   if (barrier_count_.fetch_add(1) + 1 == num_threads_) {
     barrier_count_.store(0);
     barrier_epoch_.fetch_add(1);
@@ -79,7 +79,8 @@ void ThreadTeam::Barrier() {
   WaitWhile(barrier_epoch_, epoch);
 }
 
-void ThreadTeam::WaitWhile(const std::atomic<int>& value, int old) const {
+void ThreadTeam::WaitWhile(const std::atomic<uint32_t>& value,
+                           uint32_t old) const {
   const int spins = pin_to_cpus_.empty() ? kSharedSpins : kPinnedSpins;
   for (int i = 0; i < spins; ++i) {
     if (value.load() != old) return;

@@ -36,15 +36,16 @@ class ThreadTeam {
  private:
   void MemberLoop(int member);
   // Waits until `value` is no longer `old`.
-  void WaitWhile(const std::atomic<int>& value, int old) const;
+  void WaitWhile(const std::atomic<uint32_t>& value, uint32_t old) const;
 
   const int num_threads_;
   const std::vector<int> pin_to_cpus_;
   bool caller_pinned_ = false;
   const std::function<void(int)>* function_ = nullptr;
   std::atomic<bool> stop_{false};
-  alignas(64) std::atomic<int> run_epoch_{0};
-  alignas(64) std::atomic<int> barrier_epoch_{0};
+  // Both wrap.
+  alignas(64) std::atomic<uint32_t> run_epoch_{0};
+  alignas(64) std::atomic<uint32_t> barrier_epoch_{0};
   alignas(64) std::atomic<int> barrier_count_{0};
   std::vector<std::thread> threads_;
 };
