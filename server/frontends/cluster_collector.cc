@@ -47,14 +47,13 @@ std::vector<prometheus::MetricFamily> ClusterCollector::Collect() const {
                          "Membership epoch in which the worker serves.");
   std::set<std::string> up_now;
   for (const HeadMap::Worker& worker : map->workers) {
-    const Labels tier = {{"worker", worker.name}, {"tier", "host"}};
+    const Labels name = {{"worker", worker.name}};
     AddValue(
-        tier,
+        name,
         static_cast<double>(stats.kv_tokens_used * worker.kv_bytes_per_token),
         &kv);
-    AddValue(tier, static_cast<double>(worker.kv_capacity_bytes), &capacity);
-    AddValue({{"worker", worker.name}},
-             static_cast<double>(map->membership_epoch), &epoch);
+    AddValue(name, static_cast<double>(worker.kv_capacity_bytes), &capacity);
+    AddValue(name, static_cast<double>(map->membership_epoch), &epoch);
     if (ready) up_now.insert(worker.name);
   }
 

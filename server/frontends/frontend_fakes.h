@@ -84,11 +84,12 @@ class FakeTokenizer final : public Tokenizer {
   static constexpr absl::string_view kEnd = "<|im_end|>";
 };
 
-// "role:content|" for each message.
+// "role:content|" for each message, or a refusal.
 class FakeChatTemplate final : public ChatTemplate {
  public:
   absl::StatusOr<std::string> RenderJson(
       const nlohmann::ordered_json& variables) const override {
+    if (!refusal.ok()) return refusal;
     std::string text;
     for (const auto& message : variables["messages"]) {
       text += message["role"].get<std::string>() + ":" +
@@ -96,6 +97,8 @@ class FakeChatTemplate final : public ChatTemplate {
     }
     return text;
   }
+
+  absl::Status refusal;
 };
 
 class FakeCluster final : public ClusterState {

@@ -166,7 +166,11 @@ grpc::ServerUnaryReactor* InferenceService::Tokenize(
     grpc::CallbackServerContext* context, const v1::TokenizeRequest* request,
     v1::TokenizeResponse* response) {
   const Arrival arrival = Arrive(frontend_, "tokenize", *context);
-  const absl::Status status = CheckModelName(request->model(), frontend_.model);
+  absl::Status status = CheckModelName(request->model(), frontend_.model);
+  if (status.ok()) {
+    status =
+        CheckTextBytes("text", static_cast<int64_t>(request->text().size()));
+  }
   if (status.ok()) {
     const std::vector<int32_t> ids = frontend_.model.tokenizer->Encode(
         request->text(), {.add_special = request->add_special(),

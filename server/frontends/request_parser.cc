@@ -37,6 +37,8 @@ absl::StatusOr<std::vector<int32_t>> ParsePrompt(const Request& request,
     if (request.text().empty()) {
       return InvalidField("text", "is empty; at least one byte is needed");
     }
+    HEADWISE_RETURN_IF_ERROR(
+        CheckTextBytes("text", static_cast<int64_t>(request.text().size())));
     std::vector<int32_t> ids = model.tokenizer->Encode(
         request.text(), {.add_special = add_special, .parse_special = true});
     if (ids.empty()) return InvalidField("text", "holds no token");
@@ -175,7 +177,50 @@ std::string SpecialText(const Tokenizer& tokenizer, int32_t id) {
   return id < 0 ? std::string() : tokenizer.TokenBytes(id);
 }
 
+// The template's errors are the messages' fault, or the model's.
+absl::StatusOr<std::string> RenderMessages(
+    const google::protobuf::RepeatedPtrField<v1::ChatMessage>& messages,
+    const ServedModel& model) {
+  std::vector<ChatMessage> plain;
+  int64_t num_bytes = 0;
+  for (const v1::ChatMessage& message : messages) {
+    plain.push_back({message.role(), message.content()});
+    num_bytes += static_cast<int64_t>(message.content().size());
+  }
+  HEADWISE_RETURN_IF_ERROR(CheckTextBytes("messages", num_bytes));
+  const Tokenizer& tokenizer = *model.tokenizer;
+  absl::StatusOr<std::string> text =
+      model.chat_template->Render(plain, /*add_generation_prompt=*/true,
+                                  SpecialText(tokenizer, tokenizer.bos_id()),
+                                  SpecialText(tokenizer, tokenizer.eos_id()));
+  if (text.ok()) {
+    HEADWISE_RETURN_IF_ERROR(
+        CheckTextBytes("messages", static_cast<int64_t>(text->size())));
+    return text;
+  }
+  // Its limits too: the same messages would meet them again.
+  if (absl::IsInvalidArgument(text.status()) ||
+      absl::IsResourceExhausted(text.status())) {
+    return InvalidField(
+        "messages", absl::StrCat("the chat template of ", model.name,
+                                 " refuses them: ", text.status().message()));
+  }
+  if (absl::IsUnimplemented(text.status())) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the chat template of ", model.name,
+                     " can't be used: ", text.status().message()));
+  }
+  return text.status();
+}
+
 }  // namespace
+
+absl::Status CheckTextBytes(absl::string_view field, int64_t num_bytes) {
+  if (num_bytes <= kMaxTextBytes) return absl::OkStatus();
+  return absl::OutOfRangeError(
+      absl::StrCat(field, ": ", num_bytes, " bytes of text; at most ",
+                   kMaxTextBytes, " are made tokens in one request"));
+}
 
 absl::Status CheckModelName(absl::string_view requested,
                             const ServedModel& model) {
@@ -220,19 +265,11 @@ absl::StatusOr<GenerationCall> ParseChatRequest(const v1::ChatRequest& request,
     return absl::FailedPreconditionError(absl::StrCat(
         "model ", model.name, " has no chat template; use Generate"));
   }
-  std::vector<ChatMessage> messages;
-  for (const v1::ChatMessage& message : request.messages()) {
-    messages.push_back({message.role(), message.content()});
-  }
-  const Tokenizer& tokenizer = *model.tokenizer;
-  HEADWISE_ASSIGN_OR_RETURN(
-      const std::string text,
-      model.chat_template->Render(messages, /*add_generation_prompt=*/true,
-                                  SpecialText(tokenizer, tokenizer.bos_id()),
-                                  SpecialText(tokenizer, tokenizer.eos_id())));
+  HEADWISE_ASSIGN_OR_RETURN(const std::string text,
+                            RenderMessages(request.messages(), model));
   // The template has written bos itself, where it wants one.
-  std::vector<int32_t> prompt =
-      tokenizer.Encode(text, {.add_special = false, .parse_special = true});
+  std::vector<int32_t> prompt = model.tokenizer->Encode(
+      text, {.add_special = false, .parse_special = true});
   if (prompt.empty()) {
     return InvalidField("messages", "render to no token");
   }

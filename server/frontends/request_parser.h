@@ -18,6 +18,9 @@ namespace headwise {
 
 inline constexpr int kMaxTopLogprobs = 20;
 inline constexpr int kMaxChatMessages = 1024;
+// A text is made tokens on one of gRPC's few threads, where heartbeats and all
+// streams wait meanwhile; this much takes under a second.
+inline constexpr int64_t kMaxTextBytes = 4 << 20;
 // Beyond these, probabilities are flat to fp32's precision.
 inline constexpr float kMaxTemperature = 100.0f;
 inline constexpr float kMaxRepetitionPenalty = 100.0f;
@@ -43,14 +46,18 @@ struct EmbedCall {
 absl::Status CheckModelName(absl::string_view requested,
                             const ServedModel& model);
 
+// OutOfRange above kMaxTextBytes. `field` is named by the error.
+absl::Status CheckTextBytes(absl::string_view field, int64_t num_bytes);
+
 // Every id must be in the vocabulary. `field` is named by the error.
 absl::Status CheckTokenIds(absl::string_view field,
                            absl::Span<const int32_t> ids, int64_t vocab_size);
 
 // `served_context_len`: longest sequence that the cluster can hold now, or 0 if
 // unknown. NotFound: another model. InvalidArgument: a field out of its limits.
-// OutOfRange: the prompt is longer than the model's context.
-// FailedPrecondition: a chat without a template.
+// OutOfRange: the prompt is longer than the model's context, or its text than
+// kMaxTextBytes. FailedPrecondition: a chat without a template, or with one
+// that uses what we don't have.
 absl::StatusOr<GenerationCall> ParseGenerateRequest(
     const v1::GenerateRequest& request, const ServedModel& model,
     int64_t served_context_len);

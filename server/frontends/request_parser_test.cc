@@ -277,6 +277,48 @@ TEST_F(RequestParserTest, ChatWithoutATemplateIsAFailedPrecondition) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("no chat template"));
 }
 
+TEST_F(RequestParserTest, ATemplatesRefusalIsNoReasonToComeAgain) {
+  v1::ChatRequest request;
+  request.add_messages()->set_role("user");
+  const std::pair<absl::Status, absl::StatusCode> cases[] = {
+      {absl::InvalidArgumentError("only 2 roles"), kInvalid},
+      {absl::ResourceExhaustedError("above 1 MiB"), kInvalid},
+      {absl::UnimplementedError("no macros"),
+       absl::StatusCode::kFailedPrecondition}};
+  for (const auto& [refusal, code] : cases) {
+    fakes_.chat_template.refusal = refusal;
+    const absl::Status status =
+        ParseChatRequest(request, served_, kServedLen).status();
+    EXPECT_EQ(status.code(), code) << status;
+    EXPECT_THAT(std::string(status.message()),
+                HasSubstr(std::string(refusal.message())));
+    if (code == kInvalid) {
+      EXPECT_THAT(std::string(status.message()), HasSubstr("messages: "));
+    }
+  }
+}
+
+TEST_F(RequestParserTest, ALongTextIsRefusedBeforeItIsTokenized) {
+  const std::string text(kMaxTextBytes + 1, 'a');
+  v1::ScoreRequest score;
+  score.set_text(text);
+  v1::ChatRequest chat;
+  for (int i = 0; i < 2; ++i) {
+    chat.add_messages()->set_role("user");
+    chat.mutable_messages(i)->set_content(text.substr(text.size() / 2));
+  }
+  for (const absl::Status& status :
+       {ParseScoreRequest(score, served_).status(),
+        ParseChatRequest(chat, served_, kServedLen).status()}) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange);
+    EXPECT_THAT(std::string(status.message()),
+                HasSubstr("bytes of text; at most 4194304"));
+  }
+  score.set_text(text.substr(1));
+  score.set_max_tokens(2);
+  EXPECT_TRUE(ParseScoreRequest(score, served_).ok());
+}
+
 TEST_F(RequestParserTest, ScoreTakesTheFirstTokensWithoutBos) {
   v1::ScoreRequest request;
   request.set_text("abcd");

@@ -6,11 +6,27 @@
 #include "absl/strings/str_cat.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
+#include "model/tokenizer/utf8.h"
 
 namespace headwise {
 namespace {
 
 constexpr absl::string_view kFieldUrl = "headwise.field";
+
+std::string ReplaceIllFormed(absl::string_view text) {
+  std::string valid;
+  while (!text.empty()) {
+    const Utf8Char next = DecodeUtf8(text);
+    const auto size = static_cast<size_t>(next.size);
+    if (next.state == Utf8State::kValid) {
+      valid.append(text.data(), size);
+    } else {
+      valid += '?';
+    }
+    text.remove_prefix(size);
+  }
+  return valid;
+}
 
 void AddRetryInfo(absl::Duration delay, google::rpc::Status* rich) {
   google::rpc::RetryInfo info;
@@ -38,7 +54,7 @@ absl::Status InvalidField(absl::string_view field, absl::string_view problem) {
 
 grpc::Status ToGrpcStatus(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
-  const std::string message(status.message());
+  const std::string message = ReplaceIllFormed(status.message());
   google::rpc::Status rich;
   rich.set_code(static_cast<int>(status.code()));
   rich.set_message(message);

@@ -19,7 +19,9 @@ inline constexpr absl::Duration kRetryWhenUnavailable = absl::Seconds(2);
 // travels in the status and becomes a BadRequest detail.
 absl::Status InvalidField(absl::string_view field, absl::string_view problem);
 
-// Code and message unchanged. Details: ErrorInfo (reason: the code's name,
+// Code and message unchanged, but for bytes that are not UTF-8, as a text that
+// was cut may end with: '?' stands for them, since clients can't parse details
+// that hold them. Details: ErrorInfo (reason: the code's name,
 // domain: "headwise") always; BadRequest for InvalidField's; RetryInfo for
 // ResourceExhausted and Unavailable.
 grpc::Status ToGrpcStatus(const absl::Status& status);

@@ -74,8 +74,10 @@ void ServerMetrics::AddLatencyFamilies() {
       family("headwise_request_latency_seconds",
              "From arrival to the end, also of requests that fail.");
   queue_ = family("headwise_queue_seconds", "Waiting for the first step.");
-  prefill_ = family("headwise_prefill_seconds", "Steps over the prompt.");
-  decode_ = family("headwise_decode_seconds", "Steps over new tokens.");
+  prefill_ = family("headwise_prefill_seconds",
+                    "Steps over the prompt, of requests that had any.");
+  decode_ = family("headwise_decode_seconds",
+                   "Steps over new tokens, of requests that had any.");
   for (auto* latency : {request_latency_, queue_, prefill_, decode_}) {
     latency->Add({{"model", model_}, {"outcome", "OK"}}, RequestBuckets());
   }
@@ -100,14 +102,13 @@ void ServerMetrics::AddTokenFamilies() {
   auto& tokens = BuildCounter()
                      .Name("headwise_tokens_total")
                      .Help(
-                         "Tokens of prompts (cached ones too), generated, "
+                         "Tokens of prompts that were worked on, generated, "
                          "scored.")
                      .Register(*registry_);
   const auto kind = [&](const char* name) {
     return &tokens.Add({{"model", model_}, {"kind", name}});
   };
   prompt_tokens_ = kind("prompt");
-  cached_tokens_ = kind("cached");
   generated_tokens_ = kind("generated");
   scored_tokens_ = kind("scored");
 }
@@ -129,10 +130,10 @@ void ServerMetrics::AddStepFamilies() {
                            .Name("headwise_collective_bytes_total")
                            .Help("Bytes moved by collectives, over all ranks.")
                            .Register(*registry_);
-  collective_errors_ = &BuildCounter()
-                            .Name("headwise_collective_errors_total")
-                            .Help("Groups lost, by the error's code.")
-                            .Register(*registry_);
+  groups_lost_ = &BuildCounter()
+                      .Name("headwise_groups_lost_total")
+                      .Help("Groups of workers lost, by the error's code.")
+                      .Register(*registry_);
   steps_ = &BuildCounter()
                 .Name("headwise_steps_total")
                 .Help("Steps that a worker has answered: its heartbeat.")
@@ -158,18 +159,18 @@ void ServerMetrics::RecordRequest(const RequestRecord& record) {
   const RequestUsage& usage = record.usage;
   queue_->Add(labels, RequestBuckets())
       .Observe(absl::ToDoubleSeconds(usage.queue_time));
-  prefill_->Add(labels, RequestBuckets())
-      .Observe(absl::ToDoubleSeconds(usage.prefill_time));
-  decode_->Add(labels, RequestBuckets())
-      .Observe(absl::ToDoubleSeconds(usage.decode_time));
-  CountTokens(record);
-}
-
-void ServerMetrics::CountTokens(const RequestRecord& record) {
-  prompt_tokens_->Increment(static_cast<double>(record.usage.prompt_tokens));
-  cached_tokens_->Increment(static_cast<double>(record.usage.cached_tokens));
-  generated_tokens_->Increment(
-      static_cast<double>(record.usage.generated_tokens));
+  // Ended in the queue: no work, so neither its time nor its tokens count.
+  if (usage.prefill_time > absl::ZeroDuration()) {
+    prefill_->Add(labels, RequestBuckets())
+        .Observe(absl::ToDoubleSeconds(usage.prefill_time));
+    prompt_tokens_->Increment(static_cast<double>(usage.prompt_tokens));
+  }
+  // Scores and embeddings have no decode.
+  if (usage.generated_tokens > 0) {
+    decode_->Add(labels, RequestBuckets())
+        .Observe(absl::ToDoubleSeconds(usage.decode_time));
+    generated_tokens_->Increment(static_cast<double>(usage.generated_tokens));
+  }
   scored_tokens_->Increment(static_cast<double>(record.scored_tokens));
 }
 
@@ -210,9 +211,8 @@ const ServerMetrics::GroupSeries& ServerMetrics::SeriesOfGroup(
   if (known != groups_.end()) return known->second;
   const std::string name(group);
   GroupSeries& series = groups_[name];
-  series.collective =
-      &collective_->Add({{"op", "all"}, {"group", name}}, StepBuckets());
-  series.bytes = &collective_bytes_->Add({{"op", "all"}, {"group", name}});
+  series.collective = &collective_->Add({{"group", name}}, StepBuckets());
+  series.bytes = &collective_bytes_->Add({{"group", name}});
   return series;
 }
 
@@ -231,10 +231,9 @@ void ServerMetrics::OnWorkerStep(const WorkerStepSample& sample) {
 
 void ServerMetrics::OnGroupLost(absl::string_view group,
                                 const absl::Status& reason) {
-  collective_errors_
-      ->Add({{"op", "all"},
-             {"group", std::string(group)},
-             {"kind", absl::StatusCodeToString(reason.code())}})
+  groups_lost_
+      ->Add({{"group", std::string(group)},
+             {"code", absl::StatusCodeToString(reason.code())}})
       .Increment();
 }
 

@@ -73,7 +73,6 @@ class ServerMetrics final : public StepObserver {
  private:
   static constexpr int kNumContextClasses = 5;
   static int ContextClass(int64_t context_len);
-  void CountTokens(const RequestRecord& record);
   void AddLatencyFamilies();
   void AddTokenFamilies();
   void AddStepFamilies();
@@ -108,13 +107,12 @@ class ServerMetrics final : public StepObserver {
   prometheus::Family<prometheus::Counter>* requests_ = nullptr;
   std::array<prometheus::Counter*, 4> rejections_{};  // by Rejection
   prometheus::Counter* prompt_tokens_ = nullptr;
-  prometheus::Counter* cached_tokens_ = nullptr;
   prometheus::Counter* generated_tokens_ = nullptr;
   prometheus::Counter* scored_tokens_ = nullptr;
   prometheus::Family<prometheus::Histogram>* step_ = nullptr;
   prometheus::Family<prometheus::Histogram>* collective_ = nullptr;
   prometheus::Family<prometheus::Counter>* collective_bytes_ = nullptr;
-  prometheus::Family<prometheus::Counter>* collective_errors_ = nullptr;
+  prometheus::Family<prometheus::Counter>* groups_lost_ = nullptr;
   prometheus::Family<prometheus::Counter>* steps_ = nullptr;
 
   absl::Mutex mutex_;

@@ -45,8 +45,8 @@ TEST_F(ServerMetricsTest, AllSeriesExistBeforeTheFirstRequest) {
         "headwise_tokens_total{kind=\"scored\",model=\"tiny\"} 0",
         "headwise_requests_running{model=\"tiny\"} 2",
         "headwise_requests_waiting{model=\"tiny\"} 3",
-        "headwise_kv_bytes{worker=\"w0\",tier=\"host\"} 50",
-        "headwise_kv_capacity_bytes{worker=\"w0\",tier=\"host\"} 1000",
+        "headwise_kv_bytes{worker=\"w0\"} 50",
+        "headwise_kv_capacity_bytes{worker=\"w0\"} 1000",
         "headwise_worker_up{worker=\"w0\"} 1",
         "headwise_worker_epoch{worker=\"w0\"} 7",
         "headwise_build_info{version=",
@@ -65,7 +65,6 @@ TEST_F(ServerMetricsTest, RequestsAndTokensAddUp) {
   record.has_usage = true;
   record.usage.prompt_tokens = 10;
   record.usage.generated_tokens = 4;
-  record.usage.cached_tokens = 3;
   record.usage.prefill_time = absl::Seconds(3);
   metrics_.RecordRequest(record);
   metrics_.RecordRequest(record);
@@ -80,7 +79,6 @@ TEST_F(ServerMetricsTest, RequestsAndTokensAddUp) {
         "model=\"tiny\"} 1",
         "headwise_tokens_total{kind=\"prompt\",model=\"tiny\"} 20",
         "headwise_tokens_total{kind=\"generated\",model=\"tiny\"} 8",
-        "headwise_tokens_total{kind=\"cached\",model=\"tiny\"} 6",
         // Failures are timed too.
         "headwise_request_latency_seconds_count{model=\"tiny\",outcome="
         "\"UNAVAILABLE\"} 1",
@@ -89,6 +87,31 @@ TEST_F(ServerMetricsTest, RequestsAndTokensAddUp) {
         "headwise_request_latency_seconds_bucket{model=\"tiny\",outcome="
         "\"OK\",le=\"0.01\"} 0",
         "headwise_prefill_seconds_sum{model=\"tiny\",outcome=\"OK\"} 6"}) {
+    EXPECT_THAT(page, HasSubstr(series));
+  }
+  EXPECT_THAT(page, Not(HasSubstr("headwise_prefill_seconds_count{model="
+                                  "\"tiny\",outcome=\"UNAVAILABLE\"}")));
+}
+
+TEST_F(ServerMetricsTest, WhatDidNoWorkIsNotTimedAsWork) {
+  RequestRecord score;
+  score.api = "score";
+  score.has_usage = true;
+  score.usage.prompt_tokens = 10;
+  score.usage.prefill_time = absl::Seconds(3);
+  metrics_.RecordRequest(score);
+  RequestRecord ended_in_queue = score;
+  ended_in_queue.code = absl::StatusCode::kUnavailable;
+  ended_in_queue.usage.queue_time = absl::Seconds(2);
+  ended_in_queue.usage.prefill_time = absl::ZeroDuration();
+  metrics_.RecordRequest(ended_in_queue);
+  const std::string page = Page();
+  for (const char* series :
+       {"headwise_decode_seconds_count{model=\"tiny\",outcome=\"OK\"} 0",
+        "headwise_prefill_seconds_count{model=\"tiny\",outcome=\"OK\"} 1",
+        "headwise_queue_seconds_sum{model=\"tiny\",outcome=\"UNAVAILABLE\"} "
+        "2",
+        "headwise_tokens_total{kind=\"prompt\",model=\"tiny\"} 10"}) {
     EXPECT_THAT(page, HasSubstr(series));
   }
   EXPECT_THAT(page, Not(HasSubstr("headwise_prefill_seconds_count{model="
@@ -126,11 +149,11 @@ TEST_F(ServerMetricsTest, StepsAreCountedForEachWorker) {
         "headwise_step_seconds_sum{phase=\"compute\",worker=\"w0\"} 0.5",
         "headwise_step_seconds_sum{phase=\"exchange\",worker=\"w0\"} 0.25",
         // One mean for the step, and none where nothing was exchanged.
-        "headwise_collective_seconds_sum{group=\"gloo\",op=\"all\"} 0.05",
-        "headwise_collective_seconds_count{group=\"gloo\",op=\"all\"} 1",
-        "headwise_collective_bytes_total{group=\"gloo\",op=\"all\"} 1000",
-        "headwise_collective_errors_total{group=\"gloo\",kind="
-        "\"DEADLINE_EXCEEDED\",op=\"all\"} 1"}) {
+        "headwise_collective_seconds_sum{group=\"gloo\"} 0.05",
+        "headwise_collective_seconds_count{group=\"gloo\"} 1",
+        "headwise_collective_bytes_total{group=\"gloo\"} 1000",
+        "headwise_groups_lost_total{code=\"DEADLINE_EXCEEDED\","
+        "group=\"gloo\"} 1"}) {
     EXPECT_THAT(page, HasSubstr(series));
   }
 }

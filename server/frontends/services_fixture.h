@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
 #include "grpcpp/channel.h"
 #include "grpcpp/client_context.h"
 #include "gtest/gtest.h"
@@ -106,6 +108,28 @@ class TestClient {
   const std::unique_ptr<v1::Inference::Stub> inference_;
   const std::unique_ptr<v1::Admin::Stub> admin_;
 };
+
+// What a status carries for programs.
+struct Details {
+  google::rpc::ErrorInfo info;
+  google::rpc::BadRequest bad_request;
+  google::rpc::RetryInfo retry;
+  bool has_retry = false;
+};
+
+inline Details DetailsOf(const grpc::Status& status) {
+  Details details;
+  google::rpc::Status rich;
+  EXPECT_TRUE(rich.ParseFromString(status.error_details()));
+  EXPECT_EQ(rich.code(), static_cast<int>(status.error_code()));
+  EXPECT_EQ(rich.message(), status.error_message());
+  for (const auto& detail : rich.details()) {
+    detail.UnpackTo(&details.info);
+    detail.UnpackTo(&details.bad_request);
+    details.has_retry |= detail.UnpackTo(&details.retry);
+  }
+  return details;
+}
 
 inline SliceOutcome Token(int32_t id, float logprob = -0.5f) {
   SliceOutcome outcome;

@@ -7,11 +7,8 @@
 #include "absl/synchronization/notification.h"
 #include "base/sha256.h"
 #include "gmock/gmock.h"
-#include "google/rpc/error_details.pb.h"
-#include "google/rpc/status.pb.h"
 #include "gtest/gtest.h"
 #include "server/frontends/response_stream.h"
-#include "server/frontends/rich_status.h"
 #include "server/frontends/services_fixture.h"
 
 namespace headwise {
@@ -20,6 +17,7 @@ namespace {
 using testing::ElementsAre;
 using testing::FloatEq;
 using testing::HasSubstr;
+using testing::StartsWith;
 
 // Generates `text` byte by byte; OK at its end or when the sink has enough.
 FakeEngine::Script Say(const std::vector<int32_t>& ids) {
@@ -123,67 +121,6 @@ TEST_F(ServicesTest, ChatRendersTheTemplate) {
   message->set_role("user");
   message->set_content("hi");
   EXPECT_TRUE(client_->Chat(request, [](const auto&) { return true; }).ok());
-}
-
-// What a status carries for programs.
-struct Details {
-  google::rpc::ErrorInfo info;
-  google::rpc::BadRequest bad_request;
-  google::rpc::RetryInfo retry;
-  bool has_retry = false;
-};
-
-Details DetailsOf(const grpc::Status& status) {
-  Details details;
-  google::rpc::Status rich;
-  EXPECT_TRUE(rich.ParseFromString(status.error_details()));
-  EXPECT_EQ(rich.code(), static_cast<int>(status.error_code()));
-  EXPECT_EQ(rich.message(), status.error_message());
-  for (const auto& detail : rich.details()) {
-    detail.UnpackTo(&details.info);
-    detail.UnpackTo(&details.bad_request);
-    details.has_retry |= detail.UnpackTo(&details.retry);
-  }
-  return details;
-}
-
-TEST_F(ServicesTest, ABadFieldIsNamedInABadRequestDetail) {
-  v1::GenerateRequest request = Prompt();
-  request.mutable_options()->set_max_tokens(-1);
-  grpc::ClientContext context;
-  v1::GenerateResponse response;
-  const auto reader = stub_->Generate(&context, request);
-  EXPECT_FALSE(reader->Read(&response));
-  const grpc::Status status = reader->Finish();
-  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
-  const Details details = DetailsOf(status);
-  EXPECT_EQ(details.info.reason(), "INVALID_ARGUMENT");
-  EXPECT_EQ(details.info.domain(), "headwise");
-  ASSERT_EQ(details.bad_request.field_violations_size(), 1);
-  EXPECT_EQ(details.bad_request.field_violations(0).field(),
-            "options.max_tokens");
-  EXPECT_FALSE(details.has_retry);
-}
-
-TEST_F(ServicesTest, TransientRefusalsSayWhenToComeAgain) {
-  for (const auto& [refusal, delay] :
-       {std::pair{absl::ResourceExhaustedError("queue is full"),
-                  kRetryWhenExhausted},
-        std::pair{absl::UnavailableError("group is forming"),
-                  kRetryWhenUnavailable}}) {
-    engine_.Refuse(refusal);
-    grpc::ClientContext context;
-    v1::ScoreRequest request;
-    request.set_text("abc");
-    v1::ScoreResponse response;
-    const grpc::Status status = stub_->Score(&context, request, &response);
-    EXPECT_EQ(static_cast<int>(status.error_code()), refusal.raw_code());
-    EXPECT_EQ(status.error_message(), std::string(refusal.message()));
-    const Details details = DetailsOf(status);
-    EXPECT_TRUE(details.has_retry);
-    EXPECT_EQ(details.retry.retry_delay().seconds(),
-              absl::ToInt64Seconds(delay));
-  }
 }
 
 TEST_F(ServicesTest, AnErrorInTheStreamComesAfterWhatWasSaid) {
@@ -365,6 +302,22 @@ TEST_F(ServicesTest, TokenizeAndDetokenize) {
   detokenize.add_ids(1000);
   EXPECT_THAT(std::string(client_->Detokenize(detokenize).status().message()),
               HasSubstr("ids[2]: is 1000; must be from 0 to 258"));
+}
+
+TEST_F(ServicesTest, TheCallsIdComesBackOrOneOfTheServers) {
+  const auto id_of = [&](const std::string& sent) {
+    grpc::ClientContext context;
+    if (!sent.empty()) context.AddMetadata("x-request-id", sent);
+    v1::Model model;
+    EXPECT_TRUE(stub_->GetModel(&context, {}, &model).ok());
+    const auto& metadata = context.GetServerInitialMetadata();
+    const auto found = metadata.find("x-request-id");
+    if (found == metadata.end()) return std::string();
+    return std::string(found->second.data(), found->second.size());
+  };
+  EXPECT_EQ(id_of("mine-7"), "mine-7");
+  EXPECT_THAT(id_of("not an id"), StartsWith("r"));
+  EXPECT_THAT(id_of(""), StartsWith("r"));
 }
 
 TEST_F(ServicesTest, GetModelReadsTheFileOnlyWhenAsked) {
