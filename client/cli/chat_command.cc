@@ -51,8 +51,17 @@ absl::Status Converse(const ChatFlags& flags, Client& client,
     if (is_terminal) std::cerr << "> " << std::flush;
     if (!std::getline(std::cin, line)) return absl::OkStatus();
     if (line.empty()) continue;
-    AddMessage("user", line, request);
-    HEADWISE_RETURN_IF_ERROR(Answer(flags, client, request));
+    absl::Status status = CheckUtf8("the line", line);
+    if (status.ok()) {
+      AddMessage("user", line, request);
+      status = Answer(flags, client, request);
+      if (!status.ok()) request->mutable_messages()->RemoveLast();
+    }
+    if (status.ok()) continue;
+    // A person may say it otherwise, or again; the history stays.
+    if (!is_terminal) return status;
+    std::cerr << absl::StatusCodeToString(status.code()) << ": "
+              << status.message() << "\n";
   }
 }
 
@@ -80,12 +89,15 @@ void AddChatCommand(CLI::App& app, CommandRun* run) {
       "chat", "Talk with the model through its own chat template");
   auto flags = std::make_shared<ChatFlags>();
   AddTextFlags(*command, "prompt", /*required=*/false, flags->prompt);
-  command->add_option("--system", flags->system, "The system message");
+  command->add_option("--system", flags->system, "The system message")
+      ->check(Utf8());
   AddSessionFlags(*command, flags->cluster);
   AddGenerationFlags(*command, flags->generation);
-  command->add_flag("--json", flags->json,
-                    "One JSON object a line: prefill, text, finished");
-  command->add_flag("-v,--verbose", flags->verbose, "Times to stderr");
+  CLI::Option* json = command->add_flag(
+      "--json", flags->json, "One JSON object a line: prefill, text, finished");
+  command
+      ->add_flag("-v,--verbose", flags->verbose, "Times and tokens/s to stderr")
+      ->excludes(json);
   command->footer(
       "Without a prompt, each line of standard input is a turn and the history "
       "is kept.\n\nExamples:\n"

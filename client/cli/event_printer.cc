@@ -1,7 +1,10 @@
 #include "client/cli/event_printer.h"
 
+#include <algorithm>
+#include <cstdint>
 #include <cstdio>
 
+#include "absl/strings/str_format.h"
 #include "client/cli/json_output.h"
 
 namespace headwise {
@@ -52,6 +55,20 @@ Json EventToJson(const v1::GenerateResponse& event) {
   }
 }
 
+std::string Summary(const v1::Usage& usage) {
+  const auto rate = [](int64_t num_tokens, double seconds) {
+    return seconds > 0 ? static_cast<double>(num_tokens) / seconds : 0.0;
+  };
+  const int64_t num_new = usage.generated_tokens();
+  return absl::StrFormat(
+      "waited %.3f s; %d prompt tokens in %.3f s (%.1f/s); %d new tokens in "
+      "%.3f s (%.1f/s)",
+      usage.queue_seconds(), usage.prompt_tokens(), usage.prefill_seconds(),
+      rate(usage.prompt_tokens(), usage.prefill_seconds()), num_new,
+      usage.decode_seconds(),
+      rate(std::max<int64_t>(num_new - 1, 0), usage.decode_seconds()));
+}
+
 bool EventPrinter::Print(const v1::GenerateResponse& event) {
   if (event.has_generated()) text_ += event.generated().text();
   if (event.has_finished()) finished_ = event.finished();
@@ -74,12 +91,7 @@ void EventPrinter::Finish(bool verbose) {
   if (!text_.empty()) std::fputc('\n', stdout);
   std::fflush(stdout);
   if (!verbose) return;
-  const v1::Usage& usage = finished_.usage();
-  const double seconds = usage.decode_seconds();
-  std::fprintf(
-      stderr, "%lld prompt tokens in %.3f s; %lld new tokens in %.3f s\n",
-      static_cast<long long>(usage.prompt_tokens()), usage.prefill_seconds(),
-      static_cast<long long>(usage.generated_tokens()), seconds);
+  std::fprintf(stderr, "%s\n", Summary(finished_.usage()).c_str());
 }
 
 }  // namespace headwise

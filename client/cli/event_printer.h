@@ -14,6 +14,10 @@ namespace headwise {
 // {"event": "prefill" | "text" | "finished", ...}: one line of --json.
 nlohmann::ordered_json EventToJson(const v1::GenerateResponse& event);
 
+// Times and rates of a generation, one line. The first new token belongs to the
+// prefill, so decode_seconds are of the others.
+std::string Summary(const v1::Usage& usage);
+
 // Text to stdout, a bar for the prefill to stderr; or one JSON object a line.
 // Not thread-safe.
 class EventPrinter {

@@ -110,6 +110,14 @@ void AddSessionFlags(CLI::App& command, ClusterFlags& flags) {
   });
 }
 
+CLI::Validator Utf8() {
+  return CLI::Validator(
+      [](const std::string& text) {
+        return std::string(CheckUtf8("the text", text).message());
+      },
+      "");
+}
+
 void AddGenerationFlags(CLI::App& command, GenerationFlags& flags) {
   const std::string group = "Generation";
   command
@@ -147,6 +155,7 @@ void AddGenerationFlags(CLI::App& command, GenerationFlags& flags) {
       .add_option("--stop", flags.stop,
                   "Text that ends the answer; may be repeated")
       ->allow_extra_args(false)
+      ->check(Utf8())
       ->group(group);
   command
       .add_flag("--logprobs", flags.logprobs,
@@ -205,18 +214,24 @@ absl::StatusOr<std::string> ReadText(const TextFlags& flags) {
   return std::string(std::istreambuf_iterator<char>(file), {});
 }
 
-absl::StatusOr<std::string> ReadUtf8Text(const TextFlags& flags) {
-  HEADWISE_ASSIGN_OR_RETURN(std::string text, ReadText(flags));
+absl::Status CheckUtf8(absl::string_view what, absl::string_view text) {
   for (size_t at = 0; at < text.size();) {
-    const Utf8Char next = DecodeUtf8(absl::string_view(text).substr(at));
+    const Utf8Char next = DecodeUtf8(text.substr(at));
     if (next.state != Utf8State::kValid) {
       return absl::InvalidArgumentError(absl::StrCat(
-          flags.file.empty() ? "the text" : flags.file, ": byte ", at, " (",
+          what, ": byte ", at, " (",
           absl::Hex(static_cast<unsigned char>(text[at]), absl::kZeroPad2),
           " hexadecimal) is not UTF-8"));
     }
     at += static_cast<size_t>(next.size);
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> ReadUtf8Text(const TextFlags& flags) {
+  HEADWISE_ASSIGN_OR_RETURN(std::string text, ReadText(flags));
+  HEADWISE_RETURN_IF_ERROR(
+      CheckUtf8(flags.file.empty() ? "the text" : flags.file, text));
   return text;
 }
 

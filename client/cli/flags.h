@@ -9,6 +9,7 @@
 
 #include "CLI/App.hpp"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "headwise/v1/inference.pb.h"
 
 namespace headwise {
@@ -58,6 +59,8 @@ void AddClusterFlags(CLI::App& command, ClusterFlags& flags);
 // AddClusterFlags, --server and --timeout; one of --server and --model is
 // required.
 void AddSessionFlags(CLI::App& command, ClusterFlags& flags);
+// Text that the wire can carry.
+CLI::Validator Utf8();
 void AddGenerationFlags(CLI::App& command, GenerationFlags& flags);
 // --NAME and --NAME-file; one of them is required if `required`.
 void AddTextFlags(CLI::App& command, const std::string& name, bool required,
@@ -68,8 +71,10 @@ void WriteGenerationOptions(const GenerationFlags& flags,
 
 // The text as given, or the file's bytes. NotFound names the path.
 absl::StatusOr<std::string> ReadText(const TextFlags& flags);
-// As ReadText; InvalidArgument names the first byte that is not UTF-8, which
-// the wire can't carry.
+// InvalidArgument names the first byte that is not UTF-8, which the wire can't
+// carry. `what` names the text.
+absl::Status CheckUtf8(absl::string_view what, absl::string_view text);
+// As ReadText, with CheckUtf8.
 absl::StatusOr<std::string> ReadUtf8Text(const TextFlags& flags);
 
 }  // namespace headwise

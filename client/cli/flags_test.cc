@@ -51,73 +51,94 @@ struct Line {
   std::string message;
 };
 
-TEST(CommandLinesTest, AreAcceptedOrRefusedWithAReason) {
-  const std::string m = " -m " + kAnyFile;
-  for (const Line& line : std::vector<Line>{
-           {"", false, "subcommand"},
-           {"fly", false, "subcommand"},
-           {"generate --prompt x" + m, true, ""},
-           {"generate --prompt x --server h:1", true, ""},
-           {"generate --prompt x", false, "--model or --server"},
-           {"generate" + m, false, "prompt"},
-           {"generate --prompt x --prompt-file -" + m, false, "excludes"},
-           {"generate --prompt x --server h:1" + m, false, "excludes"},
-           {"generate --prompt x --server h:1 --threads 2", false, "excludes"},
-           {"generate --prompt x --server h:1 --isa avx2", false, "excludes"},
-           {"generate --prompt x -m /no/such", false, "/no/such"},
-           {"generate --prompt x --max-tokens -1" + m, false, "max-tokens"},
-           {"generate --prompt x --top-logprobs 21" + m, false, "21"},
-           {"generate --prompt x --isa mmx" + m, false, "mmx"},
-           {"generate --prompt x --kv-type fp64" + m, false, "fp64"},
-           {"generate --prompt x --group mpi" + m, false, "mpi"},
-           {"generate --prompt x --reduction slow" + m, false, "slow"},
-           {"generate --prompt x --local-workers 65" + m, false, "65"},
-           {"generate --prompt x --local-workers 2 --workers h:1" + m, false,
-            "excludes"},
-           {"generate --prompt x --workers h:1,h:2" + m, true, ""},
-           {"generate --prompt x --speed 1,0" + m, false, "0"},
-           {"generate --prompt x --prefill-chunk 0" + m, false, "0"},
-           {"chat" + m, true, ""},
-           {"chat --prompt x" + m, true, ""},
-           {"score --text x --local-workers 3 --threads 1 --prefill-chunk 17 "
-            "--max-tokens 9 --isa best --kv-type int8 --group gloo "
-            "--reduction exact --batch-with 5 --json" +
-                m,
-            true, ""},
-           {"score --text x --batch-with 64" + m, false, "64"},
-           {"embed --text x --pooling max" + m, false, "max"},
-           {"embed --text x --pooling last --normalize" + m, true, ""},
-           {"tokenize --text x --json" + m, true, ""},
-           {"tokenize --text x", false, "--model,--server"},
-           {"detokenize 1 2 3" + m, true, ""},
-           {"heads" + m, false, ""},
-           {"heads map" + m, true, ""},
-           {"heads map --plan --server h:1 --speed 1,0.5", true, ""},
-           {"heads map --memory 5" + m, false, "plan"},
-           {"bench --prefill 512,4096 --decode 8 --depth 0,4096 --repeat 1" + m,
-            true, ""},
-           {"bench --repeat 0" + m, false, "0"},
-           {"inspect " + kAnyFile, true, ""},
-           {"inspect", false, "file"},
-           {"serve" + m, true, ""},
-           {"serve", false, "model"},
-           {"serve --drain -1" + m, false, "drain"}}) {
-    SCOPED_TRACE(line.arguments);
-    CLI::App app;
-    CommandRun run;
-    AddAllCommands(app, &run);
-    std::string message;
-    bool accepted = false;
-    try {
-      app.parse(line.arguments);
-      accepted = static_cast<bool>(run);
-    } catch (const CLI::ParseError& error) {
-      EXPECT_NE(error.get_exit_code(), 0);
-      message = error.what();
-    }
-    EXPECT_EQ(accepted, line.accepted) << message;
-    EXPECT_THAT(message, HasSubstr(line.message));
+const std::string kWithModel = " -m " + kAnyFile;
+
+std::vector<Line> LinesOfTexts() {
+  const std::string& m = kWithModel;
+  return {{"", false, "subcommand"},
+          {"fly", false, "subcommand"},
+          {"generate --prompt x" + m, true, ""},
+          {"generate --prompt x --server h:1", true, ""},
+          {"generate --prompt x", false, "--model or --server"},
+          {"generate" + m, false, "prompt"},
+          {"generate --prompt x --prompt-file -" + m, false, "excludes"},
+          {"generate --prompt x --server h:1" + m, false, "excludes"},
+          {"generate --prompt x --server h:1 --threads 2", false, "excludes"},
+          {"generate --prompt x --server h:1 --isa avx2", false, "excludes"},
+          {"generate --prompt x -m /no/such", false, "/no/such"},
+          {"generate --prompt x --max-tokens -1" + m, false, "max-tokens"},
+          {"generate --prompt x --top-logprobs 21" + m, false, "21"},
+          {"generate --prompt x --isa mmx" + m, false, "mmx"},
+          {"generate --prompt x --kv-type fp64" + m, false, "fp64"},
+          {"generate --prompt x --group mpi" + m, false, "mpi"},
+          {"generate --prompt x --reduction slow" + m, false, "slow"},
+          {"generate --prompt x --local-workers 65" + m, false, "65"},
+          {"generate --prompt x --local-workers 2 --workers h:1" + m, false,
+           "excludes"},
+          {"generate --prompt x --workers h:1,h:2" + m, true, ""},
+          {"generate --prompt x --workers foo" + m, false, "foo"},
+          {"generate --prompt x --workers h:0" + m, false, "h:0"},
+          {"generate --prompt x --stop a\xFF" + m, false, "byte 1"},
+          {"generate --prompt x -v --json" + m, false, "excludes"},
+          {"generate --prompt x --speed 1,0" + m, false, "0"},
+          {"generate --prompt x --prefill-chunk 0" + m, false, "0"},
+          {"chat" + m, true, ""},
+          {"chat --prompt x" + m, true, ""},
+          {"chat --system a\xFF" + m, false, "byte 1"},
+          {"chat -v --json" + m, false, "excludes"},
+          {"score --text x --local-workers 3 --threads 1 --prefill-chunk 17 "
+           "--max-tokens 9 --isa best --kv-type int8 --group gloo "
+           "--reduction exact --batch-with 5 --json" +
+               m,
+           true, ""},
+          {"score --text x --batch-with 64" + m, false, "64"}};
+}
+
+std::vector<Line> OtherLines() {
+  const std::string& m = kWithModel;
+  return {{"embed --text x --pooling max" + m, false, "max"},
+          {"embed --text x --pooling last --normalize" + m, true, ""},
+          {"tokenize --text x --json" + m, true, ""},
+          {"tokenize --text x", false, "--model,--server"},
+          {"detokenize 1 2 3" + m, true, ""},
+          {"heads" + m, false, ""},
+          {"heads map" + m, true, ""},
+          {"heads map --plan --server h:1 --speed 1,0.5", true, ""},
+          {"heads map --speed 1,0.5" + m, true, ""},
+          {"heads map --server h:1 --speed 1,0.5", false, "--plan"},
+          {"heads map --server h:1 --local-workers 2", false, "--plan"},
+          {"heads map --memory 5" + m, false, "plan"},
+          {"bench --prefill 512,4096 --decode 8 --depth 0,4096 --repeat 1" + m,
+           true, ""},
+          {"bench --repeat 0" + m, false, "0"},
+          {"inspect " + kAnyFile, true, ""},
+          {"inspect", false, "file"},
+          {"serve" + m, true, ""},
+          {"serve", false, "model"},
+          {"serve --drain -1" + m, false, "drain"}};
+}
+
+void ExpectAsSaid(const Line& line) {
+  SCOPED_TRACE(line.arguments);
+  CLI::App app;
+  CommandRun run;
+  AddAllCommands(app, &run);
+  std::string message;
+  bool accepted = false;
+  try {
+    app.parse(line.arguments);
+    accepted = static_cast<bool>(run);
+  } catch (const CLI::ParseError& error) {
+    EXPECT_NE(error.get_exit_code(), 0);
+    message = error.what();
   }
+  EXPECT_EQ(accepted, line.accepted) << message;
+  EXPECT_THAT(message, HasSubstr(line.message));
+}
+
+TEST(CommandLinesTest, AreAcceptedOrRefusedWithAReason) {
+  for (const Line& line : LinesOfTexts()) ExpectAsSaid(line);
+  for (const Line& line : OtherLines()) ExpectAsSaid(line);
 }
 
 TEST_F(CommandLineTest, HelpTeachesWithExamplesAndExitCodes) {
@@ -170,6 +191,21 @@ TEST(ReadTextTest, TakesTheFilesBytesAndNamesWhatIsNotUtf8) {
   EXPECT_EQ(ReadText(FileFlags(path)).status().code(),
             absl::StatusCode::kNotFound);
   EXPECT_EQ(*ReadText({"given", ""}), "given");
+}
+
+TEST(SummaryTest, TheFirstTokenIsNoDecode) {
+  v1::Usage usage;
+  usage.set_queue_seconds(0.25);
+  usage.set_prompt_tokens(10);
+  usage.set_prefill_seconds(0.5);
+  usage.set_generated_tokens(5);
+  usage.set_decode_seconds(2);
+  EXPECT_EQ(Summary(usage),
+            "waited 0.250 s; 10 prompt tokens in 0.500 s (20.0/s); 5 new "
+            "tokens in 2.000 s (2.0/s)");
+  EXPECT_EQ(Summary({}),
+            "waited 0.000 s; 0 prompt tokens in 0.000 s (0.0/s); 0 new tokens "
+            "in 0.000 s (0.0/s)");
 }
 
 TEST(ModelNameTest, IsTheFilesWithoutFolderAndSuffix) {

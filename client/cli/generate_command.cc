@@ -40,9 +40,11 @@ void AddGenerateCommand(CLI::App& app, CommandRun* run) {
   AddTextFlags(*command, "prompt", /*required=*/true, flags->prompt);
   AddSessionFlags(*command, flags->cluster);
   AddGenerationFlags(*command, flags->generation);
-  command->add_flag("--json", flags->json,
-                    "One JSON object a line: prefill, text, finished");
-  command->add_flag("-v,--verbose", flags->verbose, "Times to stderr");
+  CLI::Option* json = command->add_flag(
+      "--json", flags->json, "One JSON object a line: prefill, text, finished");
+  command
+      ->add_flag("-v,--verbose", flags->verbose, "Times and tokens/s to stderr")
+      ->excludes(json);
   command->footer(
       "Examples:\n"
       "  headwise generate -m M --prompt \"The capital of France is\" -n 8\n"

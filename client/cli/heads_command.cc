@@ -3,6 +3,7 @@
 
 #include <cstdio>
 #include <memory>
+#include <string>
 
 #include "base/status_macros.h"
 #include "client/cli/commands.h"
@@ -45,8 +46,9 @@ absl::StatusOr<v1::HeadMap> GetMap(const HeadsMapFlags& flags) {
     // No weight is loaded for a plan.
     return PlanLocally(flags.cluster, PlanOf(flags));
   }
+  // Who asks wants to know how it is now.
   HEADWISE_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session,
-                            Session::Open(flags.cluster));
+                            Session::Open(flags.cluster, {.max_attempts = 1}));
   return flags.plan ? session->client().PlanPlacement(PlanOf(flags))
                     : session->client().GetHeadMap({});
 }
@@ -110,8 +112,16 @@ void AddHeadsCommand(CLI::App& app, CommandRun* run) {
       "  headwise heads map -m M --local-workers 2 --speed 1,0.5\n"
       "  headwise heads map -m M --plan --speed 1,1,0.5 --memory 512,512,256\n"
       "NO_COLOR in the environment switches colours off.");
-  command->final_callback(
-      [run, flags] { *run = [flags] { return RunHeadsMap(*flags); }; });
+  command->final_callback([run, flags, command] {
+    if (!flags->plan && !flags->cluster.server.empty()) {
+      for (const char* name : {"--speed", "--local-workers"}) {
+        if (command->count(name) == 0) continue;
+        throw CLI::RequiresError(std::string(name) + " with --server",
+                                 "--plan");
+      }
+    }
+    *run = [flags] { return RunHeadsMap(*flags); };
+  });
 }
 
 }  // namespace headwise

@@ -1,10 +1,11 @@
-#include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "absl/synchronization/blocking_counter.h"
 #include "base/status_macros.h"
 #include "client/cli/commands.h"
 #include "client/cli/company.h"
@@ -24,11 +25,9 @@ struct ScoreFlags {
   bool json = false;
 };
 
-// Scores `request` while `num_others` other texts of the same length are scored
-// too. They are submitted first, so the wanted rows share steps with theirs.
-absl::StatusOr<v1::ScoreResponse> ScoreInCompany(
-    Client& client, const v1::ScoreRequest& request, int num_others) {
-  if (num_others == 0) return client.Score(request);
+// The tokens that are to be scored.
+absl::StatusOr<std::vector<int32_t>> TokensOf(Client& client,
+                                              const v1::ScoreRequest& request) {
   v1::TokenizeRequest tokenize;
   tokenize.set_text(request.text());
   HEADWISE_ASSIGN_OR_RETURN(const v1::TokenizeResponse tokens,
@@ -38,7 +37,20 @@ absl::StatusOr<v1::ScoreResponse> ScoreInCompany(
       request.max_tokens() < static_cast<int64_t>(ids.size())) {
     ids.resize(static_cast<size_t>(request.max_tokens()));
   }
+  return ids;
+}
+
+// Scores `request` while `num_others` other texts of the same length are scored
+// again and again, each at least once before, so that the wanted rows come into
+// steps that are full of others'.
+absl::StatusOr<v1::ScoreResponse> ScoreInCompany(
+    Client& client, const v1::ScoreRequest& request, int num_others) {
+  if (num_others == 0) return client.Score(request);
+  HEADWISE_ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
+                            TokensOf(client, request));
   std::vector<absl::Status> statuses(static_cast<size_t>(num_others));
+  std::atomic<bool> done = false;
+  absl::BlockingCounter all_came(num_others);
   std::vector<std::thread> others;
   for (int i = 0; i < num_others; ++i) {
     others.emplace_back([&, i] {
@@ -46,10 +58,15 @@ absl::StatusOr<v1::ScoreResponse> ScoreInCompany(
       const std::vector<int32_t> other_ids = OtherText(ids, i, num_others);
       other.mutable_tokens()->mutable_ids()->Assign(other_ids.begin(),
                                                     other_ids.end());
-      statuses[static_cast<size_t>(i)] = client.Score(other).status();
+      absl::Status& status = statuses[static_cast<size_t>(i)];
+      status = client.Score(other).status();
+      all_came.DecrementCount();
+      while (status.ok() && !done) status = client.Score(other).status();
     });
   }
+  all_came.Wait();
   absl::StatusOr<v1::ScoreResponse> result = client.Score(request);
+  done = true;
   for (std::thread& other : others) other.join();
   // A score without its company would prove nothing.
   for (const absl::Status& status : statuses) HEADWISE_RETURN_IF_ERROR(status);

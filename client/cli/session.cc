@@ -6,10 +6,11 @@
 namespace headwise {
 
 absl::StatusOr<std::unique_ptr<Session>> Session::Open(
-    const ClusterFlags& flags) {
+    const ClusterFlags& flags, const RetryOptions& retry) {
   std::unique_ptr<Session> session(new Session());
   ClientOptions options;
   options.timeout = absl::Seconds(flags.timeout_seconds);
+  options.retry = retry;
   if (!flags.server.empty()) {
     session->client_ = Client::Connect(flags.server, options);
     return session;

@@ -17,7 +17,7 @@ class Session {
  public:
   // Loads the model if flags.server is empty.
   static absl::StatusOr<std::unique_ptr<Session>> Open(
-      const ClusterFlags& flags);
+      const ClusterFlags& flags, const RetryOptions& retry = {});
 
   Client& client() { return *client_; }
   // Null for a running server.

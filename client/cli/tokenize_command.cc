@@ -110,7 +110,9 @@ absl::Status RunDetokenize(const DetokenizeFlags& flags) {
   if (flags.json) {
     PrintJsonLine({{"text", text}});
   } else {
-    std::printf("%.*s\n", static_cast<int>(text.size()), text.data());
+    // A NUL byte is a token too.
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    std::fputc('\n', stdout);
   }
   return absl::OkStatus();
 }
