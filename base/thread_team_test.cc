@@ -74,7 +74,9 @@ TEST_P(ThreadTeamTest, EndsWithoutARunAndRightAfterOne) {
     ThreadTeam idle(num_threads(), {});
     ThreadTeam used(num_threads(), {});
     int runs = 0;
-    used.Run([&](int member) { runs += member == 0; });
+    used.Run([&](int member) {
+      if (member == 0) ++runs;
+    });
     EXPECT_EQ(runs, 1);
   }
 }
