@@ -192,7 +192,10 @@ absl::Status Program::StartFrontends(const Flags& flags) {
       flags.model_name.empty() ? ModelNameOf(flags.model) : flags.model_name;
   options.kv_type = flags.kv_type;
   options.shape = coordinator_->shape();
-  registry_ = std::make_unique<RegistryService>(coordinator_->membership());
+  RegistryServiceOptions registry;
+  registry.log = [](const std::string& line) { spdlog::info("{}", line); };
+  registry_ = std::make_unique<RegistryService>(registry,
+                                                coordinator_->membership());
   return frontends_.Start(
       options, coordinator_->model(), coordinator_->engine(),
       [coordinator = coordinator_.get()] { return coordinator->status(); },

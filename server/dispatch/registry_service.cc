@@ -2,12 +2,21 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "base/clock.h"
 #include "server/dispatch/dispatch_wire.h"
 
 namespace headwise {
+namespace {
+
+constexpr size_t kMaxRefusals = 64;  // texts of at most a few hundred bytes
+
+}  // namespace
 
 // One worker's stream; deletes itself. Reactions to reads and writes come one
 // at a time (a read is started only after the write that answers the last one),
@@ -18,8 +27,10 @@ class RegistryService::Registration final
  public:
   Registration(RegistryService& service, grpc::CallbackServerContext* context)
       : service_(service), context_(context), membership_(service.membership_) {
-    if (!service_.Open(context_)) {
-      End(absl::UnavailableError("the coordinator is shutting down"));
+    const absl::Status opened = service_.Open(context_);
+    if (!opened.ok()) {
+      service_.SayRefused(opened);
+      End(opened);
       return;
     }
     StartRead(&request_);
@@ -67,19 +78,22 @@ class RegistryService::Registration final
       Refuse(absl::InvalidArgumentError("the first message must have `info`"));
       return;
     }
-    const absl::StatusOr<uint64_t> id =
-        membership_.Register(ParseWorkerInfo(request_.info()));
+    service_.NoteSpoken(context_);
+    const MemberInfo info = ParseWorkerInfo(request_.info());
+    const absl::StatusOr<uint64_t> id = membership_.Register(info);
     if (!id.ok()) {
       Refuse(id.status());
       return;
     }
+    service_.SayCome(info);
     bool cancelled = false;
     {
       absl::MutexLock lock(&mutex_);
       id_ = *id;
+      name_ = info.name;
       cancelled = cancelled_;
     }
-    if (cancelled) membership_.Remove(*id);
+    if (cancelled) Leave();
     response_.set_accepted(true);
     StartWrite(&response_);
   }
@@ -87,6 +101,7 @@ class RegistryService::Registration final
   // Says why, then ends.
   void Refuse(const absl::Status& status) {
     Leave();
+    service_.SayRefused(status);
     refusal_ = status;
     response_.set_accepted(false);
     response_.set_reason(std::string(status.message()));
@@ -95,13 +110,15 @@ class RegistryService::Registration final
 
   void Leave() {
     std::optional<uint64_t> id;
+    std::string name;
     {
       absl::MutexLock lock(&mutex_);
       cancelled_ = true;
       id = id_;
+      name = name_;
     }
     // No effect if a newer worker of the name has replaced it.
-    if (id.has_value()) membership_.Remove(*id);
+    if (id.has_value() && membership_.Remove(*id)) service_.SayLeft(name);
   }
 
   void End(const absl::Status& status) {
@@ -118,7 +135,9 @@ class RegistryService::Registration final
 
   absl::Mutex mutex_;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
-  std::optional<uint64_t> id_;  // written under the lock, by reactions to reads
+  // Written under the lock, by reactions to reads.
+  std::optional<uint64_t> id_;
+  std::string name_;
 };
 
 std::string CoordinatorVersion() { return HEADWISE_BUILD_VERSION; }
@@ -129,22 +148,78 @@ RegistryService::Register(grpc::CallbackServerContext* context) {
   return new Registration(*this, context);
 }
 
-bool RegistryService::Open(grpc::CallbackServerContext* context) {
+RegistryService::RegistryService(const RegistryServiceOptions& options,
+                                 Membership& membership)
+    : options_(options), membership_(membership) {}
+
+absl::Status RegistryService::Open(grpc::CallbackServerContext* context) {
   absl::MutexLock lock(&mutex_);
-  if (!closed_) contexts_.insert(context);
-  return !closed_;
+  if (closed_) {
+    return absl::UnavailableError("the coordinator is shutting down");
+  }
+  const absl::Time now = Clock::Monotonic().Now();
+  for (const auto& [other, stream] : streams_) {
+    if (!stream.has_spoken &&
+        now - stream.opened_at > options_.first_message_timeout) {
+      other->TryCancel();  // only posts
+    }
+  }
+  if (streams_.size() >= options_.max_streams) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(streams_.size(), " streams of workers are open, limit ",
+                     options_.max_streams));
+  }
+  streams_[context].opened_at = now;
+  return absl::OkStatus();
+}
+
+void RegistryService::NoteSpoken(grpc::CallbackServerContext* context) {
+  absl::MutexLock lock(&mutex_);
+  streams_[context].has_spoken = true;
 }
 
 void RegistryService::Forget(grpc::CallbackServerContext* context) {
   absl::MutexLock lock(&mutex_);
-  contexts_.erase(context);
+  streams_.erase(context);
+}
+
+size_t RegistryService::num_streams() const {
+  absl::MutexLock lock(&mutex_);
+  return streams_.size();
+}
+
+void RegistryService::SayCome(const MemberInfo& info) {
+  {
+    absl::MutexLock lock(&mutex_);
+    refusals_.clear();
+  }
+  if (!options_.log) return;
+  options_.log(absl::StrCat("worker ", info.name, " has come from ",
+                            absl::CHexEscape(info.address), ", speed ",
+                            info.speed));
+}
+
+void RegistryService::SayRefused(const absl::Status& status) {
+  if (!options_.log) return;
+  // It may quote what a worker sent.
+  const std::string reason = absl::CHexEscape(status.ToString());
+  {
+    absl::MutexLock lock(&mutex_);
+    if (refusals_.size() >= kMaxRefusals) refusals_.clear();
+    if (!refusals_.insert(reason).second) return;
+  }
+  options_.log(absl::StrCat("refused a worker: ", reason));
+}
+
+void RegistryService::SayLeft(const std::string& name) const {
+  if (options_.log) options_.log(absl::StrCat("worker ", name, " has left"));
 }
 
 void RegistryService::Close() {
   // Under the lock, so that no context ends meanwhile; TryCancel only posts.
   absl::MutexLock lock(&mutex_);
   closed_ = true;
-  for (grpc::CallbackServerContext* context : contexts_) context->TryCancel();
+  for (const auto& [context, stream] : streams_) context->TryCancel();
 }
 
 }  // namespace headwise

@@ -114,9 +114,9 @@ void StaticWorkers::OnInfo(Worker& worker, const MemberInfo& info) {
   if (worker.registration_id.has_value() &&
       worker.process_id == info.process_id) {
     const absl::Status beat = membership_.Heartbeat(*worker.registration_id);
-    // Aborted: another worker has our name. Registering again would make the
-    // two replace each other forever.
-    if (beat.ok() || absl::IsAborted(beat)) {
+    // Registering again would make this worker and the one that has taken its
+    // name replace each other forever.
+    if (beat.ok() || (absl::IsAborted(beat) && IsTakenByAnother(info))) {
       Say(worker, beat);
       return;
     }
@@ -124,12 +124,24 @@ void StaticWorkers::OnInfo(Worker& worker, const MemberInfo& info) {
   MemberInfo member = info;
   // The address by which we reach it, which need not be what it believes.
   member.address = worker.address;
-  const absl::StatusOr<uint64_t> id = membership_.Register(member);
-  if (id.ok()) {
-    worker.registration_id = *id;
-    worker.process_id = info.process_id;
-  }
+  const absl::StatusOr<uint64_t> id = membership_.FindOrRegister(member);
   Say(worker, id.status());
+  if (!id.ok()) return;
+  if (worker.registration_id != *id && options_.log) {
+    options_.log(
+        absl::StrCat("worker ", info.name, " is found at ", worker.address));
+  }
+  worker.registration_id = *id;
+  worker.process_id = info.process_id;
+}
+
+// Its own registration, if it has announced itself too, is not another's.
+bool StaticWorkers::IsTakenByAnother(const MemberInfo& info) const {
+  for (const Member& member : membership_.view()->members) {
+    if (member.info.name != info.name) continue;
+    return !IsSameProcess(member.info, info);
+  }
+  return false;
 }
 
 void StaticWorkers::Say(Worker& worker, const absl::Status& status) {

@@ -21,7 +21,8 @@ struct StaticWorkersOptions {
   std::vector<std::string> addresses;  // host:port, 1 to 64
   absl::Duration interval = absl::Milliseconds(500);
   absl::Duration timeout = absl::Seconds(1);  // of one GetInfo
-  // Hears why a worker that answers can't be taken, once per reason.
+  // Hears who was found, and why a worker does not answer or can't be taken,
+  // once per reason.
   std::function<void(const std::string&)> log;
 };
 
@@ -30,7 +31,10 @@ absl::StatusOr<std::vector<std::string>> ParseAddresses(
     const std::string& text);
 
 // Owns one thread. Each address is asked by GetInfo: the first answer, and each
-// answer of a new process, registers the worker; the others are its heartbeats.
+// answer of a new process, registers the worker unless it has done so by
+// itself; the others are its heartbeats. A process is new if its pid is: one
+// that was restarted in a container may be taken for the old one until its
+// steps break.
 class StaticWorkers {
  public:
   // `membership` must outlive it.
@@ -44,6 +48,7 @@ class StaticWorkers {
   void Loop();
   void Ask(Worker& worker);
   void OnInfo(Worker& worker, const MemberInfo& info);
+  bool IsTakenByAnother(const MemberInfo& info) const;
   void Say(Worker& worker, const absl::Status& status);
 
   const StaticWorkersOptions options_;

@@ -5,6 +5,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "base/check.h"
 #include "base/status_macros.h"
 
 namespace headwise {
@@ -44,6 +45,11 @@ absl::Status CheckName(const std::string& name) {
 
 }  // namespace
 
+bool IsSameProcess(const MemberInfo& a, const MemberInfo& b) {
+  return !a.host_id.empty() && a.host_id == b.host_id &&
+         a.process_id == b.process_id;
+}
+
 Membership::Membership(const MembershipOptions& options, const Clock& clock)
     : options_(options), clock_(clock) {
   auto view = std::make_shared<MembershipView>();
@@ -82,9 +88,9 @@ absl::Status Membership::Validate(const MemberInfo& info) const {
   return absl::OkStatus();
 }
 
-void Membership::PublishLocked() {
+void Membership::PublishLocked(uint64_t by) {
   auto view = std::make_shared<MembershipView>();
-  view->membership_epoch = view_->membership_epoch + 1;
+  view->membership_epoch = view_->membership_epoch + by;
   view->members.reserve(entries_.size());
   for (const auto& [name, entry] : entries_) {
     view->members.push_back({entry.info, entry.registration_id});
@@ -101,27 +107,48 @@ void Membership::Notify() {
   if (listener) listener();
 }
 
+absl::StatusOr<uint64_t> Membership::AddLocked(const MemberInfo& info) {
+  const auto found = entries_.find(info.name);
+  if (found == entries_.end() && entries_.size() >= options_.max_members) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("worker ", info.name, " refused: ", entries_.size(),
+                     " workers are alive, limit ", options_.max_members));
+  }
+  if (found != entries_.end()) {
+    replaced_[found->second.registration_id] = info.name;
+    // Ids grow, so the first is the oldest.
+    if (replaced_.size() > kMaxReplaced) replaced_.erase(replaced_.begin());
+  }
+  const uint64_t id = next_registration_id_++;
+  entries_[info.name] = {info, id, clock_.Now()};
+  PublishLocked();
+  return id;
+}
+
 absl::StatusOr<uint64_t> Membership::Register(const MemberInfo& info) {
   HEADWISE_RETURN_IF_ERROR(Validate(info));
-  uint64_t id = 0;
+  absl::StatusOr<uint64_t> id;
+  {
+    absl::MutexLock lock(&mutex_);
+    id = AddLocked(info);
+  }
+  if (id.ok()) Notify();
+  return id;
+}
+
+absl::StatusOr<uint64_t> Membership::FindOrRegister(const MemberInfo& info) {
+  HEADWISE_RETURN_IF_ERROR(Validate(info));
+  absl::StatusOr<uint64_t> id;
   {
     absl::MutexLock lock(&mutex_);
     const auto found = entries_.find(info.name);
-    if (found == entries_.end() && entries_.size() >= options_.max_members) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("worker ", info.name, " refused: ", entries_.size(),
-                       " workers are alive, limit ", options_.max_members));
+    if (found != entries_.end() && IsSameProcess(found->second.info, info)) {
+      found->second.last_heard = clock_.Now();
+      return found->second.registration_id;
     }
-    if (found != entries_.end()) {
-      replaced_[found->second.registration_id] = info.name;
-      // Ids grow, so the first is the oldest.
-      if (replaced_.size() > kMaxReplaced) replaced_.erase(replaced_.begin());
-    }
-    id = next_registration_id_++;
-    entries_[info.name] = {info, id, clock_.Now()};
-    PublishLocked();
+    id = AddLocked(info);
   }
-  Notify();
+  if (id.ok()) Notify();
   return id;
 }
 
@@ -181,9 +208,10 @@ std::vector<std::string> Membership::RemoveDead() {
   return dead;
 }
 
-uint64_t Membership::Bump() {
+uint64_t Membership::Bump(uint64_t by) {
+  HEADWISE_CHECK(by > 0);
   absl::MutexLock lock(&mutex_);
-  PublishLocked();
+  PublishLocked(by);
   return view_->membership_epoch;
 }
 

@@ -32,6 +32,9 @@ struct MemberInfo {
   uint64_t process_id = 0;
 };
 
+// Process ids are of a host: without the host's id they tell nothing.
+bool IsSameProcess(const MemberInfo& a, const MemberInfo& b);
+
 struct Member {
   MemberInfo info;
   uint64_t registration_id = 0;  // never used twice by one book
@@ -70,6 +73,11 @@ class Membership {
   // out of range. ResourceExhausted: max_members are alive.
   absl::StatusOr<uint64_t> Register(const MemberInfo& info);
 
+  // The same, but a member of this name that is the same process stays as it
+  // is, is heard of, and its registration id is returned: for one who finds
+  // workers that may also announce themselves.
+  absl::StatusOr<uint64_t> FindOrRegister(const MemberInfo& info);
+
   // OK: alive. Aborted: a newer worker has taken the name. NotFound: it is no
   // member any more (silent for too long, removed, or never registered) and may
   // register again.
@@ -82,8 +90,8 @@ class Membership {
   std::vector<std::string> RemoveDead();
 
   // A new epoch for the same members: a group that failed without losing one
-  // is formed again under a number that its remains do not have.
-  uint64_t Bump();
+  // is formed again under a number that its remains do not have. `by` >= 1.
+  uint64_t Bump(uint64_t by = 1);
 
   std::shared_ptr<const MembershipView> view() const;
 
@@ -95,7 +103,9 @@ class Membership {
   };
 
   absl::Status Validate(const MemberInfo& info) const;
-  void PublishLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<uint64_t> AddLocked(const MemberInfo& info)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PublishLocked(uint64_t by = 1) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Notify();
 
   const MembershipOptions options_;

@@ -93,6 +93,33 @@ TEST_F(MembershipTest, NewerRegistrationWinsAndTheOlderIsToldSo) {
   EXPECT_TRUE(book_.Heartbeat(*newer).ok());
 }
 
+TEST_F(MembershipTest, SameProcessKeepsItsRegistration) {
+  MemberInfo info = Worker("a");
+  info.host_id = "host";
+  info.process_id = 7;
+  const auto own = book_.Register(info);
+  const uint64_t epoch = Epoch();
+  clock_.Advance(absl::Seconds(2));
+  MemberInfo found = info;
+  found.address = "10.0.0.1:1";
+  EXPECT_EQ(book_.FindOrRegister(found).value(), own.value());
+  EXPECT_EQ(Epoch(), epoch);
+  EXPECT_EQ(book_.view()->members[0].info.address, info.address);
+  clock_.Advance(absl::Seconds(2));
+  EXPECT_THAT(book_.RemoveDead(), IsEmpty()) << "it was heard of";
+
+  found.process_id = 8;
+  const auto restarted = book_.FindOrRegister(found);
+  EXPECT_NE(restarted.value(), own.value());
+  found.host_id.clear();
+  EXPECT_NE(book_.FindOrRegister(found).value(), restarted.value());
+}
+
+TEST_F(MembershipTest, BumpGoesAsFarAsItIsTold) {
+  EXPECT_EQ(book_.Bump(), 101u);
+  EXPECT_EQ(book_.Bump(1000), 1101u);
+}
+
 TEST_F(MembershipTest, AnotherBuildIsRefusedWithBothVersions) {
   MemberInfo info = Worker("a");
   info.version = "v2";

@@ -1,7 +1,9 @@
 // Registrar and StaticWorkers against RegistryService and WorkerServer.
 
+#include <algorithm>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -37,7 +39,11 @@ class RegistrationTest : public testing::Test {
   ~RegistrationTest() override { StopServer(); }
 
   void StartServer(int port) {
-    service_ = std::make_unique<RegistryService>(membership_);
+    options_.log = [this](const std::string& line) {
+      absl::MutexLock lock(&mutex_);
+      log_.push_back(line);
+    };
+    service_ = std::make_unique<RegistryService>(options_, membership_);
     grpc::ServerBuilder builder;
     builder.AddListeningPort("127.0.0.1:" + std::to_string(port),
                              grpc::InsecureServerCredentials(), &port_);
@@ -97,10 +103,37 @@ class RegistrationTest : public testing::Test {
     return mutex_.AwaitWithTimeout(absl::Condition(&heard), kTimeout);
   }
 
+  bool WaitForLog(const std::string& text, int times = 1) {
+    absl::MutexLock lock(&mutex_);
+    const auto heard = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+      return CountLocked(text) >= times;
+    };
+    return mutex_.AwaitWithTimeout(absl::Condition(&heard), kTimeout);
+  }
+  int CountLog(const std::string& text) {
+    absl::MutexLock lock(&mutex_);
+    return CountLocked(text);
+  }
+  int CountLocked(const std::string& text)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return static_cast<int>(
+        std::count_if(log_.begin(), log_.end(), [&](const std::string& line) {
+          return line.find(text) != std::string::npos;
+        }));
+  }
+
+  std::unique_ptr<worker::v1::Registry::Stub> Stub() {
+    return worker::v1::Registry::NewStub(
+        grpc::CreateChannel("127.0.0.1:" + std::to_string(port_),
+                            grpc::InsecureChannelCredentials()));
+  }
+
+  RegistryServiceOptions options_;
   Membership membership_{{.version = CoordinatorVersion()}, Clock::Monotonic()};
   absl::Mutex mutex_;
   size_t num_members_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<absl::Status> changes_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::string> log_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<RegistryService> service_;
   std::unique_ptr<grpc::Server> server_;
   int port_ = 0;
@@ -114,8 +147,10 @@ TEST_F(RegistrationTest, WorkerComesAndItsEndRemovesIt) {
   auto registrar = Register(Info("a"));
   ASSERT_TRUE(WaitForMembers(1));
   EXPECT_EQ(membership_.view()->members[0].info.name, "a");
+  EXPECT_TRUE(WaitForLog("worker a has come from 127.0.0.1:1"));
   registrar.reset();
   EXPECT_TRUE(WaitForMembers(0));
+  EXPECT_TRUE(WaitForLog("worker a has left"));
 }
 
 TEST_F(RegistrationTest, WrongVersionIsRefusedWithBothVersions) {
@@ -127,6 +162,69 @@ TEST_F(RegistrationTest, WrongVersionIsRefusedWithBothVersions) {
   EXPECT_TRUE(WaitForChange(absl::StatusCode::kFailedPrecondition,
                             CoordinatorVersion()));
   EXPECT_EQ(membership_.view()->members.size(), 0u);
+  EXPECT_TRUE(WaitForLog("build 0.0.1+other"));
+}
+
+TEST_F(RegistrationTest, SameRefusalIsLoggedOnceUntilSomebodyIsTaken) {
+  const auto refuse = [this] {
+    const auto stub = Stub();
+    grpc::ClientContext context;
+    context.set_deadline(absl::ToChronoTime(absl::Now() + kTimeout));
+    const auto stream = stub->Register(&context);
+    worker::v1::RegisterRequest request;
+    *request.mutable_info() = Info("a");
+    request.mutable_info()->set_version("evil\nversion");
+    stream->Write(request);
+    worker::v1::RegisterResponse answer;
+    while (stream->Read(&answer)) {
+    }
+    EXPECT_EQ(stream->Finish().error_code(),
+              grpc::StatusCode::FAILED_PRECONDITION);
+  };
+  refuse();
+  refuse();
+  EXPECT_EQ(CountLog("refused a worker"), 1);
+  EXPECT_EQ(CountLog("evil\\nversion"), 1) << "no line of its own";
+  auto good = Register(Info("b"));
+  ASSERT_TRUE(WaitForLog("worker b has come"));
+  refuse();
+  EXPECT_EQ(CountLog("refused a worker"), 2);
+}
+
+TEST_F(RegistrationTest, StreamsAreBounded) {
+  StopServer();
+  options_.max_streams = 1;
+  StartServer(0);
+  auto registrar = Register(Info("a"));
+  ASSERT_TRUE(WaitForMembers(1));
+  const auto stub = Stub();
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(absl::Now() + kTimeout));
+  const grpc::Status status = stub->Register(&context)->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(status.error_message(), HasSubstr("limit 1"));
+  EXPECT_EQ(membership_.view()->members.size(), 1u);
+}
+
+TEST_F(RegistrationTest, SilentStreamsMakeWayAndWorkersStay) {
+  StopServer();
+  options_.first_message_timeout = absl::ZeroDuration();
+  StartServer(0);
+  auto first = Register(Info("a"));
+  ASSERT_TRUE(WaitForMembers(1));
+  const auto stub = Stub();
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(absl::Now() + kTimeout));
+  const auto silent = stub->Register(&context);
+  const absl::Time deadline = absl::Now() + kTimeout;
+  while (service_->num_streams() < 2 && absl::Now() < deadline) {
+    std::this_thread::yield();
+  }
+  const uint64_t id = membership_.view()->members[0].registration_id;
+  auto second = Register(Info("b"));
+  EXPECT_EQ(silent->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  ASSERT_TRUE(WaitForMembers(2));
+  EXPECT_EQ(membership_.view()->members[0].registration_id, id);
 }
 
 TEST_F(RegistrationTest, OlderWorkerOfTheNameIsToldToLeave) {
@@ -167,9 +265,7 @@ TEST_F(RegistrationTest, CloseEndsTheStreamsAndTakesNoMore) {
 }
 
 TEST_F(RegistrationTest, FirstMessageMustBeInfo) {
-  const auto stub = worker::v1::Registry::NewStub(
-      grpc::CreateChannel("127.0.0.1:" + std::to_string(port_),
-                          grpc::InsecureChannelCredentials()));
+  const auto stub = Stub();
   grpc::ClientContext context;
   context.set_deadline(absl::ToChronoTime(absl::Now() + kTimeout));
   const auto stream = stub->Register(&context);
@@ -201,6 +297,37 @@ TEST_F(RegistrationTest, StaticWorkersAreFoundAndFoundAgain) {
   ASSERT_TRUE(membership_.Remove(id));  // excluded while it was frozen, say
   EXPECT_TRUE(WaitForMembers(1));
   EXPECT_NE(membership_.view()->members[0].registration_id, id);
+}
+
+// One worker, given by its address, that also announces itself.
+TEST_F(RegistrationTest, StaticWorkerThatRegistersItselfIsOneMember) {
+  WorkerNode node({});
+  WorkerServerOptions options;
+  options.info = Info("s");
+  options.info.set_host_id("host");
+  options.info.set_process_id(1);
+  auto server = WorkerServer::Start(options, node).value();
+  auto registrar = Register(server->info());
+  ASSERT_TRUE(WaitForMembers(1));
+  const uint64_t id = membership_.view()->members[0].registration_id;
+  StaticWorkersOptions workers;
+  workers.addresses = {server->info().address()};
+  workers.interval = absl::Milliseconds(20);
+  workers.log = [this](const std::string& line) {
+    absl::MutexLock lock(&mutex_);
+    log_.push_back(line);
+  };
+  StaticWorkers poller(workers, membership_);
+  ASSERT_TRUE(WaitForLog("worker s is found at"));
+  EXPECT_EQ(membership_.view()->members[0].registration_id, id);
+  // Its own registration ends: the poller keeps it in the book.
+  registrar.reset();
+  ASSERT_TRUE(WaitForLog("worker s has left"));
+  EXPECT_TRUE(WaitForMembers(1));
+  // And announced again, it takes its own name, not another's.
+  registrar = Register(server->info());
+  ASSERT_TRUE(WaitForLog("worker s is found at", 3));
+  EXPECT_EQ(CountLog("names must be unique"), 0);
 }
 
 TEST(ParseAddressesTest, EachMustBeHostAndPort) {
