@@ -12,6 +12,11 @@ namespace {
 // How late a silent member or the end of a back-off may be noticed.
 constexpr absl::Duration kTurn = absl::Milliseconds(100);
 
+// Epochs begin at wall milliseconds: six attempts make up for an hour, eight
+// for seven weeks.
+constexpr uint64_t kLeapFactor = 16;
+constexpr uint64_t kMaxLeap = uint64_t{1} << 32;
+
 bool HasRegistration(const std::vector<Member>& members, uint64_t id) {
   return std::any_of(
       members.begin(), members.end(),
@@ -225,7 +230,7 @@ void ClusterManager::MaybeForm() {
   }
   // A number of its own for each attempt: what an earlier one left behind at
   // the workers can't be mistaken for this one.
-  const uint64_t epoch = deps_.membership.Bump();
+  const uint64_t epoch = deps_.membership.Bump(epoch_leap_);
   FormationFailure failure;
   absl::StatusOr<FormedGroup> formed =
       former_.Form(epoch, members, LinksTo(members), &failure);
@@ -270,6 +275,10 @@ void ClusterManager::HandleFailure(const std::vector<Member>& members,
     Blame(members[rank], "could not prepare");
   }
   BlameNewest(members, failure);
+  // Workers that know a newer epoch served one whose clock was ahead of ours.
+  epoch_leap_ = absl::IsAborted(failure.status)
+                    ? std::min(epoch_leap_ * kLeapFactor, kMaxLeap)
+                    : 1;
   SetStatus(false, std::string(failure.status.message()), nullptr);
   {
     absl::MutexLock lock(&mutex_);

@@ -139,6 +139,7 @@ class ClusterManager {
   std::shared_ptr<const FormedGroup> group_;
   std::map<uint64_t, std::shared_ptr<WorkerLink>> links_;  // by registration
   Quarantine quarantine_;
+  uint64_t epoch_leap_ = 1;
   bool formed_before_ = false;
   bool settled_ = false;  // group_ has lived for settled_after
   // The members of the last attempt, by registration, if it failed in Join

@@ -85,6 +85,16 @@ TEST_F(ClusterManagerTest, GroupLostWithoutADeathKeepsAllWorkers) {
   EXPECT_THAT(Serving(), ElementsAre("a", "b"));
 }
 
+// The clock of the coordinator went back, or it moved to another machine.
+TEST_F(ClusterManagerTest, EpochsCatchUpWithWhatWorkersHaveSeen) {
+  constexpr uint64_t kHour = 3600 * 1000;
+  Link("a").newest_epoch = 1000 + kHour;
+  AddWorker("a");
+  manager_->RunOnce();
+  Live(10, {"a"});
+  EXPECT_THAT(Serving(), ElementsAre("a"));
+}
+
 TEST_F(ClusterManagerTest, SilentHeartbeatEndsTheGroup) {
   const uint64_t a = AddWorker("a");
   AddWorker("b");

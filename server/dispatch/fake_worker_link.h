@@ -24,6 +24,7 @@ class FakeWorkerLink final : public WorkerLink {
   absl::Status join_status;
   int64_t kv_capacity_blocks = 100;
   bool answers_prepare = true;  // false: silence
+  uint64_t newest_epoch = 0;    // what is below is Aborted
 
   void Probe(absl::Duration timeout,
              std::function<void(absl::Status)> done) override {
@@ -35,12 +36,17 @@ class FakeWorkerLink final : public WorkerLink {
       std::function<void(double)> progress,
       std::function<void(absl::StatusOr<PreparedRank>)> done) override {
     const int rank = order.rank;
+    const uint64_t epoch = order.membership_epoch;
     {
       absl::MutexLock lock(&mutex_);
       orders_.push_back(std::move(order));
     }
     if (!answers_prepare) return;
     progress(0.5);
+    if (epoch < newest_epoch) {
+      done(absl::AbortedError("the order is of an older epoch"));
+      return;
+    }
     if (!prepare_status.ok()) {
       done(prepare_status);
       return;
