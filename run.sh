@@ -87,11 +87,11 @@ wait_for() {
   done
 }
 
-# A port file holds one line, "port" or "host:port", written at once.
+# The first line of a port file is the gRPC port; the file appears whole.
 server_address() {
-  local text
-  text="$(<"$run_dir/$1.port")"
-  if [[ "$text" == *:* ]]; then echo "$text"; else echo "127.0.0.1:$text"; fi
+  local port
+  read -r port <"$run_dir/$1.port"
+  echo "127.0.0.1:$port"
 }
 
 start_cluster() {

@@ -76,6 +76,7 @@ check_fuzz() {
   digest="$({
     printf '%s\0' "${targets[@]/#/$FUZZ_DIR/fuzz/}"
     find "$HEADWISE_ROOT/tests" -path '*corpus*' -type f -print0
+    find "$HEADWISE_ROOT/cmake" -type f -print0
   } | digest_of_files)"
   if has_passed fuzz "$digest"; then
     say "fuzz: unchanged since it passed"

@@ -22,8 +22,13 @@ readonly BUILD_PACKAGES=(
   libprotobuf-dev libabsl-dev libgloo-dev prometheus-cpp-dev libspdlog-dev
   nlohmann-json3-dev libcpp-httplib-dev libutf8proc-dev libcli11-dev
   libssl-dev libgtest-dev libgmock-dev libbenchmark-dev)
-# Needed by ./test.sh alone.
+# Needed by ./test.sh alone. Where systemd runs, Debian starts prometheus as a
+# service on port 9090, and it stays: `systemctl disable --now prometheus`.
 readonly TEST_PACKAGES=(clang-14 libclang-rt-14-dev clang-format prometheus)
+
+# Our processes talk to each other on this machine; a proxy that the environment
+# names for Debian and PyPI can't reach it.
+export no_proxy="${no_proxy:+$no_proxy,}127.0.0.1,localhost"
 
 say() { printf '[%s] %s\n' "$(date +%H:%M:%S)" "$*" >&2; }
 

@@ -138,8 +138,7 @@ class Cluster:
     def _address(self, name):
         path = pathlib.Path(self.folder.name, name + '.port')
         self._wait(name, lambda: path.is_file() and path.read_text().strip())
-        text = path.read_text().strip()
-        return text if ':' in text else f'127.0.0.1:{text}'
+        return f'127.0.0.1:{path.read_text().split()[0]}'
 
     def _wait_ready(self):
         command = [BIN / 'headwise', 'heads', 'map', '--server', self.address]

@@ -232,6 +232,21 @@ TEST_F(ProcessClusterTest, CancelledStreamFreesItsKv) {
       << kv_bytes();
 }
 
+TEST_F(ProcessClusterTest, HeadsMapSaysAtOnceWhyNoGroupStands) {
+  StartCoordinator(/*min_workers=*/2);
+  ASSERT_FALSE(HasFatalFailure());
+  const auto heads =
+      ChildProcess::Start({std::string(HEADWISE_BINARY_DIR) + "/headwise",
+                           "heads", "map", "--server", address_},
+                          folder_.Path("heads.log"));
+  ASSERT_TRUE(heads.ok()) << heads.status();
+  EXPECT_EQ((*heads)->Wait(kReady).value_or(-1), 1);
+  EXPECT_THAT((*heads)->Log(), testing::HasSubstr("needed 2"));
+  const std::vector<std::string> calls =
+      absl::StrSplit(coordinator_->Log(), "api=get_head_map");
+  EXPECT_EQ(calls.size(), 2u) << "asked more than once";
+}
+
 TEST_F(ProcessClusterTest, TermLeavesCleanly) {
   StartCluster(2);
   ASSERT_FALSE(HasFatalFailure());
