@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
@@ -22,6 +23,22 @@ namespace headwise {
 namespace {
 
 absl::Time Now() { return Clock::Monotonic().Now(); }
+
+bool IsLoopback(absl::string_view location) {
+  return absl::StrContains(location, ",127.") ||
+         absl::StartsWith(location, "127.") ||
+         absl::StrContains(location, "[::1]");
+}
+
+// Why ranks may not have reached each other, if their addresses tell.
+std::string Hint(const std::vector<std::string>& locations, int rank) {
+  for (const std::string& location : locations) {
+    if (IsLoopback(location) == IsLoopback(locations[rank])) continue;
+    return "; other machines don't reach a loopback address: start the worker "
+           "that has it with --group-address";
+  }
+  return "";
+}
 
 class PendingGlooGroup final : public PendingGroup {
  public:
@@ -42,6 +59,17 @@ class PendingGlooGroup final : public PendingGroup {
     const std::shared_ptr<GlooTransport> transport = std::move(transport_);
     HEADWISE_ASSIGN_OR_RETURN(const auto locations,
                               LocationsOf(endpoints, spec_));
+    absl::StatusOr<std::unique_ptr<Group>> group = Meet(transport, locations);
+    if (group.ok()) return group;
+    return absl::Status(
+        group.status().code(),
+        absl::StrCat(group.status().message(), Hint(locations, spec_.rank)));
+  }
+
+ private:
+  absl::StatusOr<std::unique_ptr<Group>> Meet(
+      const std::shared_ptr<GlooTransport>& transport,
+      const std::vector<std::string>& locations) const {
     const absl::Time deadline = Now() + spec_.join_timeout;
     for (int peer = 0; peer < spec_.world_size; ++peer) {
       if (peer == spec_.rank) continue;
@@ -53,7 +81,6 @@ class PendingGlooGroup final : public PendingGroup {
     return group;
   }
 
- private:
   absl::Status Connect(GlooTransport& transport, absl::string_view location,
                        int peer, absl::Time deadline) const {
     const std::vector<absl::string_view> addresses =

@@ -14,6 +14,7 @@
 #include <string>
 #include <thread>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "worker/collectives/group_factory.h"
@@ -59,6 +60,22 @@ TEST(GlooJoinTest, AddressesMustBeNumericAndOnePerRank) {
     const auto group = (*mine)->Join({lie, (*mine)->endpoint()});
     EXPECT_TRUE(absl::IsInvalidArgument(group.status()))
         << at << ": " << group.status();
+  }
+}
+
+TEST(GlooJoinTest, LoopbackBesideAnotherMachineIsNamedAsTheCause) {
+  // 192.0.2.0/24 is for documentation: nobody answers there.
+  for (const char* at : {"-,192.0.2.1:9", "-,127.0.0.1:9"}) {
+    const auto mine = PendingGroup::Prepare(SpecOf(1, 2));
+    ASSERT_TRUE(mine.ok());
+    const auto group = (*mine)->Join(
+        {absl::StrCat("headwise-group/1 kind=gloo rank=0 world_size=2 epoch=7 "
+                      "at=",
+                      at),
+         (*mine)->endpoint()});
+    EXPECT_EQ(absl::StrContains(MessageOf(group), "--group-address"),
+              absl::StrContains(at, "192.0.2.1"))
+        << MessageOf(group);
   }
 }
 
