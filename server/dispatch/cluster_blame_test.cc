@@ -159,6 +159,16 @@ TEST_F(ClusterBlameTest, JoinThatNamesNobodyTwiceDropsTheNewest) {
   EXPECT_THAT(Serving(), ElementsAre("a", "c"));
 }
 
+TEST_F(ClusterBlameTest, WorkerThatCallsEveryEpochOldIsLeftOut) {
+  AddWorker("a");
+  AddWorker("b");
+  Link("b").newest_epoch = ~uint64_t{0};
+  manager_->RunOnce();
+  Live(45, {"a", "b"});
+  EXPECT_THAT(Serving(), ElementsAre("a"));
+  EXPECT_LT(Link("a").orders().back().membership_epoch, uint64_t{1} << 36);
+}
+
 TEST_F(ClusterBlameTest, LastWorkerThatCannotJoinIsTriedOnAndOn) {
   AddWorker("a");
   Link("a").join_status = absl::InternalError("no port");

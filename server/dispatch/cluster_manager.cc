@@ -275,10 +275,15 @@ void ClusterManager::HandleFailure(const std::vector<Member>& members,
     Blame(members[rank], "could not prepare");
   }
   BlameNewest(members, failure);
-  // Workers that know a newer epoch served one whose clock was ahead of ours.
-  epoch_leap_ = absl::IsAborted(failure.status)
-                    ? std::min(epoch_leap_ * kLeapFactor, kMaxLeap)
-                    : 1;
+  // Workers that know a newer epoch served one whose clock was ahead of ours:
+  // nobody's fault, unless it never ends.
+  if (epoch_leap_ == kMaxLeap) {
+    for (const size_t rank : failure.ahead) {
+      Blame(members[rank], "calls every epoch an old one");
+    }
+  }
+  epoch_leap_ =
+      failure.ahead.empty() ? 1 : std::min(epoch_leap_ * kLeapFactor, kMaxLeap);
   SetStatus(false, std::string(failure.status.message()), nullptr);
   {
     absl::MutexLock lock(&mutex_);

@@ -20,8 +20,7 @@ bool IsGone(const absl::Status& status) {
          absl::IsCancelled(status);
 }
 
-// The rank's answers sorted into gone, unfit and fine. An epoch that a worker
-// calls old is nobody's fault: the next attempt has a higher one.
+// The rank's answers sorted into gone, ahead, unfit and fine.
 absl::Status Judge(const char* what, const std::vector<Member>& members,
                    const std::vector<std::optional<absl::Status>>& answers,
                    FormationFailure* failure) {
@@ -37,7 +36,9 @@ absl::Status Judge(const char* what, const std::vector<Member>& members,
     }
     if (IsGone(status)) {
       failure->silent.push_back(rank);
-    } else if (!absl::IsAborted(status)) {
+    } else if (absl::IsAborted(status)) {
+      failure->ahead.push_back(rank);
+    } else {
       unfit.push_back(rank);
     }
     if (first.ok()) {

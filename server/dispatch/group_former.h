@@ -57,6 +57,7 @@ struct FormationFailure {
   absl::Status status;
   std::vector<size_t> silent;  // ranks that are gone: no answer, no connection
   std::vector<size_t> unfit;   // ranks that refused while others did not
+  std::vector<size_t> ahead;   // ranks that called the epoch an old one
   bool in_join = false;        // all had prepared
 };
 
