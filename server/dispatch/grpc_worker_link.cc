@@ -14,6 +14,9 @@
 namespace headwise {
 namespace {
 
+// What a worker may send ahead of what was read, of one call.
+constexpr int kLookaheadBytes = 4 << 20;
+
 // A unary call owns itself until its callback has run.
 template <typename Request, typename Response>
 struct UnaryCall {
@@ -102,6 +105,9 @@ std::shared_ptr<grpc::Channel> MakeWorkerChannel(const std::string& address) {
   grpc::ChannelArguments args;
   args.SetMaxReceiveMessageSize(kMaxWorkerMessageBytes);
   args.SetMaxSendMessageSize(kMaxWorkerMessageBytes);
+  // Measuring the link costs a ping for each message read, and a step is short.
+  args.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  args.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kLookaheadBytes);
   args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 2000);
   args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 2000);
   args.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);

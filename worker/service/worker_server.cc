@@ -17,6 +17,8 @@ namespace {
 // A worker has one coordinator; more streams at once are a mistake or an
 // attack.
 constexpr int kMaxStreamsPerConnection = 32;
+// What a coordinator may send ahead of what was read, of one call.
+constexpr int kLookaheadBytes = 4 << 20;
 constexpr size_t kMaxBufferBytes = 512 << 20;
 constexpr int kMaxGrpcThreads = 16;
 
@@ -26,6 +28,10 @@ void SetLimits(grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
                              kMaxStreamsPerConnection);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // Measuring the link costs a ping for each message read, and a step is short.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES,
+                             kLookaheadBytes);
   // A coordinator that vanished without a word is found within 4 s.
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 2000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 2000);
