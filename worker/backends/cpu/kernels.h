@@ -94,7 +94,8 @@ enum class KvElement : uint8_t { kFp32, kFp16, kBf16, kInt8 };
 //   keys    [4][head_dim][16]  tiles of 16 positions, transposed
 //   values  [64][head_dim]
 //   key_scales, value_scales  [64] fp32, kInt8 only
-// Bytes of a block, and where its parts begin.
+// Bytes of a block, and where its parts begin. head_dim is a multiple of 16, at
+// most 1024.
 struct KvLayout {
   KvElement element = KvElement::kFp16;
   int64_t head_dim = 0;
@@ -117,7 +118,8 @@ struct KvLayout {
 
 // Attention of query rows over positions [begin, end) of one unit's cache.
 // Row r sees the positions below visible_end[r]; rows that see none in the
-// range give out = 0, lse = -inf.
+// range give out = 0, lse = -inf. What a block holds at positions that a row
+// does not see must be finite: it is multiplied by 0. Arguments do not overlap.
 //
 //   queries  [num_rows][head_dim]  rotated and multiplied by softmax_scale
 //   out      [num_rows][head_dim]  normalized
@@ -134,7 +136,7 @@ struct AttendArgs {
   int64_t begin = 0;
   int64_t end = 0;
   const float* queries = nullptr;
-  const int64_t* visible_end = nullptr;  // [num_rows], ascending
+  const int64_t* visible_end = nullptr;  // [num_rows], never descending
   int64_t num_rows = 0;
   float* out = nullptr;
   float* lse = nullptr;
@@ -147,10 +149,12 @@ inline int64_t AttendScratchFloats(int64_t num_rows, int64_t head_dim) {
   return 2 * kAttendChunk * head_dim + 8 * kAttendChunk + 2 * num_rows + 64;
 }
 
-// Merges partial b into a, both over disjoint positions, b's after a's:
-//   lse = log(exp(lse_a) + exp(lse_b)), out likewise. An empty part has
-// lse = -inf and changes nothing.
-//   out_a, out_b [num_rows][head_dim]; lse_a, lse_b [num_rows]
+// Merges a part into (out, lse), both over disjoint positions, the part's after
+// the others:
+//   lse = log(exp(lse) + exp(part_lse)), out likewise. An empty part has
+// lse = -inf and changes nothing. The bits depend on the order of merging.
+//   out, part_out [num_rows][head_dim]; lse, part_lse [num_rows]
+// head_dim is a multiple of 16.
 struct MergeArgs {
   float* out = nullptr;
   float* lse = nullptr;
