@@ -45,7 +45,7 @@ struct ClusterManagerOptions {
   absl::Duration settled_after = absl::Seconds(10);
   // A worker that answers wrongly, or refuses while others prepare, is left out
   // for so long, and twice as long each further time; one that is silent or
-  // breaks off, from the second time on.
+  // breaks off, from the second time on and for a tenth.
   absl::Duration quarantine = absl::Seconds(30);
   // A new worker joins when no request runs, or after this long at the price of
   // those that do. It must answer a probe before the group is given up for it.

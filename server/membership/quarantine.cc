@@ -15,14 +15,16 @@ Quarantine::Quarantine(absl::Duration shortest, const Clock& clock)
     : shortest_(shortest), clock_(clock) {}
 
 absl::Duration Quarantine::Blame(const std::string& name) {
-  return Count(name, /*first_is_free=*/false);
+  return Count(name, shortest_);
 }
 
 absl::Duration Quarantine::Suspect(const std::string& name) {
-  return Count(name, /*first_is_free=*/true);
+  const bool is_first = failures_.count(name) == 0;
+  return Count(name, is_first ? absl::ZeroDuration() : shortest_ / 20);
 }
 
-absl::Duration Quarantine::Count(const std::string& name, bool first_is_free) {
+absl::Duration Quarantine::Count(const std::string& name,
+                                 absl::Duration first) {
   if (failures_.size() >= kMaxNames && failures_.count(name) == 0) {
     failures_.erase(std::min_element(failures_.begin(), failures_.end(),
                                      [](const auto& a, const auto& b) {
@@ -30,12 +32,8 @@ absl::Duration Quarantine::Count(const std::string& name, bool first_is_free) {
                                      }));
   }
   Failures& failures = failures_[name];
-  const int doublings = failures.number++ - (first_is_free ? 1 : 0);
-  absl::Duration left_out;
-  if (doublings >= 0) {
-    left_out = std::min(shortest_ * (1 << std::min(doublings, kMaxDoublings)),
-                        kLongest);
-  }
+  const int doublings = std::min(failures.number++, kMaxDoublings);
+  const absl::Duration left_out = std::min(first * (1 << doublings), kLongest);
   failures.until = clock_.Now() + left_out;
   return left_out;
 }

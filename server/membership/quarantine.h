@@ -24,8 +24,8 @@ class Quarantine {
   // The failure is the worker's own. Returns for how long it is left out.
   absl::Duration Blame(const std::string& name);
 
-  // It may be the worker's own, or a restart that was meant. The first one is
-  // free, from the second on it counts like the one before it.
+  // It may be the worker's own, a peer's, or a restart that was meant: the
+  // first one is free, the second costs a tenth of `shortest`, and so on.
   absl::Duration Suspect(const std::string& name);
 
   // The worker has proved itself.
@@ -40,7 +40,8 @@ class Quarantine {
     absl::Time until;
   };
 
-  absl::Duration Count(const std::string& name, bool first_is_free);
+  // One more failure, for which `first` is due if there was none before.
+  absl::Duration Count(const std::string& name, absl::Duration first);
 
   const absl::Duration shortest_;
   const Clock& clock_;

@@ -44,9 +44,10 @@ TEST_F(QuarantineTest, DoublesUpToAnHourAndRemembersWhatIsOver) {
 TEST_F(QuarantineTest, FirstSuspicionIsFree) {
   EXPECT_EQ(quarantine_.Suspect("a"), absl::ZeroDuration());
   EXPECT_FALSE(quarantine_.Holds("a"));
-  EXPECT_EQ(quarantine_.Suspect("a"), absl::Seconds(30));
+  EXPECT_EQ(quarantine_.Suspect("a"), absl::Seconds(3));
   EXPECT_TRUE(quarantine_.Holds("a"));
-  EXPECT_EQ(quarantine_.Blame("a"), absl::Seconds(120));
+  EXPECT_EQ(quarantine_.Suspect("a"), absl::Seconds(6));
+  EXPECT_EQ(quarantine_.Blame("a"), absl::Seconds(240));
 }
 
 TEST_F(QuarantineTest, ForgivenWorkersStartOver) {
