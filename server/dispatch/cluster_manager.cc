@@ -135,7 +135,8 @@ void ClusterManager::NoticeMembership() {
                                                    : links_.erase(it);
   }
   if (group_ == nullptr) return;
-  for (const Member& member : group_->members) {
+  const std::shared_ptr<const FormedGroup> group = group_;  // outlives its end
+  for (const Member& member : group->members) {
     if (HasRegistration(view->members, member.registration_id)) continue;
     EndGroup(absl::UnavailableError(
         absl::StrCat("worker ", member.info.name, " has left")));
