@@ -41,7 +41,9 @@ std::unique_ptr<spdlog::formatter> MakeJsonFormatter() {
 }
 
 void LogToStderr(const ProgramLogOptions& options) {
-  spdlog::set_default_logger(spdlog::stderr_logger_mt("headwise"));
+  // Without a name, which each line would repeat.
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>(
+      "", std::make_shared<spdlog::sinks::stderr_sink_mt>()));
   spdlog::set_level(spdlog::level::from_str(options.level));
   if (options.json) spdlog::set_formatter(MakeJsonFormatter());
 }
