@@ -190,7 +190,8 @@ class GrpcLinkTest : public testing::Test {
   GroupLoss lost_ ABSL_GUARDED_BY(mutex_);
   ClusterDispatcher dispatcher_{
       {.step_timeout = absl::Seconds(60),
-       .limits = {.vocab_size = 2000, .model_dim = 32}},
+       .limits = {.vocab_size = 2000, .model_dim = 32},
+       .on_sample = nullptr},
       Clock::Monotonic()};
 };
 
