@@ -24,7 +24,7 @@ std::function<void(const GroupChange&)> ClusterFrontends::on_change() {
   return [this](const GroupChange& change) {
     ServerFrontends* frontends = published_;
     if (frontends == nullptr) return;
-    if (!change.reason.ok()) {
+    if (!change.reason.ok() && !change.to_grow) {
       frontends->step_observer().OnGroupLost(GroupChoiceName(change.group),
                                              change.reason);
     }

@@ -148,9 +148,9 @@ void ClusterManager::NoticeMembership() {
     Settle();
   }
   if (MayGrow()) {
-    EndGroup(
-        absl::UnavailableError("the group is formed anew to take in a "
-                               "worker that has come"));
+    EndGroup(absl::UnavailableError("the group is formed anew to take in a "
+                                    "worker that has come"),
+             /*to_grow=*/true);
   }
 }
 
@@ -263,7 +263,7 @@ void ClusterManager::Serve(FormedGroup formed) {
   deps_.engine.Resume(group_->kv_capacity_tokens);
   Log(absl::StrCat("serving, ", Describe(*group_)));
   SetStatus(true, Describe(*group_), group_);
-  Tell(absl::OkStatus(), *group_);
+  Tell({absl::OkStatus(), group_->group});
 }
 
 void ClusterManager::HandleFailure(const std::vector<Member>& members,
@@ -315,13 +315,13 @@ void ClusterManager::BlameNewest(const std::vector<Member>& members,
   Blame(newest, "came last of those that can't join");
 }
 
-void ClusterManager::EndGroup(const absl::Status& reason) {
+void ClusterManager::EndGroup(const absl::Status& reason, bool to_grow) {
   const std::shared_ptr<const FormedGroup> ended = std::move(group_);
   deps_.dispatcher.ClearGroup(reason);
   deps_.engine.Suspend(absl::UnavailableError(reason.message()));
   Log(absl::StrCat("the group is lost: ", reason.ToString()));
   SetStatus(false, std::string(reason.message()), nullptr);
-  Tell(reason, *ended);
+  Tell({reason, ended->group, to_grow});
   BackOff();
 }
 
@@ -362,9 +362,8 @@ void ClusterManager::SetStatus(bool serving, std::string detail,
   if (serving) status_.num_failures = 0;
 }
 
-void ClusterManager::Tell(const absl::Status& reason,
-                          const FormedGroup& group) const {
-  if (options_.on_change) options_.on_change({reason, group.group});
+void ClusterManager::Tell(const GroupChange& change) const {
+  if (options_.on_change) options_.on_change(change);
 }
 
 void ClusterManager::Log(const std::string& line) const {

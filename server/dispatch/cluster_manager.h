@@ -32,6 +32,7 @@ namespace headwise {
 struct GroupChange {
   absl::Status reason;  // OK: one serves now; else why it was lost
   GroupChoice group = GroupChoice::kInProcess;  // its kind
+  bool to_grow = false;  // nothing failed: it ended to take in a worker
 };
 
 struct ClusterManagerOptions {
@@ -112,8 +113,8 @@ class ClusterManager {
                      const FormationFailure& failure);
   void BlameNewest(const std::vector<Member>& members,
                    const FormationFailure& failure);
-  void EndGroup(const absl::Status& reason);
-  void Tell(const absl::Status& reason, const FormedGroup& group) const;
+  void EndGroup(const absl::Status& reason, bool to_grow = false);
+  void Tell(const GroupChange& change) const;
   // Counts against the member in future groups; it stays in the book.
   void Blame(const Member& member, const std::string& why);
   void Suspect(const Member& member, const std::string& why);

@@ -56,6 +56,20 @@ bool HasRetryInfo(const grpc::Status& status) {
   return false;
 }
 
+// The sum of a series over its labels; -1 if the series is missing.
+double SumOf(const std::string& page, const std::string& name) {
+  double sum = 0.0;
+  bool found = false;
+  for (const absl::string_view line : absl::StrSplit(page, '\n')) {
+    if (!absl::StartsWith(line, name + "{")) continue;
+    double value = 0.0;
+    if (!absl::SimpleAtod(line.substr(line.rfind(' ') + 1), &value)) return -1;
+    sum += value;
+    found = true;
+  }
+  return found ? sum : -1;
+}
+
 class ProcessClusterTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -146,6 +160,15 @@ class ProcessClusterTest : public testing::Test {
     return status;
   }
 
+  // SumOf on the coordinator's page; its port is the second line of the file.
+  double Metric(const std::string& name) {
+    std::ifstream ports(folder_.Path("coordinator.port"));
+    int port = 0;
+    ports >> port >> port;
+    const auto page = httplib::Client("127.0.0.1", port).Get("/metrics");
+    return page ? SumOf(page->body, name) : -1;
+  }
+
   TemporaryFolder folder_;
   std::string address_;
   std::unique_ptr<ChildProcess> coordinator_;
@@ -191,31 +214,10 @@ TEST_F(ProcessClusterTest, FrozenWorkerIsFencedInTimeAndMayComeBack) {
   EXPECT_TRUE(Generate(8, &text).ok()) << coordinator_->Log();
 }
 
-// The sum of a gauge over its labels; -1 if the series is missing.
-double SumOf(const std::string& page, const std::string& name) {
-  double sum = 0.0;
-  bool found = false;
-  for (const absl::string_view line : absl::StrSplit(page, '\n')) {
-    if (!absl::StartsWith(line, name + "{")) continue;
-    double value = 0.0;
-    if (!absl::SimpleAtod(line.substr(line.rfind(' ') + 1), &value)) return -1;
-    sum += value;
-    found = true;
-  }
-  return found ? sum : -1;
-}
-
 TEST_F(ProcessClusterTest, CancelledStreamFreesItsKv) {
   StartCluster(2);
   ASSERT_FALSE(HasFatalFailure());
-  const std::string log = coordinator_->Log();
-  const size_t found = log.find("metrics on ");
-  ASSERT_NE(found, std::string::npos) << log;
-  httplib::Client metrics("127.0.0.1", std::atoi(log.c_str() + found + 11));
-  const auto kv_bytes = [&] {
-    const auto page = metrics.Get("/metrics");
-    return page ? SumOf(page->body, "headwise_kv_bytes") : -1;
-  };
+  const auto kv_bytes = [&] { return Metric("headwise_kv_bytes"); };
   v1::GenerateRequest request;
   request.set_text("Once upon a time");
   request.mutable_options()->set_max_tokens(4000);
@@ -230,6 +232,17 @@ TEST_F(ProcessClusterTest, CancelledStreamFreesItsKv) {
   EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
   EXPECT_TRUE(WaitUntil([&] { return kv_bytes() == 0; }, absl::Seconds(10)))
       << kv_bytes();
+}
+
+TEST_F(ProcessClusterTest, AGroupThatGrowsIsNotCountedAsLost) {
+  StartCluster(1);
+  ASSERT_FALSE(HasFatalFailure());
+  StartWorker("w1");
+  ASSERT_TRUE(WaitForWorldSize(2)) << coordinator_->Log();
+  EXPECT_EQ(Metric("headwise_groups_lost_total"), -1);
+  workers_[1]->Signal(SIGTERM);
+  ASSERT_TRUE(WaitForWorldSize(1)) << coordinator_->Log();
+  EXPECT_EQ(Metric("headwise_groups_lost_total"), 1);
 }
 
 TEST_F(ProcessClusterTest, HeadsMapSaysAtOnceWhyNoGroupStands) {
