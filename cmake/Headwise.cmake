@@ -16,6 +16,9 @@ add_compile_options(-Wall -Wextra -Wno-unused-parameter -Wno-psabi
                     -ffp-contract=off -fno-omit-frame-pointer)
 if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
   add_compile_options(-Wthread-safety -Werror=thread-safety)
+else()
+  # False alarms of g++ 12: in operator+ of strings, on designated initializers.
+  add_compile_options(-Wno-restrict -Wno-missing-field-initializers)
 endif()
 
 set(HEADWISE_SANITIZE "" CACHE STRING "Value for -fsanitize=, or empty")
