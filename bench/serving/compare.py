@@ -3,7 +3,8 @@
     compare.py peer         Headwise and llama.cpp, two threads each
     compare.py workers      one process of two threads; two workers of one
     compare.py reduction    exact sums and --reduction=fast
-    compare.py coordinator  one process; the same threads behind gRPC
+    compare.py grpc         one process; the same one, called over gRPC
+    compare.py processes    one process; a coordinator's and a worker's
 
 Rounds are interleaved: each round runs every side once on each case, so that a
 drift of the machine meets all. A ratio is taken within a round; the table shows
@@ -57,7 +58,14 @@ def reduction_sides(arguments, stack):
             embedded('exact', arguments, '--reduction', 'exact')]
 
 
-def coordinator_sides(arguments, stack):
+def grpc_sides(arguments, stack):
+    server = sides.Server(arguments.model, arguments.threads)
+    stack.callback(server.close)
+    return [embedded('one process', arguments),
+            sides.Headwise('headwise serve', ['--server', server.address])]
+
+
+def process_sides(arguments, stack):
     return [embedded('one process', arguments),
             clustered('coordinator and one worker', arguments, stack,
                       [arguments.threads])]
@@ -65,7 +73,8 @@ def coordinator_sides(arguments, stack):
 
 # The last side of each is set against the best of those before it.
 SETS = {'peer': peer_sides, 'workers': worker_sides,
-        'reduction': reduction_sides, 'coordinator': coordinator_sides}
+        'reduction': reduction_sides, 'grpc': grpc_sides,
+        'processes': process_sides}
 
 
 def make_cases(arguments):

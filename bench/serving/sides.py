@@ -97,21 +97,14 @@ def rate_of(output, work):
     return result['tokens_per_s']
 
 
-class Cluster:
-    """A coordinator and workers on loopback, ended by close()."""
+class Processes:
+    """Programs on loopback, ended by close()."""
 
-    def __init__(self, model, worker_threads, coordinator_arguments=()):
+    def __init__(self):
         self.processes = []
         self.folder = tempfile.TemporaryDirectory(prefix='headwise-bench-')
         try:
-            self._start('coordinator', 'headwise-coordinator', '--model',
-                        model, '--min-workers', len(worker_threads),
-                        *coordinator_arguments)
-            self.address = self._address('coordinator')
-            for rank, threads in enumerate(worker_threads):
-                self._start(f'worker-{rank}', 'headwise-worker',
-                            '--coordinator', self.address, '--name',
-                            f'worker-{rank}', '--threads', threads)
+            self._start_all()
             self._wait_ready()
         except BaseException:
             self.close()
@@ -120,8 +113,8 @@ class Cluster:
     def _start(self, name, program, *arguments):
         with open(pathlib.Path(self.folder.name, name + '.log'), 'wb') as log:
             self.processes.append(subprocess.Popen(
-                [BIN / program, '--listen', '127.0.0.1:0', '--port-file',
-                 pathlib.Path(self.folder.name, name + '.port'),
+                [BIN / program[0], *program[1:], '--listen', '127.0.0.1:0',
+                 '--port-file', pathlib.Path(self.folder.name, name + '.port'),
                  *map(str, arguments)], stdout=log, stderr=log))
 
     def _wait(self, what, is_done):
@@ -155,3 +148,35 @@ class Cluster:
                 process.kill()
                 process.wait()
         self.folder.cleanup()
+
+
+class Cluster(Processes):
+    """A coordinator and workers of so many threads each."""
+
+    def __init__(self, model, worker_threads):
+        self.model = model
+        self.worker_threads = worker_threads
+        super().__init__()
+
+    def _start_all(self):
+        self._start('coordinator', ['headwise-coordinator'], '--model',
+                    self.model, '--min-workers', len(self.worker_threads))
+        self.address = self._address('coordinator')
+        for rank, threads in enumerate(self.worker_threads):
+            self._start(f'worker-{rank}', ['headwise-worker'],
+                        '--coordinator', self.address, '--name',
+                        f'worker-{rank}', '--threads', threads)
+
+
+class Server(Processes):
+    """`headwise serve`: coordinator and worker in one process."""
+
+    def __init__(self, model, threads):
+        self.model = model
+        self.threads = threads
+        super().__init__()
+
+    def _start_all(self):
+        self._start('serve', ['headwise', 'serve'], '--model', self.model,
+                    '--threads', self.threads, '--metrics-listen', '')
+        self.address = self._address('serve')
