@@ -123,7 +123,8 @@ class EmbeddedClusterImpl final : public EmbeddedCluster {
 };
 
 // Threads are pinned to CPUs of their own if there are enough of them; else the
-// kernel shares the CPUs out, and nobody spins while another has work.
+// kernel shares the CPUs out, and nobody spins while another has work. Gloo
+// needs CPUs for threads of its own.
 absl::StatusOr<std::vector<WorkerNodeOptions>> EmbeddedClusterImpl::PlanNodes(
     const EmbeddedClusterOptions& options) {
   const std::vector<int> cpus = AllowedCpus();
@@ -142,7 +143,8 @@ absl::StatusOr<std::vector<WorkerNodeOptions>> EmbeddedClusterImpl::PlanNodes(
     return PendingGroup::Prepare(spec);
   };
   std::vector<WorkerNodeOptions> nodes(options.num_workers, node);
-  for (int i = 0; i < options.num_workers && !crowded; ++i) {
+  const bool pins = !crowded && options.group != GroupChoice::kGloo;
+  for (int i = 0; i < options.num_workers && pins; ++i) {
     const auto first = cpus.begin() + i * node.num_threads;
     nodes[i].pin_to_cpus.assign(first, first + node.num_threads);
   }
