@@ -12,27 +12,12 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "base/fake_clock.h"
 #include "gtest/gtest.h"
 #include "server/dispatch/cluster_manager.h"
 #include "server/dispatch/fake_worker_link.h"
 
 namespace headwise {
-
-class FakeClock final : public Clock {
- public:
-  absl::Time Now() const override {
-    absl::MutexLock lock(&mutex_);
-    return now_;
-  }
-  void Advance(absl::Duration by) {
-    absl::MutexLock lock(&mutex_);
-    now_ += by;
-  }
-
- private:
-  mutable absl::Mutex mutex_;
-  absl::Time now_ ABSL_GUARDED_BY(mutex_) = absl::UnixEpoch();
-};
 
 // Remembers what it was told.
 class FakeEngine final : public Engine {

@@ -5,6 +5,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/fake_clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -14,15 +15,6 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
-
-class FakeClock final : public Clock {
- public:
-  absl::Time Now() const override { return now_; }
-  void Advance(absl::Duration by) { now_ += by; }
-
- private:
-  absl::Time now_ = absl::UnixEpoch();
-};
 
 MemberInfo Worker(const std::string& name) {
   MemberInfo info;

@@ -2,19 +2,11 @@
 
 #include <string>
 
+#include "base/fake_clock.h"
 #include "gtest/gtest.h"
 
 namespace headwise {
 namespace {
-
-class FakeClock final : public Clock {
- public:
-  absl::Time Now() const override { return now_; }
-  void Advance(absl::Duration by) { now_ += by; }
-
- private:
-  absl::Time now_ = absl::UnixEpoch();
-};
 
 class QuarantineTest : public testing::Test {
  protected:

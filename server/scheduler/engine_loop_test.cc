@@ -13,6 +13,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
+#include "base/fake_clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/scheduler/model_workers.h"
@@ -42,22 +43,6 @@ EngineRequest Generate(int64_t prompt_len, int64_t max_new_tokens) {
   return request;
 }
 
-class ManualClock final : public Clock {
- public:
-  absl::Time Now() const override {
-    absl::MutexLock lock(&mutex_);
-    return now_;
-  }
-  void Advance(absl::Duration duration) {
-    absl::MutexLock lock(&mutex_);
-    now_ += duration;
-  }
-
- private:
-  mutable absl::Mutex mutex_;
-  absl::Time now_ ABSL_GUARDED_BY(mutex_) = absl::UnixEpoch();
-};
-
 // Keeps plans until the test answers them.
 class ManualDispatcher final : public Dispatcher {
  public:
@@ -86,7 +71,7 @@ class EngineLoopTest : public testing::Test {
     return sink;
   }
 
-  ManualClock clock_;
+  FakeClock clock_;
   ManualDispatcher dispatcher_;
   EngineLoop loop_{Options(), dispatcher_, clock_};
 };
