@@ -110,8 +110,10 @@ absl::Status SegmentGroup::SendSum(absl::Span<const int64_t> values) {
   RankState& mine = member_.segment().rank_state(rank());
   const int slot = static_cast<int>(num_started_sums_ % kNumSumSlots);
   const size_t num_bytes = values.size() * sizeof(int64_t);
-  std::memcpy(member_.segment().sum_slot(rank(), slot), values.data(),
-              num_bytes);
+  if (num_bytes > 0) {
+    std::memcpy(member_.segment().sum_slot(rank(), slot), values.data(),
+                num_bytes);
+  }
   mine.sum_tags[slot].store(Tag(Call::kStartedSum, 0, num_bytes),
                             std::memory_order_relaxed);
   member_.Publish(mine.started_sums, ++num_started_sums_);

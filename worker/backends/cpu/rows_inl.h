@@ -37,8 +37,9 @@ void Quantize(const float* x, int64_t n, const QuantizedRow& out) {
     const float scale = finite ? max / 127.0f : __builtin_nanf("");
     // Below 2^-100 the quotient could overflow; such a block counts as zeros.
     const F32x16 inverse = Set(finite && max > 0x1p-100f ? 127.0f / max : 0.0f);
-    const I32x16 qa = ToInt(Mul(a, inverse));
-    const I32x16 qb = ToInt(Mul(b, inverse));
+    // The scale alone carries NaN on: as an integer it would overflow the sums.
+    const I32x16 qa = ToInt(finite ? Mul(a, inverse) : Zero());
+    const I32x16 qb = ToInt(finite ? Mul(b, inverse) : Zero());
     StoreInt8(qa, out.q + 32 * block);
     StoreInt8(qb, out.q + 32 * block + 16);
     const int32_t sums[2] = {SumOfInts(qa), SumOfInts(qb)};
