@@ -319,7 +319,8 @@ void ClusterManager::EndGroup(const absl::Status& reason, bool to_grow) {
   const std::shared_ptr<const FormedGroup> ended = std::move(group_);
   deps_.dispatcher.ClearGroup(reason);
   deps_.engine.Suspend(absl::UnavailableError(reason.message()));
-  Log(absl::StrCat("the group is lost: ", reason.ToString()));
+  Log(absl::StrCat(to_grow ? "the group ends: " : "the group is lost: ",
+                   reason.ToString()));
   SetStatus(false, std::string(reason.message()), nullptr);
   Tell({reason, ended->group, to_grow});
   BackOff();
