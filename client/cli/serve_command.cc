@@ -28,9 +28,6 @@ struct ServeFlags {
   std::string log_level = "info";
 };
 
-// For bytes that are on their way to clients when the last request has ended.
-constexpr absl::Duration kFlushTime = absl::Seconds(1);
-
 // While it lives, the first of `signals`, which all threads must block, ends
 // the process: nothing is served yet, so nothing needs to end well.
 class LeaveAtOnce {

@@ -21,6 +21,7 @@
 #include "server/dispatch/grpc_worker_link.h"
 #include "server/dispatch/registry_service.h"
 #include "server/dispatch/static_workers.h"
+#include "server/frontends/server_frontends.h"
 #include "spdlog/spdlog.h"
 
 namespace headwise {
@@ -45,9 +46,6 @@ struct Flags {
   std::string port_file;
   ProgramLogOptions log;
 };
-
-// For bytes that are on their way to clients when the last request has ended.
-constexpr absl::Duration kFlushTime = absl::Seconds(1);
 
 constexpr char kDescription[] =
     R"(Serves a model whose attention heads are spread over headwise-workers.
@@ -194,8 +192,8 @@ absl::Status Program::StartFrontends(const Flags& flags) {
   options.shape = coordinator_->shape();
   RegistryServiceOptions registry;
   registry.log = [](const std::string& line) { spdlog::info("{}", line); };
-  registry_ = std::make_unique<RegistryService>(registry,
-                                                coordinator_->membership());
+  registry_ =
+      std::make_unique<RegistryService>(registry, coordinator_->membership());
   return frontends_.Start(
       options, coordinator_->model(), coordinator_->engine(),
       [coordinator = coordinator_.get()] { return coordinator->status(); },

@@ -178,8 +178,7 @@ void ClusterDispatcher::Core::OnResult(uint64_t membership_epoch, size_t rank,
     last_progress_ = clock_.Now();
     sample = {group_.names[rank],      group_.group,
               result.compute_seconds,  result.collective_seconds,
-              result.collective_bytes, result.num_collectives,
-              result.kv_blocks_used};
+              result.collective_bytes, result.num_collectives};
     while (verdict.status.ok()) {
       std::optional<StepBoard::Completed> step = board_->PopCompleted();
       if (!step.has_value()) break;

@@ -28,7 +28,6 @@ struct StepSample {
   double collective_seconds = 0.0;
   int64_t collective_bytes = 0;
   int64_t num_collectives = 0;
-  int64_t kv_blocks_used = 0;
 };
 
 struct ClusterDispatcherOptions {

@@ -20,6 +20,10 @@
 
 namespace headwise {
 
+// Grace of a Shutdown that follows Drain: for bytes that are on their way to
+// clients when the last request has ended.
+inline constexpr absl::Duration kFlushTime = absl::Seconds(1);
+
 struct ServerFrontendsOptions {
   // host:port; port 0: any free one. Empty: no socket, only InProcessChannel.
   std::string listen_address = "127.0.0.1:0";
