@@ -1,0 +1,94 @@
+#include "model/head_plan/kv_retention.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace headwise {
+namespace {
+
+constexpr int64_t kEverything = std::numeric_limits<int64_t>::max();
+
+int64_t BlocksOf(int64_t positions) {
+  return (positions + kRetentionBlock - 1) / kRetentionBlock;
+}
+
+bool Drops(const UnitPolicy& policy) {
+  return policy.kind == PolicyKind::kStreaming ||
+         policy.kind == PolicyKind::kRazor;
+}
+
+bool KeepsPrompt(const UnitPolicy& policy) {
+  return policy.kind == PolicyKind::kRazor && policy.full_prompt;
+}
+
+}  // namespace
+
+int64_t WindowOf(const UnitPolicy& policy, int64_t prompt_len) {
+  if (!Drops(policy)) return kEverything;
+  if (!KeepsPrompt(policy) || policy.window_divisor == 0) return policy.window;
+  return std::max(policy.window, prompt_len / policy.window_divisor);
+}
+
+KeptSpans KeptOf(const UnitPolicy& policy, int64_t length, int64_t prompt_len) {
+  if (!Drops(policy)) return {length, length};
+  if (KeepsPrompt(policy) && length < prompt_len) return {length, length};
+  const int64_t sinks_end = std::min(policy.num_sinks, length);
+  // The next query is at `length` and sees `window` positions, its own
+  // included.
+  const int64_t window = WindowOf(policy, prompt_len);
+  return {sinks_end, std::max(sinks_end, length - window + 1)};
+}
+
+bool IsBlockKept(const KeptSpans& kept, int64_t index) {
+  const int64_t begin = index * kRetentionBlock;
+  return begin < kept.sinks_end || begin + kRetentionBlock > kept.kept_begin;
+}
+
+int64_t BlocksHeld(const UnitPolicy& policy, int64_t length,
+                   int64_t prompt_len) {
+  const KeptSpans kept = KeptOf(policy, length, prompt_len);
+  const int64_t all = BlocksOf(length);
+  const int64_t sink_blocks = BlocksOf(kept.sinks_end);
+  const int64_t first_kept = kept.kept_begin / kRetentionBlock;
+  return all - std::max<int64_t>(first_kept - sink_blocks, 0);
+}
+
+int64_t MaxBlocksHeld(const UnitPolicy& policy, int64_t length,
+                      int64_t prompt_len) {
+  const int64_t all = BlocksOf(length);
+  if (!Drops(policy)) return all;
+  // What is kept, the rows in flight, and a block that both ends share.
+  const int64_t window = WindowOf(policy, prompt_len);
+  const int64_t steady = BlocksOf(policy.num_sinks) +
+                         BlocksOf(std::min(window, length) - 1 +
+                                  std::min(kRowsBeforeDrop, length)) +
+                         1;
+  const int64_t dropping = std::min(all, steady);
+  if (!KeepsPrompt(policy)) return dropping;
+  const int64_t prompt_end = std::min(prompt_len + kRowsBeforeDrop, length);
+  return std::max(BlocksOf(prompt_end), dropping);
+}
+
+int64_t ExtraBytesHeld(const UnitPolicy& policy, int64_t length,
+                       int64_t head_dim, int64_t heads_per_kv_head) {
+  constexpr int64_t kFloat = 4;
+  switch (policy.kind) {
+    case PolicyKind::kRazor:
+      return 2 * head_dim * kFloat;
+    case PolicyKind::kLongHeads: {
+      // A representative of each whole chunk, and the queries of the open one.
+      const int64_t per_head =
+          (length / policy.chunk_len + policy.chunk_len) * head_dim * kFloat;
+      return heads_per_kv_head * per_head;
+    }
+    case PolicyKind::kQuest:
+      return BlocksOf(length) * 2 * head_dim * kFloat;
+    case PolicyKind::kFull:
+    case PolicyKind::kStreaming:
+    case PolicyKind::kLandmarkOracle:
+      return 0;
+  }
+  return 0;
+}
+
+}  // namespace headwise

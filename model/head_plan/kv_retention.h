@@ -1,0 +1,50 @@
+// Which positions a unit keeps under its policy: the one truth for the caches,
+// for admission and for forecasts.
+
+#ifndef HEADWISE_MODEL_HEAD_PLAN_KV_RETENTION_H_
+#define HEADWISE_MODEL_HEAD_PLAN_KV_RETENTION_H_
+
+#include <cstdint>
+
+#include "model/head_plan/head_plan.h"
+
+namespace headwise {
+
+// Positions of a KV block.
+inline constexpr int64_t kRetentionBlock = 64;
+// Rows that may be stored before what they push out is dropped: two batches of
+// the executor (RowBatch, kMaxBatchRows).
+inline constexpr int64_t kRowsBeforeDrop = 256;
+
+// What a unit keeps of a sequence of `length` positions whose prompt has
+// `prompt_len`: [0, sinks_end) and [kept_begin, length). Nothing is dropped
+// between if kept_begin <= sinks_end.
+struct KeptSpans {
+  int64_t sinks_end = 0;
+  int64_t kept_begin = 0;
+};
+KeptSpans KeptOf(const UnitPolicy& policy, int64_t length, int64_t prompt_len);
+
+// The window that applies to queries after the prompt; INT64_MAX where nothing
+// is dropped.
+int64_t WindowOf(const UnitPolicy& policy, int64_t prompt_len);
+
+// Whether block `index`, [64 index, 64 index + 64), is kept.
+bool IsBlockKept(const KeptSpans& kept, int64_t index);
+
+// Blocks of a unit at a length, and the most at any length up to it, batches in
+// flight included.
+int64_t BlocksHeld(const UnitPolicy& policy, int64_t length,
+                   int64_t prompt_len);
+int64_t MaxBlocksHeld(const UnitPolicy& policy, int64_t length,
+                      int64_t prompt_len);
+
+// Bytes beside the blocks that a unit holds for one sequence of `length`
+// positions: summaries of chunks, queries of an open chunk, a compensation
+// slot. `heads_per_kv_head` query heads share the unit.
+int64_t ExtraBytesHeld(const UnitPolicy& policy, int64_t length,
+                       int64_t head_dim, int64_t heads_per_kv_head);
+
+}  // namespace headwise
+
+#endif  // HEADWISE_MODEL_HEAD_PLAN_KV_RETENTION_H_
