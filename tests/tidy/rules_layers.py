@@ -11,6 +11,10 @@ _PROTO = 'proto'
 _WORKER_BELOW_SERVICE = ['worker/attention', 'worker/cache',
                          'worker/neural_memory', 'worker/collectives',
                          'worker/backends']
+# What both sides share: docs/decisions/
+# 2026-11-26-share-one-step-between-coordinator-and-worker.md
+_STEP = 'worker/step'
+_STEP_WIRE = 'worker/step_wire'
 _SERVER_INSIDE = ['server/scheduler', 'server/placement', 'server/membership']
 
 ALLOWED = {
@@ -22,17 +26,20 @@ ALLOWED = {
     'worker/backends': ['base', 'model'],
     'worker/collectives': ['base', 'worker/backends'],
     'worker/neural_memory': ['base', 'model', 'worker/backends'],
-    'worker/executor': ['base', 'model', *_WORKER_BELOW_SERVICE],
+    'worker/step': ['base', 'model'],
+    'worker/step_wire': ['base', 'model', _STEP, _PROTO],
+    'worker/executor': ['base', 'model', _STEP, *_WORKER_BELOW_SERVICE],
     'worker': ['base', 'model', 'worker', _PROTO],  # service/, main programs
     'server/membership': ['base', 'model', _PROTO, 'server/placement'],
     'server/placement': ['base', 'model', 'server/membership'],
-    'server/scheduler': ['base', 'model', 'server/placement',
+    'server/scheduler': ['base', 'model', _STEP, 'server/placement',
                          'server/membership'],
-    'server/dispatch': ['base', 'model', _PROTO, *_SERVER_INSIDE],
-    'server/frontends': ['base', 'model', _PROTO, *_SERVER_INSIDE],
-    'server': ['base', 'model', _PROTO, 'server'],  # the program itself
+    'server/dispatch': ['base', 'model', _STEP, _STEP_WIRE, _PROTO,
+                        *_SERVER_INSIDE],
+    'server/frontends': ['base', 'model', _STEP, _PROTO, *_SERVER_INSIDE],
+    'server': ['base', 'model', _STEP, _PROTO, 'server'],  # the program itself
     'client/cpp': ['base', 'model', _PROTO],
-    'client': ['base', 'model', _PROTO, 'client'],
+    'client': ['base', 'model', _STEP, _PROTO, 'client'],
     'tests': ['base', 'model', _PROTO, 'worker', 'server', 'client', 'bench'],
     'bench': ['base', 'model', _PROTO, 'worker', 'server', 'client', 'tests'],
     'lab': ['base', 'model', _PROTO, 'worker', 'server', 'client', 'tests',
@@ -52,7 +59,8 @@ _TEST_FILE = re.compile(r'(_test|_fuzz|_bench)\.(cc|cu|h)$')
 _RPC = re.compile(r'^(grpc|grpcpp|grpc\+\+|google/protobuf)/|\.pb\.h$')
 _RPC_FOLDERS = ('server/frontends/', 'server/dispatch/', 'server/membership/',
                 'server/coordinator/',  # the program, which joins the rest
-                'worker/service/', 'client/', 'proto/', 'tests/', 'bench/')
+                'worker/service/', 'worker/step_wire/', 'client/', 'proto/',
+                'tests/', 'bench/')
 _CUDA = re.compile(r'^(cuda|cublas|cudnn|nccl|device_launch|flashinfer|cute/|'
                    r'cutlass/)')
 _CUDA_FILES = re.compile(r'^(worker/backends/cuda/|worker/collectives/nccl_)')

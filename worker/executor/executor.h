@@ -15,7 +15,7 @@
 #include "worker/backends/cpu/kernels.h"
 #include "worker/cache/kv_book.h"
 #include "worker/collectives/group.h"
-#include "worker/executor/step.h"
+#include "worker/step/step.h"
 
 namespace headwise {
 

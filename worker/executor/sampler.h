@@ -8,7 +8,7 @@
 
 #include "absl/types/span.h"
 #include "worker/backends/cpu/kernels.h"
-#include "worker/executor/step.h"
+#include "worker/step/step.h"
 
 namespace headwise {
 

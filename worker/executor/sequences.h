@@ -11,7 +11,7 @@
 #include "worker/cache/kv_book.h"
 #include "worker/executor/block_store.h"
 #include "worker/executor/layer_runner.h"
-#include "worker/executor/step.h"
+#include "worker/step/step.h"
 
 namespace headwise {
 

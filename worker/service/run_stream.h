@@ -13,7 +13,7 @@
 #include "absl/synchronization/mutex.h"
 #include "grpcpp/support/server_callback.h"
 #include "headwise/worker/v1/worker.grpc.pb.h"
-#include "worker/executor/step.h"
+#include "worker/step/step.h"
 #include "worker/service/worker_node.h"
 
 namespace headwise {

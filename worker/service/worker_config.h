@@ -10,7 +10,7 @@
 #include "absl/time/time.h"
 #include "model/hyperparameters.h"
 #include "worker/executor/executor.h"
-#include "worker/executor/step.h"
+#include "worker/step/step.h"
 
 namespace headwise {
 

@@ -21,7 +21,7 @@
 #include "worker/collectives/group.h"
 #include "worker/collectives/group_factory.h"
 #include "worker/executor/executor.h"
-#include "worker/executor/step.h"
+#include "worker/step/step.h"
 #include "worker/service/worker_config.h"
 
 namespace headwise {

@@ -12,7 +12,7 @@
 #include "absl/status/statusor.h"
 #include "grpcpp/support/status.h"
 #include "headwise/worker/v1/worker.pb.h"
-#include "worker/executor/step.h"
+#include "worker/step/step.h"
 #include "worker/service/worker_config.h"
 #include "worker/service/worker_node.h"
 

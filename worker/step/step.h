@@ -1,0 +1,127 @@
+// One step of a group, as its coordinator makes it and its workers run it:
+// plain structs, no protobuf.
+
+#ifndef HEADWISE_WORKER_STEP_STEP_H_
+#define HEADWISE_WORKER_STEP_STEP_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/sha256.h"
+#include "model/head_plan/head_plan.h"
+
+namespace headwise {
+
+// Applied in this order: repetition_penalty, temperature, top_k, top_p, min_p.
+struct SamplingOptions {
+  float temperature = 0.0f;         // >= 0; 0: the most probable token
+  int32_t top_k = 0;                // 0: all
+  float top_p = 1.0f;               // (0, 1]; 1: all
+  float min_p = 0.0f;               // [0, 1); 0: all
+  float repetition_penalty = 1.0f;  // > 0; 1: none
+  uint64_t seed = 0;
+  int32_t top_logprobs = 0;  // alternatives to return, 0 to 20
+  bool logprobs = false;
+};
+
+// A plan under the number that slices name it by. Immutable and shared.
+struct NumberedPlan {
+  uint64_t plan_id = 0;  // not 0, which is the default plan: every unit full
+  std::shared_ptr<const HeadPlan> plan;
+};
+
+// A new sequence that shares the first `length` positions of another one, and
+// keeps that one's plan and prompt.
+struct Fork {
+  uint64_t sequence_id = 0;
+  uint64_t from_sequence_id = 0;
+  int64_t length = 0;
+};
+
+// What to tell of attention, per row of a slice, layer and query head.
+struct ProbeRequest {
+  bool argmax = false;  // position of the greatest score, first of equals
+  // For each set: the sum of the probabilities at t - distance, over the
+  // distances of the set that are in [0, t].
+  std::vector<std::vector<int64_t>> distance_sets;
+
+  bool empty() const { return !argmax && distance_sets.empty(); }
+};
+inline constexpr int64_t kMaxDistanceSets = 4;
+inline constexpr int64_t kMaxDistancesPerSet = 64;
+
+// New tokens of one sequence: rows [first_position, first_position + rows).
+struct Slice {
+  uint64_t sequence_id = 0;
+  int64_t first_position = 0;
+  std::vector<int32_t> tokens;
+  // One row, whose token is the one that this sequence's previous slice
+  // sampled; `tokens` is empty.
+  bool use_last_sample = false;
+  bool sample = false;  // draw a token after the last row
+  SamplingOptions sampling;
+  std::vector<int32_t> score_targets;  // [rows] or empty; -1: none
+  bool hash_logits = false;
+  bool embed = false;
+  // Only looked at in a sequence's first slice; a fork keeps its origin's.
+  uint64_t plan_id = 0;    // 0: the default plan
+  int64_t prompt_len = 0;  // positions; 0: unknown, everything is prompt
+  ProbeRequest probe;
+
+  int64_t num_rows() const {
+    return use_last_sample ? 1 : static_cast<int64_t>(tokens.size());
+  }
+};
+
+// Applied in this order: frees, dropped plans, plans, forks, slices.
+struct Step {
+  uint64_t step_id = 0;
+  std::vector<Slice> slices;
+  std::vector<uint64_t> free_sequence_ids;
+  std::vector<NumberedPlan> plans;      // kept until they are dropped
+  std::vector<uint64_t> drop_plan_ids;  // of plans that no sequence has now
+  std::vector<Fork> forks;
+};
+
+struct RankedToken {
+  int32_t token = 0;
+  float logprob = 0.0f;
+};
+
+// What one query head attended to, for the rows of a slice.
+struct HeadProbe {
+  int32_t layer = 0;
+  int32_t head = 0;                   // query head within the layer
+  std::vector<int32_t> argmax;        // [rows] positions, or empty
+  std::vector<float> argmax_prob;     // [rows] or empty
+  std::vector<float> distance_probs;  // [sets, rows]
+};
+
+struct SliceResult {
+  uint64_t sequence_id = 0;
+  bool has_token = false;
+  int32_t token = 0;
+  float logprob = 0.0f;
+  std::vector<RankedToken> top;              // best first
+  std::vector<float> score_logprobs;         // [rows]
+  std::vector<Sha256Digest> logits_digests;  // [rows]
+  std::vector<float> hidden;                 // [rows, model_dim]
+  std::vector<HeadProbe> probes;             // by layer, then by head
+};
+
+struct StepResult {
+  uint64_t step_id = 0;
+  // One per slice. Of rank 0; other ranks send theirs, with nothing but probes
+  // of their own heads, if a slice of the step asks for probes.
+  std::vector<SliceResult> results;
+  double compute_seconds = 0.0;
+  double collective_seconds = 0.0;
+  int64_t collective_bytes = 0;
+  int64_t num_collectives = 0;
+  int64_t kv_blocks_used = 0;
+};
+
+}  // namespace headwise
+
+#endif  // HEADWISE_WORKER_STEP_STEP_H_
