@@ -31,12 +31,15 @@ struct NumberedPlan {
   std::shared_ptr<const HeadPlan> plan;
 };
 
-// A new sequence that shares the first `length` positions of another one, and
-// keeps that one's plan and prompt.
+// A new sequence that shares the first `length` positions of another one, under
+// a plan of its own: calibration runs one prefix under many plans. Refused if
+// the other has dropped what the new plan needs, or stores it otherwise.
 struct Fork {
   uint64_t sequence_id = 0;
   uint64_t from_sequence_id = 0;
-  int64_t length = 0;
+  int64_t length = 0;      // positions, at most the other's
+  uint64_t plan_id = 0;    // of the new sequence; 0: the default plan
+  int64_t prompt_len = 0;  // of the new sequence, as in its slices
 };
 
 // What to tell of attention, per row of a slice, layer and query head.
@@ -64,7 +67,7 @@ struct Slice {
   std::vector<int32_t> score_targets;  // [rows] or empty; -1: none
   bool hash_logits = false;
   bool embed = false;
-  // Only looked at in a sequence's first slice; a fork keeps its origin's.
+  // Only looked at in the first slice of a sequence that is no fork.
   uint64_t plan_id = 0;    // 0: the default plan
   int64_t prompt_len = 0;  // positions; 0: unknown, everything is prompt
   ProbeRequest probe;
