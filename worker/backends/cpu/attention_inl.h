@@ -11,97 +11,90 @@
 #include "worker/backends/cpu/kernels.h"
 #include "worker/backends/cpu/kv_inl.h"
 #include "worker/backends/cpu/math_inl.h"
+#include "worker/backends/cpu/score_inl.h"
 
 namespace HEADWISE_ISA_NAMESPACE {
 namespace {
 
-constexpr int kMaxTileRows = 6;
 constexpr int64_t kChunkTiles = kAttendChunk / 16;
 
-// Rows of a tile inside one chunk.
-struct RowTile {
-  const float* queries;    // [rows][head_dim]
-  const int64_t* visible;  // [rows] positions of this chunk seen, >= 1
-  float* out;              // [rows][head_dim] not yet normalized
-  float* max;              // [rows] running maximum
-  float* sum;              // [rows] running sum of exp(score - max)
-  float* scores;           // [rows][kAttendChunk]
-  int64_t head_dim;
-  int64_t num_positions;  // the most that any row sees
+// Positions of a chunk that a row sees.
+struct SeenSpan {
+  int64_t begin;
+  int64_t end;
 };
 
-template <int kRows, int kCols, class Source>
-inline void ScoreTiles(const RowTile& tile, const Source& source, int64_t t) {
-  F32x16 acc[kRows][kCols];
-  typename Source::KeyTile keys[kCols];
-  for (int c = 0; c < kCols; ++c) {
-    keys[c] = source.Keys(t + c);
-    for (int r = 0; r < kRows; ++r) acc[r][c] = Zero();
-  }
-  for (int64_t d = 0; d < tile.head_dim; ++d) {
-    F32x16 k[kCols];
-    for (int c = 0; c < kCols; ++c) k[c] = source.LoadKeys(keys[c], d);
-    for (int r = 0; r < kRows; ++r) {
-      const F32x16 q = Set(tile.queries[r * tile.head_dim + d]);
-      for (int c = 0; c < kCols; ++c) acc[r][c] = Fma(q, k[c], acc[r][c]);
-    }
-  }
-  for (int r = 0; r < kRows; ++r) {
-    for (int c = 0; c < kCols; ++c) {
-      Store(acc[r][c], tile.scores + r * kAttendChunk + 16 * (t + c));
-    }
-  }
-}
+// Rows of a tile inside one chunk. Each sees something, and no position between
+// what two of them see is seen by none.
+struct RowTile {
+  const float* queries;  // [rows][head_dim]
+  const SeenSpan* seen;  // [rows] never descending
+  float* out;            // [rows][head_dim] not yet normalized
+  float* max;            // [rows] running maximum
+  float* sum;            // [rows] running sum of exp(score - max)
+  float* scores;         // [rows][kAttendChunk]
+  int64_t head_dim;
+};
 
-// Scores of one row become exp(score - max); returns the factor by which what
-// was gathered before must be scaled.
-inline float ExpRow(const RowTile& tile, int r, int64_t num_tiles) {
+// Scores of one row become exp(score - max), and what was gathered before is
+// scaled to the new maximum. Lanes that the row does not see become 0.
+inline void ExpRow(const RowTile& tile, int r) {
   float* scores = tile.scores + r * kAttendChunk;
-  const int64_t visible = tile.visible[r];
-  const int64_t whole = visible / 16;
+  const SeenSpan seen = tile.seen[r];
   const F32x16 none = Set(kNegativeInfinity);
-  if (visible % 16 != 0) {
-    float* tail = scores + 16 * whole;
-    Store(KeepFirst(Load(tail), static_cast<int>(visible % 16), none), tail);
+  if (seen.end % 16 != 0) {
+    float* tail = scores + seen.end / 16 * 16;
+    Store(KeepFirst(Load(tail), static_cast<int>(seen.end % 16), none), tail);
   }
-  const int64_t used = (visible + 15) / 16;
+  if (seen.begin % 16 != 0) {
+    float* head = scores + seen.begin / 16 * 16;
+    Store(KeepFirst(none, static_cast<int>(seen.begin % 16), Load(head)), head);
+  }
+  const int64_t first = seen.begin / 16;
+  const int64_t last = (seen.end + 15) / 16;
   F32x16 max = none;
-  for (int64_t t = 0; t < used; ++t) max = Max(max, Load(scores + 16 * t));
+  for (int64_t t = first; t < last; ++t) max = Max(max, Load(scores + 16 * t));
   const float chunk_max = MaxOfLanes(max);
   const float new_max = chunk_max > tile.max[r] ? chunk_max : tile.max[r];
   const F32x16 shift = Set(new_max);
   F32x16 sum = Zero();
-  for (int64_t t = 0; t < used; ++t) {
+  for (int64_t t = first; t < last; ++t) {
     const F32x16 p = Exp(Sub(Load(scores + 16 * t), shift));
     sum = Add(sum, p);
     Store(p, scores + 16 * t);
   }
-  for (int64_t t = used; t < num_tiles; ++t) Store(Zero(), scores + 16 * t);
   const float factor =
       new_max == tile.max[r] ? 1.0f : ExpOne(tile.max[r] - new_max);
   tile.sum[r] = __builtin_fmaf(tile.sum[r], factor, SumOfLanes(sum));
   tile.max[r] = new_max;
-  return factor;
+  if (factor == 1.0f) return;
+  for (int64_t d = 0; d < tile.head_dim; d += 16) {
+    float* out = tile.out + r * tile.head_dim + d;
+    Store(Mul(Load(out), Set(factor)), out);
+  }
 }
 
+// Adds the values of positions [span.begin, span.end) to rows [first_row,
+// first_row + kRows), all of which see them.
 template <int kRows, int kVectors, class Source>
-inline void AddValues(const RowTile& tile, const Source& source,
-                      const float* factors, int64_t first_dim) {
+inline void AddValueVectors(const RowTile& tile, const Source& source,
+                            int first_row, SeenSpan span, int64_t first_dim) {
+  float* out = tile.out + first_row * tile.head_dim + first_dim;
+  const float* probs = tile.scores + first_row * kAttendChunk;
   F32x16 acc[kRows][kVectors];
   for (int r = 0; r < kRows; ++r) {
     for (int v = 0; v < kVectors; ++v) {
-      const float* out = tile.out + r * tile.head_dim + first_dim + 16 * v;
-      acc[r][v] = Mul(Load(out), Set(factors[r]));
+      acc[r][v] = Load(out + r * tile.head_dim + 16 * v);
     }
   }
-  for (int64_t j = 0; j < tile.num_positions; ++j) {
+  for (int64_t j = span.begin; j < span.end; ++j) {
     const auto row = source.Values(j);
     F32x16 value[kVectors];
     for (int v = 0; v < kVectors; ++v) {
       value[v] = source.LoadValues(row, first_dim + 16 * v);
     }
     for (int r = 0; r < kRows; ++r) {
-      const F32x16 p = Set(tile.scores[r * kAttendChunk + j]);
+      const F32x16 p = Set(probs[r * kAttendChunk + j]);
       for (int v = 0; v < kVectors; ++v) {
         acc[r][v] = Fma(p, value[v], acc[r][v]);
       }
@@ -109,27 +102,42 @@ inline void AddValues(const RowTile& tile, const Source& source,
   }
   for (int r = 0; r < kRows; ++r) {
     for (int v = 0; v < kVectors; ++v) {
-      Store(acc[r][v], tile.out + r * tile.head_dim + first_dim + 16 * v);
+      Store(acc[r][v], out + r * tile.head_dim + 16 * v);
     }
   }
 }
 
 template <int kRows, class Source>
-void AttendTile(const RowTile& tile, const Source& source) {
-  const int64_t num_tiles = (tile.num_positions + 15) / 16;
-  int64_t t = 0;
-  for (; t + kScoreColumns <= num_tiles; t += kScoreColumns) {
-    ScoreTiles<kRows, kScoreColumns>(tile, source, t);
-  }
-  for (; t < num_tiles; ++t) ScoreTiles<kRows, 1>(tile, source, t);
-  float factors[kRows];
-  for (int r = 0; r < kRows; ++r) factors[r] = ExpRow(tile, r, num_tiles);
+inline void AddValues(const RowTile& tile, const Source& source, int first_row,
+                      SeenSpan span) {
+  if (span.begin >= span.end) return;
   int64_t d = 0;
   for (; d + 16 * kValueVectors <= tile.head_dim; d += 16 * kValueVectors) {
-    AddValues<kRows, kValueVectors>(tile, source, factors, d);
+    AddValueVectors<kRows, kValueVectors>(tile, source, first_row, span, d);
   }
   for (; d < tile.head_dim; d += 16) {
-    AddValues<kRows, 1>(tile, source, factors, d);
+    AddValueVectors<kRows, 1>(tile, source, first_row, span, d);
+  }
+}
+
+template <int kRows, class Source>
+void AttendTile(const RowTile& tile, const Source& source) {
+  ScoreRows<kRows>({tile.queries, tile.scores, kAttendChunk, tile.head_dim},
+                   source, tile.seen[0].begin / 16,
+                   (tile.seen[kRows - 1].end + 15) / 16);
+  for (int r = 0; r < kRows; ++r) ExpRow(tile, r);
+  // What all rows see in one pass; what comes before and after, row by row.
+  // Nothing is added for a position that a row does not see.
+  SeenSpan common = {tile.seen[kRows - 1].begin, tile.seen[0].end};
+  if (common.end < common.begin) common.end = common.begin;
+  for (int r = 0; r < kRows; ++r) {
+    const SeenSpan seen = tile.seen[r];
+    const int64_t end = seen.end < common.begin ? seen.end : common.begin;
+    AddValues<1>(tile, source, r, {seen.begin, end});
+  }
+  AddValues<kRows>(tile, source, 0, common);
+  for (int r = 0; r < kRows; ++r) {
+    AddValues<1>(tile, source, r, {common.end, tile.seen[r].end});
   }
 }
 
@@ -160,56 +168,93 @@ struct AttendState {
   float* values;  // [kAttendChunk][head_dim]
 };
 
-template <class Source>
-void AttendChunkRows(const AttendArgs& args, const AttendState& state,
-                     const Source& source, int64_t chunk, int64_t first_row) {
+// What row r sees of [begin, end), as offsets from `begin`.
+inline SeenSpan SeenBy(const AttendArgs& args, int64_t r, int64_t begin,
+                       int64_t end) {
+  SeenSpan seen = {0, args.visible_end[r]};
+  if (args.visible_begin != nullptr) seen.begin = args.visible_begin[r];
+  if (seen.begin < begin) seen.begin = begin;
+  if (seen.end > end) seen.end = end;
+  return {seen.begin - begin, seen.end - begin};
+}
+
+// The chunk that begins at `begin`, and the rows that may see some of it.
+struct ChunkRows {
+  int64_t begin;
+  int64_t end;
+  int64_t first_row;
+  int64_t last_row;
+};
+
+// Calls attend_tile(tile, num_rows) for tiles of rows that see something and
+// leave no gap between what they see.
+template <class AttendTileFn>
+void ForRowTiles(const AttendArgs& args, const AttendState& state,
+                 const ChunkRows& chunk, AttendTileFn attend_tile) {
   const int64_t head_dim = args.layout.head_dim;
-  const int64_t chunk_end =
-      chunk + kAttendChunk < args.end ? chunk + kAttendChunk : args.end;
-  for (int64_t r = first_row; r < args.num_rows; r += kMaxTileRows) {
-    const int64_t left = args.num_rows - r;
-    const int rows =
-        static_cast<int>(left < kMaxTileRows ? left : kMaxTileRows);
-    int64_t visible[kMaxTileRows];
-    RowTile tile = {args.queries + r * head_dim,
-                    visible,
-                    args.out + r * head_dim,
-                    state.max + r,
-                    state.sum + r,
-                    state.scores,
-                    head_dim,
-                    0};
-    for (int i = 0; i < rows; ++i) {
-      const int64_t end = args.visible_end[r + i];
-      visible[i] = (end < chunk_end ? end : chunk_end) - chunk;
-      if (visible[i] > tile.num_positions) tile.num_positions = visible[i];
+  SeenSpan seen[kMaxTileRows];
+  int64_t r = chunk.first_row;
+  while (r < chunk.last_row) {
+    int rows = 0;
+    while (rows < kMaxTileRows && r + rows < chunk.last_row) {
+      seen[rows] = SeenBy(args, r + rows, chunk.begin, chunk.end);
+      if (seen[rows].begin >= seen[rows].end) break;
+      if (rows > 0 && seen[rows].begin > seen[rows - 1].end) break;
+      ++rows;
     }
-    AttendTileOf(rows, tile, source);
+    if (rows == 0) {  // row r sees nothing here
+      ++r;
+      continue;
+    }
+    attend_tile(
+        RowTile{args.queries + r * head_dim, seen, args.out + r * head_dim,
+                state.max + r, state.sum + r, state.scores, head_dim},
+        rows);
+    r += rows;
   }
 }
 
 template <KvElement kElement>
+void AttendChunkRows(const AttendArgs& args, const AttendState& state,
+                     const ChunkRows& chunk) {
+  const CacheChunk<kElement> cached(
+      args.layout, args.blocks + chunk.begin / KvLayout::kPositions);
+  if (chunk.last_row - chunk.first_row <= kMaxTileRows) {
+    ForRowTiles(args, state, chunk, [&](const RowTile& tile, int rows) {
+      AttendTileOf(rows, tile, cached);
+    });
+    return;
+  }
+  // Many rows: convert once what any of them sees, use it for every tile.
+  const FloatChunk converted(args.layout.head_dim, state.keys, state.values);
+  int64_t done = 0;  // tiles of 16 positions
+  ForRowTiles(args, state, chunk, [&](const RowTile& tile, int rows) {
+    const int64_t first = tile.seen[0].begin / 16;
+    const int64_t last = (tile.seen[rows - 1].end + 15) / 16;
+    if (first > done) done = first;
+    cached.Convert(done, last, state.keys, state.values);
+    if (last > done) done = last;
+    AttendTileOf(rows, tile, converted);
+  });
+}
+
+template <KvElement kElement>
 void AttendOf(const AttendArgs& args, const AttendState& state) {
-  int64_t first_row = 0;
-  for (int64_t chunk = args.begin; chunk < args.end; chunk += kAttendChunk) {
-    while (first_row < args.num_rows && args.visible_end[first_row] <= chunk) {
-      ++first_row;
+  ChunkRows chunk = {args.begin, 0, 0, 0};
+  for (; chunk.begin < args.end; chunk.begin += kAttendChunk) {
+    chunk.end = chunk.begin + kAttendChunk;
+    if (chunk.end > args.end) chunk.end = args.end;
+    while (chunk.first_row < args.num_rows &&
+           args.visible_end[chunk.first_row] <= chunk.begin) {
+      ++chunk.first_row;
     }
-    if (first_row == args.num_rows) break;
-    const CacheChunk<kElement> cached(
-        args.layout, args.blocks + chunk / KvLayout::kPositions);
-    if (args.num_rows - first_row <= kMaxTileRows) {
-      AttendChunkRows(args, state, cached, chunk, first_row);
-      continue;
+    if (chunk.first_row == args.num_rows) break;
+    if (args.visible_begin == nullptr) chunk.last_row = args.num_rows;
+    while (chunk.last_row < args.num_rows &&
+           args.visible_begin[chunk.last_row] < chunk.end) {
+      ++chunk.last_row;
     }
-    // Many rows: convert once, use for every tile of rows.
-    const int64_t last = args.visible_end[args.num_rows - 1];
-    const int64_t end = args.end < last ? args.end : last;
-    const int64_t count =
-        chunk + kAttendChunk < end ? kAttendChunk : end - chunk;
-    cached.Convert(count, state.keys, state.values);
-    const FloatChunk converted(args.layout.head_dim, state.keys, state.values);
-    AttendChunkRows(args, state, converted, chunk, first_row);
+    AttendChunkRows<kElement>(args, state, chunk);
   }
 }
 
@@ -241,7 +286,8 @@ void Attend(const AttendArgs& args) {
       break;
   }
   for (int64_t r = 0; r < args.num_rows; ++r) {
-    if (args.visible_end[r] <= args.begin) {  // saw nothing
+    const SeenSpan seen = SeenBy(args, r, args.begin, args.end);
+    if (seen.begin >= seen.end) {
       args.lse[r] = kNegativeInfinity;
       continue;
     }

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 
+#include "model/head_plan/kv_type.h"
 #include "worker/backends/cpu/isa.h"
 
 namespace headwise {
@@ -88,7 +89,7 @@ struct MatMulArgs {
   int* not_exact = nullptr;
 };
 
-enum class KvElement : uint8_t { kFp32, kFp16, kBf16, kInt8 };
+using KvElement = KvType;
 
 // One block of the KV cache of one unit: 64 positions.
 //   keys    [4][head_dim][16]  tiles of 16 positions, transposed
@@ -117,9 +118,11 @@ struct KvLayout {
 };
 
 // Attention of query rows over positions [begin, end) of one unit's cache.
-// Row r sees the positions below visible_end[r]; rows that see none in the
-// range give out = 0, lse = -inf. What a block holds at positions that a row
-// does not see must be finite: it is multiplied by 0. Arguments do not overlap.
+// Row r sees positions [visible_begin[r], visible_end[r]) of them; rows that
+// see none give out = 0, lse = -inf. Nothing that a row does not see has an
+// effect on its bits. Blocks of which no row sees a position are not read and
+// may be nullptr; elsewhere whole tiles of 16 positions may be read. Arguments
+// do not overlap.
 //
 //   queries  [num_rows][head_dim]  rotated and multiplied by softmax_scale
 //   out      [num_rows][head_dim]  normalized
@@ -141,6 +144,8 @@ struct AttendArgs {
   float* out = nullptr;
   float* lse = nullptr;
   float* scratch = nullptr;  // AttendScratchFloats(num_rows, head_dim) floats
+  // [num_rows], never descending; nullptr: every row sees from `begin` on.
+  const int64_t* visible_begin = nullptr;
 };
 
 inline constexpr int64_t kAttendChunk = 256;  // positions
@@ -149,10 +154,27 @@ inline int64_t AttendScratchFloats(int64_t num_rows, int64_t head_dim) {
   return 2 * kAttendChunk * head_dim + 8 * kAttendChunk + 2 * num_rows + 64;
 }
 
+// out[r][j - begin] = query r times key j, for positions j of [begin, end),
+// with the bits that attention uses. `begin` is a multiple of 16; what a row
+// may see is the caller's business.
+//   queries [num_rows][head_dim]  as for attention
+struct ScoresArgs {
+  KvLayout layout;
+  const uint8_t* const* blocks =
+      nullptr;  // block b: positions [64 b, 64 b + 64)
+  int64_t begin = 0;
+  int64_t end = 0;
+  const float* queries = nullptr;
+  int64_t num_rows = 0;
+  float* out = nullptr;    // [num_rows][out_stride]
+  int64_t out_stride = 0;  // >= end - begin
+};
+
 // Merges a part into (out, lse), both over disjoint positions, the part's after
 // the others:
 //   lse = log(exp(lse) + exp(part_lse)), out likewise. An empty part has
-// lse = -inf and changes nothing. The bits depend on the order of merging.
+// lse = -inf and changes nothing, so two empty ones stay empty. The bits depend
+// on the order of merging.
 //   out, part_out [num_rows][head_dim]; lse, part_lse [num_rows]
 // head_dim is a multiple of 16.
 struct MergeArgs {
@@ -198,6 +220,7 @@ struct Kernels {
                         float* out);
   void (*append)(const AppendArgs& args);
   void (*attend)(const AttendArgs& args);
+  void (*scores)(const ScoresArgs& args);
   void (*merge)(const MergeArgs& args);
   // x[i] += 2^-32 * acc[i]; n a multiple of 16.
   void (*add_fixed_point)(const int64_t* acc, int64_t n, float* x);

@@ -89,16 +89,16 @@ class CacheChunk {
     return v;
   }
 
-  // The first `count` positions as fp32, keys in tiles of 16.
-  void Convert(int64_t count, float* keys, float* values) const {
+  // Tiles [first, last) as fp32, keys in tiles of 16.
+  void Convert(int64_t first, int64_t last, float* keys, float* values) const {
     const int64_t head_dim = layout_.head_dim;
-    for (int64_t t = 0; t < (count + 15) / 16; ++t) {
+    for (int64_t t = first; t < last; ++t) {
       const KeyTile tile = Keys(t);
       for (int64_t d = 0; d < head_dim; ++d) {
         Store(LoadKeys(tile, d), keys + (t * head_dim + d) * 16);
       }
     }
-    for (int64_t j = 0; j < count; ++j) {
+    for (int64_t j = 16 * first; j < 16 * last; ++j) {
       const ValueRow row = Values(j);
       for (int64_t d = 0; d < head_dim; d += 16) {
         Store(LoadValues(row, d), values + j * head_dim + d);

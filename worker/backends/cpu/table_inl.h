@@ -20,6 +20,7 @@ constexpr Kernels MakeTable(Isa isa) {
   table.silu_multiply = SiluMultiply;
   table.append = Append;
   table.attend = Attend;
+  table.scores = Scores;
   table.merge = Merge;
   table.add_fixed_point = AddFixedPointRow;
   table.softmax_stats = StatsOf;
