@@ -20,7 +20,7 @@ _SERVER_INSIDE = ['server/scheduler', 'server/placement', 'server/membership']
 ALLOWED = {
     'base': [],
     'model': ['base'],
-    'proto': [],
+    'proto': ['base', 'model'],  # codecs of plain forms
     'worker/attention': ['base', 'model'],
     'worker/cache': ['base', 'model', 'worker/attention'],
     'worker/backends': ['base', 'model'],
