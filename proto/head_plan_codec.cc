@@ -2,7 +2,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "model/head_plan/head_plan_check.h"
 
 namespace headwise {
 namespace {

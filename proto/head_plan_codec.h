@@ -3,20 +3,15 @@
 #ifndef HEADWISE_PROTO_HEAD_PLAN_CODEC_H_
 #define HEADWISE_PROTO_HEAD_PLAN_CODEC_H_
 
-#include <cstdint>
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "headwise/v1/head_plan.pb.h"
 #include "model/head_plan/head_plan.h"
+#include "model/head_plan/head_plan_check.h"
 
 namespace headwise {
-
-inline constexpr uint32_t kHeadPlanVersion = 1;
-// Of a file in either form. A message of ours in memory takes up to 60 times
-// its bytes on the wire.
-inline constexpr size_t kMaxHeadPlanBytes = size_t{4} << 20;
 
 // Requires a plan that CheckHeadPlan accepts.
 void WriteHeadPlan(const HeadPlan& plan, v1::HeadPlan* message);
@@ -26,7 +21,8 @@ void WriteHeadPlan(const HeadPlan& plan, v1::HeadPlan* message);
 // CheckHeadPlan refuses.
 absl::StatusOr<HeadPlan> ReadHeadPlan(const v1::HeadPlan& message);
 
-// The same as bytes; equal plans give equal bytes.
+// The same as bytes; equal plans give equal bytes. A file of more than
+// kMaxHeadPlanBytes is refused; as messages it takes up to 60 times its bytes.
 std::string EncodeHeadPlan(const HeadPlan& plan);
 absl::StatusOr<HeadPlan> DecodeHeadPlan(absl::string_view bytes);
 

@@ -99,36 +99,12 @@ absl::Status CheckSha256(absl::string_view digits) {
                           "\" is not 64 lower-case hexadecimal digits"));
 }
 
-absl::Status CheckCount(const char* field, size_t size, int64_t num_layers,
+absl::Status CheckCount(const char* list, size_t size, int64_t num_layers,
                         int64_t per_layer, const char* what) {
   const int64_t wanted = num_layers * per_layer;
-  if (wanted > kMaxPlanEntries) {
-    return Bad(field,
-               absl::StrCat(num_layers, " layers of ", per_layer, " ", what,
-                            " are more than the limit ", kMaxPlanEntries));
-  }
   if (size == static_cast<size_t>(wanted)) return absl::OkStatus();
-  return Bad(field, absl::StrCat(size, " entries; ", num_layers, " layers of ",
-                                 per_layer, " ", what, " are ", wanted));
-}
-
-absl::Status CheckShape(const HeadPlan& plan) {
-  HEADWISE_RETURN_IF_ERROR(
-      InRange("num_layers", plan.num_layers, 1, kMaxPlanLayers));
-  HEADWISE_RETURN_IF_ERROR(
-      InRange("num_heads", plan.num_heads, 1, kMaxPlanHeads));
-  HEADWISE_RETURN_IF_ERROR(
-      InRange("num_kv_heads", plan.num_kv_heads, 1, plan.num_heads));
-  if (plan.num_heads % plan.num_kv_heads != 0) {
-    return Bad("num_kv_heads",
-               absl::StrCat(plan.num_kv_heads, " does not divide num_heads ",
-                            plan.num_heads));
-  }
-  HEADWISE_RETURN_IF_ERROR(CheckCount("units", plan.units.size(),
-                                      plan.num_layers, plan.num_kv_heads,
-                                      "kv heads"));
-  return CheckCount("heads", plan.heads.size(), plan.num_layers, plan.num_heads,
-                    "heads");
+  return Bad(list, absl::StrCat(size, " entries; ", num_layers, " layers of ",
+                                per_layer, " ", what, " are ", wanted));
 }
 
 // "units[12] (layer 4, kv_head 0) " in front of the message.
@@ -141,6 +117,27 @@ absl::Status At(const absl::Status& status, const char* list, size_t index,
 }
 
 }  // namespace
+
+absl::Status CheckPlanShape(const HeadPlan& plan) {
+  HEADWISE_RETURN_IF_ERROR(
+      InRange("num_layers", plan.num_layers, 1, kMaxPlanLayers));
+  HEADWISE_RETURN_IF_ERROR(
+      InRange("num_heads", plan.num_heads, 1, kMaxPlanHeads));
+  HEADWISE_RETURN_IF_ERROR(
+      InRange("num_kv_heads", plan.num_kv_heads, 1, plan.num_heads));
+  if (plan.num_heads % plan.num_kv_heads != 0) {
+    return Bad("num_kv_heads",
+               absl::StrCat(plan.num_kv_heads, " does not divide ",
+                            plan.num_heads, " heads"));
+  }
+  // No more units than heads, so this bounds both.
+  if (plan.num_layers * plan.num_heads <= kMaxPlanEntries) {
+    return absl::OkStatus();
+  }
+  return Bad("num_heads",
+             absl::StrCat(plan.num_heads, " in each of ", plan.num_layers,
+                          " layers are more than the limit ", kMaxPlanEntries));
+}
 
 absl::Status CheckUnitPolicy(const UnitPolicy& policy) {
   if (static_cast<size_t>(policy.kind) >= kPolicyNames.size()) {
@@ -192,7 +189,12 @@ absl::Status CheckQueryHeadPlan(const QueryHeadPlan& head) {
 absl::Status CheckHeadPlan(const HeadPlan& plan) {
   HEADWISE_RETURN_IF_ERROR(CheckSha256(plan.model_sha256));
   HEADWISE_RETURN_IF_ERROR(CheckOrigin(plan.origin));
-  HEADWISE_RETURN_IF_ERROR(CheckShape(plan));
+  HEADWISE_RETURN_IF_ERROR(CheckPlanShape(plan));
+  HEADWISE_RETURN_IF_ERROR(CheckCount("units", plan.units.size(),
+                                      plan.num_layers, plan.num_kv_heads,
+                                      "kv heads"));
+  HEADWISE_RETURN_IF_ERROR(CheckCount(
+      "heads", plan.heads.size(), plan.num_layers, plan.num_heads, "heads"));
   for (size_t i = 0; i < plan.units.size(); ++i) {
     const absl::Status status = CheckUnitPolicy(plan.units[i]);
     if (!status.ok()) {

@@ -14,6 +14,10 @@
 
 namespace headwise {
 
+// What readers of either form of a plan know and take.
+inline constexpr uint32_t kHeadPlanVersion = 1;
+inline constexpr size_t kMaxHeadPlanBytes = size_t{4} << 20;
+
 // Of the shape; four times what the largest published model has.
 inline constexpr int64_t kMaxPlanLayers = 1024;
 inline constexpr int64_t kMaxPlanHeads = 1024;     // of a layer
@@ -37,6 +41,10 @@ absl::Status CheckHeadPlan(const HeadPlan& plan);
 // The same for one unit and one query head: "window: 0 is outside ...".
 absl::Status CheckUnitPolicy(const UnitPolicy& policy);
 absl::Status CheckQueryHeadPlan(const QueryHeadPlan& head);
+
+// num_layers, num_heads and num_kv_heads alone, before anything is made of
+// them.
+absl::Status CheckPlanShape(const HeadPlan& plan);
 
 // CheckHeadPlan, then InvalidArgument if the plan was made for another model or
 // another shape.

@@ -156,7 +156,7 @@ TEST(CheckHeadPlanTest, SizesMustAgree) {
       {[](HeadPlan& p) { p.num_kv_heads = 10; },
        "num_kv_heads: 10 is outside [1, 9]"},
       {[](HeadPlan& p) { p.num_kv_heads = 2; },
-       "num_kv_heads: 2 does not divide num_heads 9"},
+       "num_kv_heads: 2 does not divide 9 heads"},
       {[](HeadPlan& p) { p.units.pop_back(); },
        "units: 89 entries; 30 layers of 3 kv heads are 90"},
       {[](HeadPlan& p) { p.heads.emplace_back(); },
@@ -165,7 +165,7 @@ TEST(CheckHeadPlanTest, SizesMustAgree) {
          p.num_layers = 1024;
          p.num_heads = p.num_kv_heads = 65;
        },
-       "units: 1024 layers of 65 kv heads are more than the limit 65536"},
+       "num_heads: 65 in each of 1024 layers are more than the limit 65536"},
   });
 }
 
