@@ -41,7 +41,7 @@ class TimingSink final : public RequestSink {
  public:
   TimingSink() : timer_(Clock::Monotonic().Now()) {}
 
-  bool OnToken(const SliceOutcome&) override {
+  bool OnToken(const SliceResult&) override {
     absl::MutexLock lock(&mutex_);
     timer_.OnTokens(1);
     return true;

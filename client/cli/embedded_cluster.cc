@@ -137,9 +137,9 @@ absl::StatusOr<std::vector<WorkerNodeOptions>> EmbeddedClusterImpl::PlanNodes(
   const bool crowded = node.num_threads * options.num_workers > num_cpus;
   node.spin = crowded ? SpinMode::kYield : SpinMode::kAuto;
   node.open_model = [this](const std::string&) { return model_; };
-  node.prepare_group = [this](WorkerGroupKind kind, const GroupSpec& spec)
+  node.prepare_group = [this](GroupChoice kind, const GroupSpec& spec)
       -> absl::StatusOr<std::unique_ptr<PendingGroup>> {
-    if (kind == WorkerGroupKind::kInProcess) return rendezvous_.Prepare(spec);
+    if (kind == GroupChoice::kInProcess) return rendezvous_.Prepare(spec);
     return PendingGroup::Prepare(spec);
   };
   std::vector<WorkerNodeOptions> nodes(options.num_workers, node);

@@ -32,7 +32,7 @@ struct EmbeddedClusterOptions {
 
   // kAuto: in-process for local workers. All kinds work inside one process.
   GroupChoice group = GroupChoice::kAuto;
-  std::string kv_type = "fp16";   // fp32, fp16, bf16, int8
+  KvType kv_type = KvType::kFp16;
   int64_t kv_capacity_bytes = 0;  // of all workers; 0: DefaultKvBytes()
   bool fast_reduction = false;    // true gives the equal bits up
   int64_t prefill_chunk = 512;    // rows of one sequence in one step

@@ -25,8 +25,8 @@ absl::StatusOr<int64_t> KvBytesFor(const ClusterFlags& flags) {
   if (flags.context_len == 0) return 0;
   HEADWISE_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
                             Model::Open(flags.model));
-  HEADWISE_ASSIGN_OR_RETURN(const ModelShape shape,
-                            MakeModelShape(*model, flags.kv_type));
+  HEADWISE_ASSIGN_OR_RETURN(const KvType kv_type, ParseKvType(flags.kv_type));
+  const ModelShape shape = MakeModelShape(*model, kv_type);
   const int64_t num_blocks =
       (flags.context_len + kKvBlockPositions - 1) / kKvBlockPositions;
   return num_blocks * kKvBlockPositions * shape.num_layers * shape.num_units *
@@ -89,7 +89,7 @@ absl::StatusOr<EmbeddedClusterOptions> LocalServerImpl::MakeClusterOptions(
   options.isa = flags.isa;
   options.speeds = flags.speeds;
   HEADWISE_ASSIGN_OR_RETURN(options.group, ParseGroupChoice(flags.group));
-  options.kv_type = flags.kv_type;
+  HEADWISE_ASSIGN_OR_RETURN(options.kv_type, ParseKvType(flags.kv_type));
   options.fast_reduction = flags.reduction == "fast";
   options.prefill_chunk = flags.prefill_chunk;
   options.max_step_tokens =
@@ -126,8 +126,8 @@ absl::StatusOr<v1::HeadMap> PlanLocally(
   served.name = ModelNameOf(flags.model);
   served.model = model.get();
   served.kv_type = flags.kv_type;
-  HEADWISE_ASSIGN_OR_RETURN(served.shape,
-                            MakeModelShape(*model, flags.kv_type));
+  HEADWISE_ASSIGN_OR_RETURN(const KvType kv_type, ParseKvType(flags.kv_type));
+  served.shape = MakeModelShape(*model, kv_type);
   HEADWISE_ASSIGN_OR_RETURN(const PlacementCall call,
                             ParsePlanPlacementRequest(request, served));
   HEADWISE_ASSIGN_OR_RETURN(const HeadMap map, ForecastHeadMap(served, call));

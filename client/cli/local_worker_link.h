@@ -26,15 +26,16 @@ class LocalWorkerLink final : public WorkerLink {
 
   void Probe(absl::Duration timeout,
              std::function<void(absl::Status)> done) override;
-  void Prepare(PrepareOrder order, absl::Duration timeout,
-               std::function<void(double)> progress,
-               std::function<void(absl::StatusOr<PreparedRank>)> done) override;
+  void Prepare(
+      WorkerConfig config, absl::Duration timeout,
+      std::function<void(double)> progress,
+      std::function<void(absl::StatusOr<PreparedShard>)> done) override;
   void Join(uint64_t membership_epoch, std::vector<std::string> endpoints,
             absl::Duration timeout,
             std::function<void(absl::Status)> done) override;
   void OpenSteps(uint64_t membership_epoch, StepListener listener) override;
   void SendStep(uint64_t membership_epoch,
-                std::shared_ptr<const StepPlan> plan) override;
+                std::shared_ptr<const Step> step) override;
   void CloseSteps() override;
 
  private:

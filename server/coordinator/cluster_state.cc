@@ -11,7 +11,7 @@ constexpr int64_t kBlockPositions = 64;  // of a worker's cache
 HeadMap::Worker WorkerOf(const FormedGroup& group, const ModelShape& shape,
                          size_t rank) {
   const RankForecast& forecast = group.plan.ranks[rank];
-  const PreparedRank& prepared = group.prepared[rank];
+  const PreparedShard& prepared = group.prepared[rank];
   HeadMap::Worker worker;
   worker.name = group.members[rank].info.name;
   worker.address = group.members[rank].info.address;

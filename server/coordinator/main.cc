@@ -163,7 +163,7 @@ class Program {
 absl::StatusOr<CoordinatorOptions> Program::MakeOptions(const Flags& flags) {
   CoordinatorOptions options;
   options.model_path = flags.model;
-  options.kv_type = flags.kv_type;
+  HEADWISE_ASSIGN_OR_RETURN(options.kv_type, ParseKvType(flags.kv_type));
   options.kv_capacity_bytes = flags.kv_bytes;
   HEADWISE_ASSIGN_OR_RETURN(options.group, ParseGroupChoice(flags.group));
   options.fast_reduction = flags.reduction == "fast";

@@ -44,7 +44,7 @@ TEST_F(ClusterBlameTest, AllRefusingBacksOffAndBlamesNobody) {
   int attempts = 0;
   for (int turn = 0; turn < 28; ++turn) {  // 2.8 s
     manager_->RunOnce();
-    attempts = Link("a").orders().size();
+    attempts = Link("a").configs().size();
     clock_.Advance(absl::Milliseconds(100));
   }
   // At 0, 0.1, 0.3, 0.7, 1.5 s; the next would be at 3.1 s.
@@ -167,7 +167,7 @@ TEST_F(ClusterBlameTest, WorkerThatCallsEveryEpochOldIsLeftOut) {
   manager_->RunOnce();
   Live(45, {"a", "b"});
   EXPECT_THAT(Serving(), ElementsAre("a"));
-  EXPECT_LT(Link("a").orders().back().membership_epoch, uint64_t{1} << 36);
+  EXPECT_LT(Link("a").configs().back().membership_epoch, uint64_t{1} << 36);
 }
 
 TEST_F(ClusterBlameTest, LastWorkerThatCannotJoinIsTriedOnAndOn) {
@@ -175,7 +175,7 @@ TEST_F(ClusterBlameTest, LastWorkerThatCannotJoinIsTriedOnAndOn) {
   Link("a").join_status = absl::InternalError("no port");
   manager_->RunOnce();
   Live(60, {"a"});
-  EXPECT_GT(Link("a").orders().size(), 10u);
+  EXPECT_GT(Link("a").configs().size(), 10u);
 }
 
 TEST_F(ClusterBlameTest, WorkerWithoutRoomForKvIsUnfit) {

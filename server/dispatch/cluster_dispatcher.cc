@@ -28,7 +28,7 @@ class ClusterDispatcher::Core : public std::enable_shared_from_this<Core> {
       : options_(options), clock_(clock) {}
 
   void SetGroup(StepGroup group, std::function<void(const GroupLoss&)> on_lost);
-  void Submit(StepPlan plan, StepDone done);
+  void Submit(Step step, StepDone done);
   void CheckDeadline();
   // Requires no lock. `tell`: whether on_lost is to be called.
   void Lose(std::optional<uint64_t> membership_epoch, const GroupLoss& loss,
@@ -42,12 +42,14 @@ class ClusterDispatcher::Core : public std::enable_shared_from_this<Core> {
  private:
   struct Outgoing {
     uint64_t membership_epoch = 0;
-    std::shared_ptr<const StepPlan> plan;
+    std::shared_ptr<const Step> step;
     std::vector<std::shared_ptr<WorkerLink>> links;
   };
 
-  void OnResult(uint64_t membership_epoch, size_t rank, RankStepResult result);
+  void OnAnswer(uint64_t membership_epoch, size_t rank, StepAnswer answer);
   void SendAll();
+  StepSample SampleLocked(size_t rank, const StepAnswer& answer) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool HasGroupLocked(uint64_t epoch) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return board_.has_value() && group_.membership_epoch == epoch;
@@ -69,7 +71,7 @@ class ClusterDispatcher::Core : public std::enable_shared_from_this<Core> {
   absl::Status lost_reason_ ABSL_GUARDED_BY(mutex_) =
       absl::UnavailableError("no group of workers stands yet");
   absl::Time last_progress_ ABSL_GUARDED_BY(mutex_);
-  // Plans that are on their way to the links, in order; one thread sends.
+  // Steps that are on their way to the links, in order; one thread sends.
   std::deque<Outgoing> outgoing_ ABSL_GUARDED_BY(mutex_);
   bool sending_ ABSL_GUARDED_BY(mutex_) = false;
   // Submits without a group; bounded by kMaxStepsInFlight of the engine.
@@ -94,9 +96,9 @@ void ClusterDispatcher::Core::SetGroup(
   }
   for (size_t rank = 0; rank < links.size(); ++rank) {
     StepListener listener;
-    listener.on_result = [core = shared_from_this(), epoch,
-                          rank](RankStepResult result) {
-      core->OnResult(epoch, rank, std::move(result));
+    listener.on_answer = [core = shared_from_this(), epoch,
+                          rank](StepAnswer answer) {
+      core->OnAnswer(epoch, rank, std::move(answer));
     };
     listener.on_broken = [core = shared_from_this(), epoch,
                           rank](absl::Status status) {
@@ -118,14 +120,14 @@ void ClusterDispatcher::Core::SetGroup(
   for (const std::shared_ptr<WorkerLink>& link : links) link->CloseSteps();
 }
 
-void ClusterDispatcher::Core::Submit(StepPlan plan, StepDone done) {
+void ClusterDispatcher::Core::Submit(Step step, StepDone done) {
   {
     absl::MutexLock lock(&mutex_);
     if (!board_.has_value()) {
       refused_.push_back(std::move(done));  // the watcher answers
       return;
     }
-    auto shared = std::make_shared<const StepPlan>(std::move(plan));
+    auto shared = std::make_shared<const Step>(std::move(step));
     if (board_->empty()) last_progress_ = clock_.Now();
     board_->Add(shared, std::move(done));
     outgoing_.push_back(
@@ -137,7 +139,7 @@ void ClusterDispatcher::Core::Submit(StepPlan plan, StepDone done) {
 }
 
 // Sends without the lock, yet in order: whoever finds another thread sending
-// leaves its plan to that one.
+// leaves its step to that one.
 void ClusterDispatcher::Core::SendAll() {
   while (true) {
     Outgoing next;
@@ -151,13 +153,24 @@ void ClusterDispatcher::Core::SendAll() {
       outgoing_.pop_front();
     }
     for (const std::shared_ptr<WorkerLink>& link : next.links) {
-      link->SendStep(next.membership_epoch, next.plan);
+      link->SendStep(next.membership_epoch, next.step);
     }
   }
 }
 
-void ClusterDispatcher::Core::OnResult(uint64_t membership_epoch, size_t rank,
-                                       RankStepResult result) {
+StepSample ClusterDispatcher::Core::SampleLocked(
+    size_t rank, const StepAnswer& answer) const {
+  StepSample sample = {.worker = group_.names[rank], .group = group_.group};
+  if (!answer.result.ok()) return sample;
+  sample.compute_seconds = answer.result->compute_seconds;
+  sample.collective_seconds = answer.result->collective_seconds;
+  sample.collective_bytes = answer.result->collective_bytes;
+  sample.num_collectives = answer.result->num_collectives;
+  return sample;
+}
+
+void ClusterDispatcher::Core::OnAnswer(uint64_t membership_epoch, size_t rank,
+                                       StepAnswer answer) {
   StepSample sample;
   Verdict verdict;
   std::vector<StepBoard::Completed> completed;
@@ -166,19 +179,17 @@ void ClusterDispatcher::Core::OnResult(uint64_t membership_epoch, size_t rank,
     // A late answer of a group that is no more.
     if (!HasGroupLocked(membership_epoch)) return;
     EnterLocked();
-    if (result.membership_epoch != membership_epoch) {
+    if (answer.membership_epoch != membership_epoch) {
       verdict = {
           absl::AbortedError(absl::StrCat(
-              "rank ", rank, " answered for epoch ", result.membership_epoch,
+              "rank ", rank, " answered for epoch ", answer.membership_epoch,
               ", the group's is ", membership_epoch)),
           Verdict::Fault::kWrong};
     } else {
-      verdict = board_->TakeAnswer(rank, &result);
+      verdict = board_->TakeAnswer(rank, &answer);
     }
     last_progress_ = clock_.Now();
-    sample = {group_.names[rank],      group_.group,
-              result.compute_seconds,  result.collective_seconds,
-              result.collective_bytes, result.num_collectives};
+    sample = SampleLocked(rank, answer);
     while (verdict.status.ok()) {
       std::optional<StepBoard::Completed> step = board_->PopCompleted();
       if (!step.has_value()) break;
@@ -186,7 +197,7 @@ void ClusterDispatcher::Core::OnResult(uint64_t membership_epoch, size_t rank,
     }
   }
   for (StepBoard::Completed& step : completed) {
-    step.done(std::move(step.outcome));
+    step.done(std::move(step.result));
   }
   if (options_.on_sample) options_.on_sample(sample);
   if (!verdict.status.ok()) {
@@ -298,8 +309,8 @@ void ClusterDispatcher::ClearGroup(const absl::Status& reason) {
   core_->ClearAndWait(reason);
 }
 
-void ClusterDispatcher::Submit(StepPlan plan, StepDone done) {
-  core_->Submit(std::move(plan), std::move(done));
+void ClusterDispatcher::Submit(Step step, StepDone done) {
+  core_->Submit(std::move(step), std::move(done));
 }
 
 void ClusterDispatcher::CheckDeadline() { core_->CheckDeadline(); }

@@ -16,7 +16,7 @@
 #include "base/clock.h"
 #include "server/dispatch/step_board.h"
 #include "server/dispatch/worker_link.h"
-#include "server/scheduler/step_plan.h"
+#include "server/scheduler/dispatcher.h"
 
 namespace headwise {
 
@@ -38,7 +38,7 @@ struct ClusterDispatcherOptions {
   // collectives).
   absl::Duration step_timeout = absl::Seconds(3);
   absl::Duration step_timeout_per_row = absl::Milliseconds(10);
-  OutcomeLimits limits;
+  ResultLimits limits;
   // Hears every rank's answer, after the step that it completed is done; called
   // without a lock held; must not block.
   std::function<void(const StepSample&)> on_sample;
@@ -89,7 +89,7 @@ class ClusterDispatcher final : public Dispatcher {
   // called from one. After it no callback of that group comes.
   void ClearGroup(const absl::Status& reason);
 
-  void Submit(StepPlan plan, StepDone done) override;
+  void Submit(Step step, StepDone done) override;
 
   // Loses the group if its step is late. The own thread calls it every 50 ms;
   // tests call it with a clock of their own.

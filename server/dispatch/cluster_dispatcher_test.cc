@@ -19,12 +19,12 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-StepPlan Plan(uint64_t step_id) {
-  StepPlan plan;
-  plan.step_id = step_id;
-  plan.slices.resize(1);
-  plan.slices[0].tokens = {1};
-  return plan;
+Step OneRow(uint64_t step_id) {
+  Step step;
+  step.step_id = step_id;
+  step.slices.resize(1);
+  step.slices[0].tokens = {1};
+  return step;
 }
 
 // The status of a step, once it has one.
@@ -49,8 +49,8 @@ class ClusterDispatcherTest : public testing::Test {
 
   std::shared_ptr<Outcome> Submit(uint64_t step_id) {
     auto outcome = std::make_shared<Outcome>();
-    dispatcher_.Submit(Plan(step_id),
-                       [outcome](absl::StatusOr<StepOutcome> result) {
+    dispatcher_.Submit(OneRow(step_id),
+                       [outcome](absl::StatusOr<StepResult> result) {
                          outcome->status = result.status();
                          if (result.ok()) outcome->step_id = result->step_id;
                          outcome->done.Notify();  // a second call would abort
@@ -196,11 +196,11 @@ TEST_F(ClusterDispatcherTest, LateAnswersOfAnOlderGroupAreIgnored) {
   links_[1]->Break(absl::UnavailableError("gone"));
   SetGroup(2);
   const auto outcome = Submit(1);
-  RankStepResult late;
+  StepAnswer late;
   late.membership_epoch = 1;
   late.step_id = 1;
-  late.slices.resize(1);
-  older.on_result(late);
+  late.result = StepResult{.results = {{}}};
+  older.on_answer(late);
   older.on_broken(absl::UnavailableError("late"));
   links_[1]->Answer({}, false);
   EXPECT_FALSE(outcome->done.HasBeenNotified());
@@ -211,11 +211,11 @@ TEST_F(ClusterDispatcherTest, LateAnswersOfAnOlderGroupAreIgnored) {
 
 TEST_F(ClusterDispatcherTest, AnswerWithAnotherEpochLosesTheGroup) {
   const auto outcome = Submit(1);
-  RankStepResult forged;
+  StepAnswer forged;
   forged.membership_epoch = 9;
   forged.step_id = 1;
-  forged.slices.resize(1);
-  links_[0]->listener().on_result(forged);
+  forged.result = StepResult{.results = {{}}};
+  links_[0]->listener().on_answer(forged);
   ASSERT_TRUE(outcome->done.HasBeenNotified());
   EXPECT_THAT(outcome->status.message(), HasSubstr("epoch 9"));
   EXPECT_EQ(last_lost().rank, 0u);
@@ -240,7 +240,7 @@ TEST(ClusterDispatcherLifeTest, DestructorEndsWhatIsInFlight) {
     ClusterDispatcher dispatcher({}, clock);
     dispatcher.SetGroup({1, GroupChoice::kInProcess, {"w"}, {link}},
                         [](const GroupLoss&) { FAIL(); });
-    dispatcher.Submit(Plan(1), [&status](absl::StatusOr<StepOutcome> result) {
+    dispatcher.Submit(OneRow(1), [&status](absl::StatusOr<StepResult> result) {
       status = result.status();
     });
     listener = link->listener();
@@ -262,7 +262,7 @@ TEST(ClusterDispatcherLifeTest, ClearGroupWaitsForCallbacksThatRun) {
   ClusterDispatcher dispatcher(options, clock);
   dispatcher.SetGroup({1, GroupChoice::kInProcess, {"w"}, {link}},
                       [](const GroupLoss&) {});
-  dispatcher.Submit(Plan(1), [](absl::StatusOr<StepOutcome>) {});
+  dispatcher.Submit(OneRow(1), [](absl::StatusOr<StepResult>) {});
   std::thread answer([&] { link->Answer({}, true); });
   entered.WaitForNotification();
   std::atomic<bool> cleared = false;

@@ -122,19 +122,17 @@ class ClusterManagerFixture : public testing::Test {
 
   // Rank 0 answers a step with a token outside the vocabulary.
   void AnswerWrongly(const std::string& name) {
-    StepPlan plan;
-    plan.step_id = 1;
-    plan.slices.resize(1);
-    plan.slices[0].tokens = {1};
-    dispatcher_.Submit(std::move(plan), [](absl::StatusOr<StepOutcome>) {});
+    Step step;
+    step.step_id = 1;
+    step.slices.resize(1);
+    step.slices[0].tokens = {1};
+    dispatcher_.Submit(std::move(step), [](absl::StatusOr<StepResult>) {});
     const StepListener listener = Link(name).listener();
-    RankStepResult result;
-    result.membership_epoch = manager_->status().group->membership_epoch;
-    result.step_id = 1;
-    result.slices.resize(1);
-    result.slices[0].has_token = true;
-    result.slices[0].token = -1;
-    listener.on_result(std::move(result));
+    StepAnswer answer;
+    answer.membership_epoch = manager_->status().group->membership_epoch;
+    answer.step_id = 1;
+    answer.result = StepResult{.results = {{.has_token = true, .token = -1}}};
+    listener.on_answer(std::move(answer));
   }
 
   FakeWorkerLink& Link(const std::string& name) {

@@ -35,8 +35,8 @@ TEST_F(ClusterManagerTest, OrdersShareTheWorkAndTheKv) {
   AddWorker("a");
   AddWorker("b");
   manager_->RunOnce();
-  const PrepareOrder a = Link("a").orders().at(0);
-  const PrepareOrder b = Link("b").orders().at(0);
+  const WorkerConfig a = Link("a").configs().at(0);
+  const WorkerConfig b = Link("b").configs().at(0);
   EXPECT_EQ(a.membership_epoch, b.membership_epoch);
   EXPECT_EQ(a.world_size, 2);
   EXPECT_EQ(a.rank, 0);
@@ -54,7 +54,7 @@ TEST_F(ClusterManagerTest, DeadWorkerIsExcludedAndTheRestServesAgain) {
   AddWorker("a");
   AddWorker("b");
   manager_->RunOnce();
-  const uint64_t epoch = Link("a").orders().at(0).membership_epoch;
+  const uint64_t epoch = Link("a").configs().at(0).membership_epoch;
   Link("b").probe_status = absl::UnavailableError("connection refused");
   Link("b").Break(absl::UnavailableError("socket closed"));
   manager_->RunOnce();
@@ -65,8 +65,8 @@ TEST_F(ClusterManagerTest, DeadWorkerIsExcludedAndTheRestServesAgain) {
   clock_.Advance(absl::Milliseconds(100));
   manager_->RunOnce();
   EXPECT_THAT(Serving(), ElementsAre("a"));
-  EXPECT_GT(Link("a").orders().at(1).membership_epoch, epoch);
-  EXPECT_EQ(Link("a").orders().at(1).shard.num_units(), 6);
+  EXPECT_GT(Link("a").configs().at(1).membership_epoch, epoch);
+  EXPECT_EQ(Link("a").configs().at(1).shard.num_units(), 6);
   EXPECT_THAT(engine_.history,
               ElementsAre("resume 2112", "suspend", "resume 1024"));
   EXPECT_THAT(changes_,

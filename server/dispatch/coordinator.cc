@@ -95,8 +95,7 @@ absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(
     const CoordinatorOptions& options, std::shared_ptr<const Model> model,
     std::function<std::shared_ptr<WorkerLink>(const MemberInfo&)> make_link) {
   HEADWISE_RETURN_IF_ERROR(CheckOptions(options));
-  HEADWISE_ASSIGN_OR_RETURN(const ModelShape shape,
-                            MakeModelShape(*model, options.kv_type));
+  const ModelShape shape = MakeModelShape(*model, options.kv_type);
   std::unique_ptr<Coordinator> coordinator(
       new Coordinator(options, std::move(model), shape));
   EngineOptions engine = options.engine;

@@ -23,7 +23,7 @@ namespace headwise {
 
 struct CoordinatorOptions {
   std::string model_path;  // as the workers see it
-  std::string kv_type = "fp16";
+  KvType kv_type = KvType::kFp16;
   // Of all workers together; 0: DefaultKvBytes().
   int64_t kv_capacity_bytes = 0;
   GroupChoice group = GroupChoice::kAuto;
@@ -51,8 +51,8 @@ int64_t DefaultKvBytes();
 // must end before the coordinator does.
 class Coordinator {
  public:
-  // `make_link` gives a link to a member of the book. InvalidArgument for a kv
-  // type or sizes out of range. Starts to form a group as soon as workers are
+  // `make_link` gives a link to a member of the book. InvalidArgument for
+  // sizes out of range. Starts to form a group as soon as workers are
   // in the book.
   static absl::StatusOr<std::unique_ptr<Coordinator>> Create(
       const CoordinatorOptions& options, std::shared_ptr<const Model> model,

@@ -32,27 +32,27 @@ class FakeWorkerLink final : public WorkerLink {
   }
 
   void Prepare(
-      PrepareOrder order, absl::Duration timeout,
+      WorkerConfig config, absl::Duration timeout,
       std::function<void(double)> progress,
-      std::function<void(absl::StatusOr<PreparedRank>)> done) override {
-    const int rank = order.rank;
-    const uint64_t epoch = order.membership_epoch;
+      std::function<void(absl::StatusOr<PreparedShard>)> done) override {
+    const int rank = config.rank;
+    const uint64_t epoch = config.membership_epoch;
     {
       absl::MutexLock lock(&mutex_);
-      orders_.push_back(std::move(order));
+      configs_.push_back(std::move(config));
     }
     if (!answers_prepare) return;
     progress(0.5);
     if (epoch < newest_epoch) {
-      done(absl::AbortedError("the order is of an older epoch"));
+      done(absl::AbortedError("the configuration is of an older epoch"));
       return;
     }
     if (!prepare_status.ok()) {
       done(prepare_status);
       return;
     }
-    done(PreparedRank{"endpoint " + std::to_string(rank), 1000,
-                      kv_capacity_blocks});
+    done(PreparedShard{"endpoint " + std::to_string(rank), 1000,
+                       kv_capacity_blocks});
   }
 
   void Join(uint64_t membership_epoch, std::vector<std::string> endpoints,
@@ -73,9 +73,9 @@ class FakeWorkerLink final : public WorkerLink {
   }
 
   void SendStep(uint64_t membership_epoch,
-                std::shared_ptr<const StepPlan> plan) override {
+                std::shared_ptr<const Step> step) override {
     absl::MutexLock lock(&mutex_);
-    if (open_ && membership_epoch == epoch_) steps_.push_back(std::move(plan));
+    if (open_ && membership_epoch == epoch_) steps_.push_back(std::move(step));
   }
 
   void CloseSteps() override {
@@ -85,31 +85,25 @@ class FakeWorkerLink final : public WorkerLink {
     steps_.clear();
   }
 
-  // Answers the oldest step with `status`, with empty outcomes of its slices if
+  // Answers the oldest step with `status`, with empty results of its slices if
   // `with_slices`. Returns false if there is none.
   bool Answer(absl::Status status, bool with_slices) {
-    RankStepResult result;
-    std::function<void(RankStepResult)> on_result;
+    StepAnswer answer;
+    std::function<void(StepAnswer)> on_answer;
     {
       absl::MutexLock lock(&mutex_);
       if (steps_.empty()) return false;
-      result.membership_epoch = epoch_;
-      result.step_id = steps_.front()->step_id;
-      result.status = std::move(status);
-      result.compute_seconds = 0.25;
-      result.collective_bytes = 10;
-      if (with_slices) {
-        for (const SlicePlan& slice : steps_.front()->slices) {
-          SliceOutcome outcome;
-          outcome.sequence_id = slice.sequence_id;
-          outcome.has_token = slice.sample;
-          result.slices.push_back(std::move(outcome));
-        }
+      answer.membership_epoch = epoch_;
+      answer.step_id = steps_.front()->step_id;
+      if (status.ok()) {
+        answer.result = ResultOf(*steps_.front(), with_slices);
+      } else {
+        answer.result = std::move(status);
       }
       steps_.erase(steps_.begin());
-      on_result = listener_.on_result;
+      on_answer = listener_.on_answer;
     }
-    on_result(std::move(result));
+    on_answer(std::move(answer));
     return true;
   }
 
@@ -135,9 +129,9 @@ class FakeWorkerLink final : public WorkerLink {
     absl::MutexLock lock(&mutex_);
     return steps_.size();
   }
-  std::vector<PrepareOrder> orders() const {
+  std::vector<WorkerConfig> configs() const {
     absl::MutexLock lock(&mutex_);
-    return orders_;
+    return configs_;
   }
   std::vector<std::string> endpoints() const {
     absl::MutexLock lock(&mutex_);
@@ -145,12 +139,22 @@ class FakeWorkerLink final : public WorkerLink {
   }
 
  private:
+  static StepResult ResultOf(const Step& step, bool with_slices) {
+    StepResult result = {.compute_seconds = 0.25, .collective_bytes = 10};
+    if (!with_slices) return result;
+    for (const Slice& slice : step.slices) {
+      result.results.push_back(
+          {.sequence_id = slice.sequence_id, .has_token = slice.sample});
+    }
+    return result;
+  }
+
   mutable absl::Mutex mutex_;
   bool open_ ABSL_GUARDED_BY(mutex_) = false;
   uint64_t epoch_ ABSL_GUARDED_BY(mutex_) = 0;
   StepListener listener_ ABSL_GUARDED_BY(mutex_);
-  std::vector<std::shared_ptr<const StepPlan>> steps_ ABSL_GUARDED_BY(mutex_);
-  std::vector<PrepareOrder> orders_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::shared_ptr<const Step>> steps_ ABSL_GUARDED_BY(mutex_);
+  std::vector<WorkerConfig> configs_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::string> endpoints_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -47,14 +47,14 @@ absl::Status Judge(const char* what, const std::vector<Member>& members,
                                         what, ": ", status.message()));
     }
   }
-  // If all refuse, the order is wrong and not the workers.
+  // If all refuse, the configuration is wrong and not the workers.
   if (num_fine > 0) failure->unfit = std::move(unfit);
   return first;
 }
 
 // A rank without room for one block per unit could serve no request at all.
 absl::Status CheckCapacity(const RankForecast& rank,
-                           const PreparedRank& prepared) {
+                           const PreparedShard& prepared) {
   if (prepared.kv_capacity_blocks >= rank.num_units) return absl::OkStatus();
   return absl::ResourceExhaustedError(
       absl::StrCat("it has room for ", prepared.kv_capacity_blocks,
@@ -65,7 +65,7 @@ absl::Status CheckCapacity(const RankForecast& rank,
 }  // namespace
 
 int64_t KvCapacityTokens(const PlacementPlan& plan,
-                         const std::vector<PreparedRank>& prepared) {
+                         const std::vector<PreparedShard>& prepared) {
   int64_t tokens = kUnlimited;
   for (size_t rank = 0; rank < prepared.size(); ++rank) {
     const int64_t units = plan.ranks[rank].num_units;
@@ -114,36 +114,36 @@ absl::StatusOr<int64_t> GroupFormer::PlanKvTokens(
       " over all workers, and what each has left beside its weights"));
 }
 
-absl::StatusOr<PrepareOrder> GroupFormer::OrderFor(const FormedGroup& group,
-                                                   size_t rank) const {
+absl::StatusOr<WorkerConfig> GroupFormer::ConfigFor(const FormedGroup& group,
+                                                    size_t rank) const {
   HEADWISE_ASSIGN_OR_RETURN(const int64_t tokens, PlanKvTokens(group.plan));
-  PrepareOrder order;
-  order.membership_epoch = group.membership_epoch;
-  order.model_path = options_.model_path;
-  order.model_sha256 = options_.model_sha256;
-  order.rank = static_cast<int>(rank);
-  order.world_size = group.plan.placement.world_size;
-  order.shard = ShardOfRank(group.plan.placement, order.rank);
-  order.vocab_tile_rank = group.plan.placement.vocab_tile_rank;
-  order.group = group.group;
-  order.group_timeout = options_.group_timeout;
-  order.fast_reduction = options_.fast_reduction;
-  order.kv_type = options_.kv_type;
-  order.kv_capacity_bytes =
+  WorkerConfig config;
+  config.membership_epoch = group.membership_epoch;
+  config.model_path = options_.model_path;
+  config.model_sha256 = options_.model_sha256;
+  config.rank = static_cast<int>(rank);
+  config.world_size = group.plan.placement.world_size;
+  config.shard = ShardOfRank(group.plan.placement, config.rank);
+  config.group = group.group;
+  config.group_timeout = options_.group_timeout;
+  config.reduction =
+      options_.fast_reduction ? ReductionMode::kFast : ReductionMode::kExact;
+  config.kv_type = options_.kv_type;
+  config.kv_capacity_bytes =
       tokens * group.plan.ranks[rank].kv_bytes_per_position;
-  order.max_step_tokens = options_.max_step_tokens;
-  return order;
+  config.max_step_tokens = options_.max_step_tokens;
+  return config;
 }
 
 absl::Status GroupFormer::PrepareAll(FormedGroup* group,
                                      FormationFailure* failure) {
-  using Answer = absl::StatusOr<PreparedRank>;
+  using Answer = absl::StatusOr<PreparedShard>;
   const size_t num_ranks = group->links.size();
   auto gather = std::make_shared<Gather<Answer>>(num_ranks, Clock::Monotonic());
   for (size_t rank = 0; rank < num_ranks; ++rank) {
-    HEADWISE_ASSIGN_OR_RETURN(PrepareOrder order, OrderFor(*group, rank));
+    HEADWISE_ASSIGN_OR_RETURN(WorkerConfig config, ConfigFor(*group, rank));
     group->links[rank]->Prepare(
-        std::move(order), options_.prepare_timeout,
+        std::move(config), options_.prepare_timeout,
         [gather, rank](double value) { gather->SetProgress(rank, value); },
         [gather, rank](Answer answer) {
           gather->Set(rank, std::move(answer));
@@ -170,7 +170,7 @@ absl::Status GroupFormer::PrepareAll(FormedGroup* group,
 absl::Status GroupFormer::JoinAll(const FormedGroup& group,
                                   FormationFailure* failure) {
   std::vector<std::string> endpoints;
-  for (const PreparedRank& prepared : group.prepared) {
+  for (const PreparedShard& prepared : group.prepared) {
     endpoints.push_back(prepared.endpoint);
   }
   failure->in_join = true;

@@ -23,7 +23,7 @@ struct GroupFormerOptions {
   std::string model_path;    // as the workers see it
   std::string model_sha256;  // hexadecimal; empty: not checked
   ModelShape shape;
-  std::string kv_type = "fp16";
+  KvType kv_type = KvType::kFp16;
   // KV of all ranks together; shared out by units, so that every rank holds the
   // same number of positions. A rank whose own memory allows less bounds all.
   int64_t kv_capacity_bytes = 0;
@@ -49,8 +49,8 @@ struct FormedGroup {
   std::vector<Member> members;                     // by rank
   std::vector<std::shared_ptr<WorkerLink>> links;  // by rank
   PlacementPlan plan;
-  std::vector<PreparedRank> prepared;  // by rank
-  int64_t kv_capacity_tokens = 0;      // the least over ranks
+  std::vector<PreparedShard> prepared;  // by rank
+  int64_t kv_capacity_tokens = 0;       // the least over ranks
 };
 
 struct FormationFailure {
@@ -64,7 +64,7 @@ struct FormationFailure {
 // Positions that every rank can hold: the least over ranks of blocks per unit,
 // in positions; ranks without units hold any number.
 int64_t KvCapacityTokens(const PlacementPlan& plan,
-                         const std::vector<PreparedRank>& prepared);
+                         const std::vector<PreparedShard>& prepared);
 
 // `choice`, or what kAuto means for these members.
 GroupChoice ResolveGroup(GroupChoice choice,
@@ -91,8 +91,8 @@ class GroupFormer {
  private:
   absl::Status PrepareAll(FormedGroup* group, FormationFailure* failure);
   absl::Status JoinAll(const FormedGroup& group, FormationFailure* failure);
-  absl::StatusOr<PrepareOrder> OrderFor(const FormedGroup& group,
-                                        size_t rank) const;
+  absl::StatusOr<WorkerConfig> ConfigFor(const FormedGroup& group,
+                                         size_t rank) const;
   absl::StatusOr<int64_t> PlanKvTokens(const PlacementPlan& plan) const;
 
   const GroupFormerOptions options_;

@@ -35,7 +35,7 @@ TEST(KvCapacityTokensTest, LeastOverRanksThatHoldUnits) {
   plan.ranks[0].num_units = 4;
   plan.ranks[1].num_units = 2;
   plan.ranks[2].num_units = 0;
-  const std::vector<PreparedRank> prepared = {
+  const std::vector<PreparedShard> prepared = {
       {"", 0, 11}, {"", 0, 7}, {"", 0, 0}};
   EXPECT_EQ(KvCapacityTokens(plan, prepared), 2 * 64);
 }

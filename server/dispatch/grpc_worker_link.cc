@@ -9,7 +9,9 @@
 #include "grpcpp/client_context.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
-#include "server/dispatch/dispatch_wire.h"
+#include "worker/step_wire/prepare_wire.h"
+#include "worker/step_wire/rpc_limits.h"
+#include "worker/step_wire/step_wire.h"
 
 namespace headwise {
 namespace {
@@ -29,11 +31,11 @@ struct UnaryCall {
 class PrepareCall final
     : public grpc::ClientReadReactor<worker::v1::PrepareResponse> {
  public:
-  PrepareCall(const PrepareOrder& order, absl::Duration timeout,
+  PrepareCall(const WorkerConfig& config, absl::Duration timeout,
               std::function<void(double)> progress,
-              std::function<void(absl::StatusOr<PreparedRank>)> done)
+              std::function<void(absl::StatusOr<PreparedShard>)> done)
       : progress_(std::move(progress)), done_(std::move(done)) {
-    WritePrepare(order, &request_);
+    WritePrepare(config, &request_);
     context_->set_deadline(absl::ToChronoTime(absl::Now() + timeout));
   }
 
@@ -61,7 +63,7 @@ class PrepareCall final
     if (status.ok()) {
       done_(std::move(prepared_));
     } else {
-      done_(FromGrpcStatus(status));
+      done_(StatusFromWire(status));
     }
     delete this;
   }
@@ -74,8 +76,8 @@ class PrepareCall final
   worker::v1::PrepareRequest request_;
   worker::v1::PrepareResponse response_;
   std::function<void(double)> progress_;
-  std::function<void(absl::StatusOr<PreparedRank>)> done_;
-  absl::StatusOr<PreparedRank> prepared_ = absl::InternalError(
+  std::function<void(absl::StatusOr<PreparedShard>)> done_;
+  absl::StatusOr<PreparedShard> prepared_ = absl::InternalError(
       "the worker ended Prepare without saying what it prepared");
 };
 
@@ -148,9 +150,9 @@ class GrpcWorkerLink::StepStream final
 
   uint64_t membership_epoch() const { return membership_epoch_; }
 
-  void Send(const StepPlan& plan) {
+  void Send(const Step& step) {
     auto request = std::make_unique<worker::v1::StepRequest>();
-    WriteStep(membership_epoch_, plan, request.get());
+    WriteStep(membership_epoch_, step, request.get());
     worker::v1::StepRequest* next = nullptr;
     {
       absl::MutexLock lock(&mutex_);
@@ -188,16 +190,16 @@ class GrpcWorkerLink::StepStream final
       Break();
       return;
     }
-    absl::StatusOr<RankStepResult> result = ParseStepResponse(&response_);
-    if (!result.ok()) result = Unreadable(result.status());
-    listener_.on_result(*std::move(result));
+    absl::StatusOr<StepAnswer> answer = ParseStepAnswer(response_);
+    if (!answer.ok()) answer = Unreadable(answer.status());
+    listener_.on_answer(*std::move(answer));
     response_.Clear();
     StartRead(&response_);
   }
 
   void OnDone(const grpc::Status& status) override {
     if (broken_) {
-      absl::Status reason = FromGrpcStatus(status);
+      absl::Status reason = StatusFromWire(status);
       if (reason.ok()) {
         reason = absl::UnavailableError("the worker ended the stream of steps");
       }
@@ -214,12 +216,10 @@ class GrpcWorkerLink::StepStream final
     closed_ = true;
     return true;
   }
-  RankStepResult Unreadable(const absl::Status& why) const {
-    RankStepResult result;
-    result.membership_epoch = membership_epoch_;
-    result.step_id = response_.step_id();
-    result.status = absl::DataLossError(why.message());
-    return result;
+  StepAnswer Unreadable(const absl::Status& why) const {
+    return {.membership_epoch = membership_epoch_,
+            .step_id = response_.step_id(),
+            .result = absl::DataLossError(why.message())};
   }
   // The stream's own end, if nobody closed it before.
   void Break() {
@@ -266,16 +266,16 @@ void GrpcWorkerLink::Probe(absl::Duration timeout,
   stub_->async()->GetInfo(
       &call->context, &call->request, &call->response,
       [stub = stub_, call, done = std::move(done)](grpc::Status status) {
-        done(FromGrpcStatus(status));
+        done(StatusFromWire(status));
       });
 }
 
 void GrpcWorkerLink::Prepare(
-    PrepareOrder order, absl::Duration timeout,
+    WorkerConfig config, absl::Duration timeout,
     std::function<void(double)> progress,
-    std::function<void(absl::StatusOr<PreparedRank>)> done) {
+    std::function<void(absl::StatusOr<PreparedShard>)> done) {
   auto* call =
-      new PrepareCall(order, timeout, std::move(progress), std::move(done));
+      new PrepareCall(config, timeout, std::move(progress), std::move(done));
   CancelPrepare(call->context());
   call->Start(stub_);
 }
@@ -294,7 +294,7 @@ void GrpcWorkerLink::Join(uint64_t membership_epoch,
   stub_->async()->Join(
       &call->context, &call->request, &call->response,
       [stub = stub_, call, done = std::move(done)](grpc::Status status) {
-        done(FromGrpcStatus(status));
+        done(StatusFromWire(status));
       });
 }
 
@@ -310,7 +310,7 @@ void GrpcWorkerLink::OpenSteps(uint64_t membership_epoch,
 }
 
 void GrpcWorkerLink::SendStep(uint64_t membership_epoch,
-                              std::shared_ptr<const StepPlan> plan) {
+                              std::shared_ptr<const Step> step) {
   std::shared_ptr<StepStream> stream;
   {
     absl::MutexLock lock(&mutex_);
@@ -319,7 +319,7 @@ void GrpcWorkerLink::SendStep(uint64_t membership_epoch,
   if (stream == nullptr || stream->membership_epoch() != membership_epoch) {
     return;
   }
-  stream->Send(*plan);
+  stream->Send(*step);
 }
 
 void GrpcWorkerLink::CloseSteps() {

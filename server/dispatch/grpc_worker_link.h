@@ -18,10 +18,6 @@
 
 namespace headwise {
 
-// Metadata of Run: the decimal membership epoch that the stream belongs to, so
-// that a worker knows which group to abort even before the first step.
-inline constexpr char kEpochMetadata[] = "headwise-membership-epoch";
-
 // A channel to a worker: message limits, and HTTP/2 pings that find a peer that
 // has vanished without a word within 4 s.
 std::shared_ptr<grpc::Channel> MakeWorkerChannel(const std::string& address);
@@ -36,15 +32,16 @@ class GrpcWorkerLink final : public WorkerLink {
 
   void Probe(absl::Duration timeout,
              std::function<void(absl::Status)> done) override;
-  void Prepare(PrepareOrder order, absl::Duration timeout,
-               std::function<void(double)> progress,
-               std::function<void(absl::StatusOr<PreparedRank>)> done) override;
+  void Prepare(
+      WorkerConfig config, absl::Duration timeout,
+      std::function<void(double)> progress,
+      std::function<void(absl::StatusOr<PreparedShard>)> done) override;
   void Join(uint64_t membership_epoch, std::vector<std::string> endpoints,
             absl::Duration timeout,
             std::function<void(absl::Status)> done) override;
   void OpenSteps(uint64_t membership_epoch, StepListener listener) override;
   void SendStep(uint64_t membership_epoch,
-                std::shared_ptr<const StepPlan> plan) override;
+                std::shared_ptr<const Step> step) override;
   void CloseSteps() override;
 
  private:

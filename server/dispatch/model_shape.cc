@@ -1,9 +1,9 @@
 #include "server/dispatch/model_shape.h"
 
 #include <algorithm>
+#include <string>
 
 #include "absl/strings/str_cat.h"
-#include "base/status_macros.h"
 #include "model/work_grid.h"
 
 namespace headwise {
@@ -18,19 +18,7 @@ int64_t BytesOf(const Model& model, const std::string& name) {
 
 }  // namespace
 
-absl::StatusOr<int64_t> KvBytesOf(const std::string& kv_type,
-                                  int64_t head_dim) {
-  // A key and a value, head_dim elements each.
-  if (kv_type == "fp32") return 2 * head_dim * 4;
-  if (kv_type == "fp16" || kv_type == "bf16") return 2 * head_dim * 2;
-  // One fp32 scale for the key and one for the value.
-  if (kv_type == "int8") return 2 * (head_dim + 4);
-  return absl::InvalidArgumentError(absl::StrCat(
-      "kv type \"", kv_type, "\" is none of fp32, fp16, bf16, int8"));
-}
-
-absl::StatusOr<ModelShape> MakeModelShape(const Model& model,
-                                          const std::string& kv_type) {
+ModelShape MakeModelShape(const Model& model, KvType kv_type) {
   const Hyperparameters& hyper = model.hyperparameters();
   const WorkGrid grid = MakeWorkGrid(hyper);
   ModelShape shape;
@@ -41,8 +29,8 @@ absl::StatusOr<ModelShape> MakeModelShape(const Model& model,
   shape.heads_per_kv_head = hyper.heads_per_kv_head();
   shape.head_dim = hyper.head_dim;
   shape.model_dim = hyper.model_dim;
-  HEADWISE_ASSIGN_OR_RETURN(shape.kv_bytes_per_unit_position,
-                            KvBytesOf(kv_type, hyper.head_dim));
+  shape.kv_bytes_per_unit_position =
+      KvBytesPerPosition(kv_type, hyper.head_dim);
   int64_t attention_bytes = 0;
   int64_t mlp_bytes = 0;
   for (int64_t layer = 0; layer < grid.num_layers; ++layer) {

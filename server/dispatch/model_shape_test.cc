@@ -7,15 +7,6 @@
 namespace headwise {
 namespace {
 
-TEST(KvBytesOfTest, KeysAndValuesOfOnePosition) {
-  EXPECT_EQ(KvBytesOf("fp32", 64).value(), 512);
-  EXPECT_EQ(KvBytesOf("fp16", 64).value(), 256);
-  EXPECT_EQ(KvBytesOf("bf16", 64).value(), 256);
-  EXPECT_EQ(KvBytesOf("int8", 64).value(), 136);
-  EXPECT_EQ(KvBytesOf("int4", 64).status().code(),
-            absl::StatusCode::kInvalidArgument);
-}
-
 // A model of two layers whose matrices are views without bytes behind them.
 class FakeModel final : public StubModel {
  public:
@@ -53,17 +44,16 @@ class FakeModel final : public StubModel {
 };
 
 TEST(MakeModelShapeTest, BytesAreMeansOverLayersRoundedUp) {
-  const auto shape = MakeModelShape(FakeModel(), "fp16");
-  ASSERT_TRUE(shape.ok());
-  EXPECT_EQ(shape->num_layers, 2);
-  EXPECT_EQ(shape->num_units, 2);
-  EXPECT_EQ(shape->heads_per_kv_head, 2);
-  EXPECT_EQ(shape->unit_weight_bytes, 1501);  // 6001 / 4
-  EXPECT_EQ(shape->num_mlp_tiles, 8);         // of 64 columns
-  EXPECT_EQ(shape->mlp_tile_weight_bytes, 600);
-  EXPECT_EQ(shape->num_vocab_tiles, 2);
-  EXPECT_EQ(shape->vocab_tile_weight_bytes, 2001);  // the tied embedding
-  EXPECT_EQ(shape->kv_bytes_per_unit_position, 32);
+  const ModelShape shape = MakeModelShape(FakeModel(), KvType::kFp16);
+  EXPECT_EQ(shape.num_layers, 2);
+  EXPECT_EQ(shape.num_units, 2);
+  EXPECT_EQ(shape.heads_per_kv_head, 2);
+  EXPECT_EQ(shape.unit_weight_bytes, 1501);  // 6001 / 4
+  EXPECT_EQ(shape.num_mlp_tiles, 8);         // of 64 columns
+  EXPECT_EQ(shape.mlp_tile_weight_bytes, 600);
+  EXPECT_EQ(shape.num_vocab_tiles, 2);
+  EXPECT_EQ(shape.vocab_tile_weight_bytes, 2001);  // the tied embedding
+  EXPECT_EQ(shape.kv_bytes_per_unit_position, 32);
 }
 
 }  // namespace

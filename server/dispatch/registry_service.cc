@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "base/clock.h"
-#include "server/dispatch/dispatch_wire.h"
+#include "server/dispatch/worker_info.h"
 
 namespace headwise {
 namespace {

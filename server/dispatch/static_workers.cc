@@ -10,8 +10,9 @@
 #include "absl/time/clock.h"
 #include "grpcpp/client_context.h"
 #include "headwise/worker/v1/worker.grpc.pb.h"
-#include "server/dispatch/dispatch_wire.h"
 #include "server/dispatch/grpc_worker_link.h"
+#include "server/dispatch/worker_info.h"
+#include "worker/step_wire/rpc_limits.h"
 
 namespace headwise {
 
@@ -102,7 +103,7 @@ void StaticWorkers::Ask(Worker& worker) {
         if (status.ok()) {
           OnInfo(worker, ParseWorkerInfo(worker.response));
         } else {
-          Say(worker, FromGrpcStatus(status));
+          Say(worker, StatusFromWire(status));
         }
         worker.asking = false;
         absl::MutexLock lock(&mutex_);

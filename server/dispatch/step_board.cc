@@ -42,59 +42,59 @@ Verdict Wrong(absl::Status status) {
 
 }  // namespace
 
-StepBoard::StepBoard(size_t num_ranks, const OutcomeLimits& limits)
+StepBoard::StepBoard(size_t num_ranks, const ResultLimits& limits)
     : limits_(limits), num_answered_(num_ranks, 0) {
   HEADWISE_CHECK(num_ranks > 0);
 }
 
-void StepBoard::Add(std::shared_ptr<const StepPlan> plan, StepDone done) {
-  InFlight step;
-  step.plan = std::move(plan);
-  step.done = std::move(done);
-  steps_.push_back(std::move(step));
+void StepBoard::Add(std::shared_ptr<const Step> step, StepDone done) {
+  InFlight in_flight;
+  in_flight.step = std::move(step);
+  in_flight.done = std::move(done);
+  steps_.push_back(std::move(in_flight));
 }
 
-Verdict StepBoard::TakeAnswer(size_t rank, RankStepResult* result) {
+Verdict StepBoard::TakeAnswer(size_t rank, StepAnswer* answer) {
   HEADWISE_CHECK(rank < num_answered_.size());
   if (num_answered_[rank] >= steps_.size()) {
     return Wrong(absl::InternalError(
-        absl::StrCat("rank ", rank, " answered step ", result->step_id,
+        absl::StrCat("rank ", rank, " answered step ", answer->step_id,
                      ", which it was not asked for")));
   }
-  InFlight& step = steps_[num_answered_[rank]];
-  if (result->step_id != step.plan->step_id) {
+  InFlight& asked = steps_[num_answered_[rank]];
+  if (answer->step_id != asked.step->step_id) {
     return Wrong(absl::InternalError(
-        absl::StrCat("rank ", rank, " answered step ", result->step_id,
-                     ", expected step ", step.plan->step_id)));
+        absl::StrCat("rank ", rank, " answered step ", answer->step_id,
+                     ", expected step ", asked.step->step_id)));
   }
-  if (!LeavesGroupUsable(result->status)) return JudgeStatus(rank, *result);
-  if (step.num_answers > 0 && step.status.code() != result->status.code()) {
+  const absl::Status& status = answer->result.status();
+  if (!LeavesGroupUsable(status)) return JudgeStatus(rank, *answer);
+  if (asked.num_answers > 0 && asked.status.code() != status.code()) {
     return {absl::InternalError(absl::StrCat(
-        "ranks disagree on step ", result->step_id, ": rank ", rank, " says ",
-        result->status.ToString(), ", another said ", step.status.ToString()))};
+        "ranks disagree on step ", answer->step_id, ": rank ", rank, " says ",
+        status.ToString(), ", another said ", asked.status.ToString()))};
   }
-  if (rank == 0 && result->status.ok()) {
-    absl::Status checked = CheckOutcome(*step.plan, *result);
+  if (rank == 0 && status.ok()) {
+    absl::Status checked = CheckResult(*asked.step, *answer->result);
     if (!checked.ok()) return Wrong(std::move(checked));
-    step.outcome.step_id = result->step_id;
-    step.outcome.slices = std::move(result->slices);
+    asked.result.step_id = answer->step_id;
+    asked.result.results = std::move(answer->result->results);
   }
-  if (step.num_answers == 0) step.status = result->status;
-  ++step.num_answers;
+  if (asked.num_answers == 0) asked.status = status;
+  ++asked.num_answers;
   ++num_answered_[rank];
   return {};
 }
 
 // A peer's death or end reads as one of the first four codes, so the others are
 // the rank's own. DataLoss is the link's word for an unreadable answer.
-Verdict StepBoard::JudgeStatus(size_t rank,
-                               const RankStepResult& result) const {
+Verdict StepBoard::JudgeStatus(size_t rank, const StepAnswer& answer) const {
+  const absl::Status& status = answer.result.status();
   Verdict verdict;
-  verdict.status =
-      absl::Status(result.status.code(),
-                   absl::StrCat("rank ", rank, " failed in step ",
-                                result.step_id, ": ", result.status.message()));
-  switch (result.status.code()) {
+  verdict.status = absl::Status(
+      status.code(), absl::StrCat("rank ", rank, " failed in step ",
+                                  answer.step_id, ": ", status.message()));
+  switch (status.code()) {
     case absl::StatusCode::kUnavailable:
     case absl::StatusCode::kDeadlineExceeded:
     case absl::StatusCode::kAborted:
@@ -117,7 +117,7 @@ std::optional<StepBoard::Completed> StepBoard::PopCompleted() {
   steps_.pop_front();
   for (size_t& count : num_answered_) --count;
   if (!step.status.ok()) return Completed{std::move(step.done), step.status};
-  return Completed{std::move(step.done), std::move(step.outcome)};
+  return Completed{std::move(step.done), std::move(step.result)};
 }
 
 std::vector<StepDone> StepBoard::Clear() {
@@ -130,56 +130,56 @@ std::vector<StepDone> StepBoard::Clear() {
 
 int64_t StepBoard::num_rows() const {
   int64_t rows = 0;
-  for (const InFlight& step : steps_) {
-    for (const SlicePlan& slice : step.plan->slices) rows += slice.num_rows();
+  for (const InFlight& in_flight : steps_) {
+    for (const Slice& slice : in_flight.step->slices) rows += slice.num_rows();
   }
   return rows;
 }
 
-absl::Status StepBoard::CheckOutcome(const StepPlan& plan,
-                                     const RankStepResult& result) const {
+absl::Status StepBoard::CheckResult(const Step& step,
+                                    const StepResult& result) const {
   HEADWISE_RETURN_IF_ERROR(
-      CheckCount("slices", result.slices.size(), plan.slices.size()));
-  for (size_t i = 0; i < plan.slices.size(); ++i) {
-    HEADWISE_RETURN_IF_ERROR(CheckSlice(plan.slices[i], result.slices[i]));
+      CheckCount("slices", result.results.size(), step.slices.size()));
+  for (size_t i = 0; i < step.slices.size(); ++i) {
+    HEADWISE_RETURN_IF_ERROR(CheckSlice(step.slices[i], result.results[i]));
   }
   return absl::OkStatus();
 }
 
-absl::Status StepBoard::CheckSlice(const SlicePlan& plan,
-                                   const SliceOutcome& outcome) const {
-  if (outcome.sequence_id != plan.sequence_id) {
+absl::Status StepBoard::CheckSlice(const Slice& slice,
+                                   const SliceResult& result) const {
+  if (result.sequence_id != slice.sequence_id) {
     return absl::InternalError(absl::StrCat("rank 0 returned sequence ",
-                                            outcome.sequence_id, ", expected ",
-                                            plan.sequence_id));
+                                            result.sequence_id, ", expected ",
+                                            slice.sequence_id));
   }
-  if (outcome.has_token != plan.sample) {
+  if (result.has_token != slice.sample) {
     return absl::InternalError(
-        absl::StrCat("rank 0 returned ", outcome.has_token ? "a" : "no",
-                     " token for sequence ", plan.sequence_id, ", asked for ",
-                     plan.sample ? "one" : "none"));
+        absl::StrCat("rank 0 returned ", result.has_token ? "a" : "no",
+                     " token for sequence ", slice.sequence_id, ", asked for ",
+                     slice.sample ? "one" : "none"));
   }
-  if (outcome.has_token) HEADWISE_RETURN_IF_ERROR(CheckToken(outcome.token));
-  HEADWISE_RETURN_IF_ERROR(CheckFinite("logprob", {&outcome.logprob, 1}));
-  if (outcome.top.size() > static_cast<size_t>(plan.sampling.top_logprobs)) {
+  if (result.has_token) HEADWISE_RETURN_IF_ERROR(CheckToken(result.token));
+  HEADWISE_RETURN_IF_ERROR(CheckFinite("logprob", {&result.logprob, 1}));
+  if (result.top.size() > static_cast<size_t>(slice.sampling.top_logprobs)) {
     return absl::InternalError(
-        absl::StrCat("rank 0 returned ", outcome.top.size(),
-                     " alternatives, limit ", plan.sampling.top_logprobs));
+        absl::StrCat("rank 0 returned ", result.top.size(),
+                     " alternatives, limit ", slice.sampling.top_logprobs));
   }
-  for (const RankedTokenResult& top : outcome.top) {
+  for (const RankedToken& top : result.top) {
     HEADWISE_RETURN_IF_ERROR(CheckToken(top.token));
     HEADWISE_RETURN_IF_ERROR(CheckFinite("alternative", {&top.logprob, 1}));
   }
-  const auto rows = static_cast<size_t>(plan.num_rows());
-  HEADWISE_RETURN_IF_ERROR(CheckCount("scores", outcome.score_logprobs.size(),
-                                      plan.score_targets.empty() ? 0 : rows));
-  HEADWISE_RETURN_IF_ERROR(CheckCount("digests", outcome.logits_digests.size(),
-                                      plan.hash_logits ? rows : 0));
+  const auto rows = static_cast<size_t>(slice.num_rows());
+  HEADWISE_RETURN_IF_ERROR(CheckCount("scores", result.score_logprobs.size(),
+                                      slice.score_targets.empty() ? 0 : rows));
+  HEADWISE_RETURN_IF_ERROR(CheckCount("digests", result.logits_digests.size(),
+                                      slice.hash_logits ? rows : 0));
   HEADWISE_RETURN_IF_ERROR(CheckCount(
-      "hidden values", outcome.hidden.size(),
-      plan.embed ? rows * static_cast<size_t>(limits_.model_dim) : 0));
-  HEADWISE_RETURN_IF_ERROR(CheckFinite("score", outcome.score_logprobs));
-  return CheckFinite("hidden value", outcome.hidden);
+      "hidden values", result.hidden.size(),
+      slice.embed ? rows * static_cast<size_t>(limits_.model_dim) : 0));
+  HEADWISE_RETURN_IF_ERROR(CheckFinite("score", result.score_logprobs));
+  return CheckFinite("hidden value", result.hidden);
 }
 
 absl::Status StepBoard::CheckToken(int32_t token) const {

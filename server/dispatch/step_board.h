@@ -13,14 +13,14 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/dispatch/worker_link.h"
-#include "server/scheduler/step_plan.h"
+#include "server/scheduler/dispatcher.h"
 
 namespace headwise {
 
-using StepDone = std::function<void(absl::StatusOr<StepOutcome>)>;
+using StepDone = std::function<void(absl::StatusOr<StepResult>)>;
 
 // What a worker's answer must respect.
-struct OutcomeLimits {
+struct ResultLimits {
   int64_t vocab_size = 0;  // a sampled token must be below it
   int64_t model_dim = 0;   // of the hidden states of an embedding
 };
@@ -40,18 +40,18 @@ struct Verdict {
 // time. Not thread-safe.
 class StepBoard {
  public:
-  StepBoard(size_t num_ranks, const OutcomeLimits& limits);
+  StepBoard(size_t num_ranks, const ResultLimits& limits);
 
-  void Add(std::shared_ptr<const StepPlan> plan, StepDone done);
+  void Add(std::shared_ptr<const Step> step, StepDone done);
 
   // Records the answer of `rank` to the oldest step that it has not answered;
-  // takes the slices out of `result`. An error means that the group can't be
+  // takes the slices out of `answer`. An error means that the group can't be
   // trusted any more.
-  Verdict TakeAnswer(size_t rank, RankStepResult* result);
+  Verdict TakeAnswer(size_t rank, StepAnswer* answer);
 
   struct Completed {
     StepDone done;
-    absl::StatusOr<StepOutcome> outcome;
+    absl::StatusOr<StepResult> result;
   };
   // Removes the oldest step if all ranks have answered it.
   std::optional<Completed> PopCompleted();
@@ -65,21 +65,19 @@ class StepBoard {
 
  private:
   struct InFlight {
-    std::shared_ptr<const StepPlan> plan;
+    std::shared_ptr<const Step> step;
     StepDone done;
     size_t num_answers = 0;
     absl::Status status;  // of the first rank that answered
-    StepOutcome outcome;  // of rank 0
+    StepResult result;    // of rank 0
   };
 
-  Verdict JudgeStatus(size_t rank, const RankStepResult& result) const;
-  absl::Status CheckOutcome(const StepPlan& plan,
-                            const RankStepResult& result) const;
-  absl::Status CheckSlice(const SlicePlan& plan,
-                          const SliceOutcome& outcome) const;
+  Verdict JudgeStatus(size_t rank, const StepAnswer& answer) const;
+  absl::Status CheckResult(const Step& step, const StepResult& result) const;
+  absl::Status CheckSlice(const Slice& slice, const SliceResult& result) const;
   absl::Status CheckToken(int32_t token) const;
 
-  const OutcomeLimits limits_;
+  const ResultLimits limits_;
   std::vector<size_t> num_answered_;  // of steps_, by rank
   std::deque<InFlight> steps_;
 };

@@ -12,28 +12,27 @@ namespace {
 
 using testing::HasSubstr;
 
-std::shared_ptr<const StepPlan> Plan(uint64_t step_id, SlicePlan slice = {}) {
-  auto plan = std::make_shared<StepPlan>();
-  plan->step_id = step_id;
+std::shared_ptr<const Step> OneSlice(uint64_t step_id, Slice slice = {}) {
+  auto step = std::make_shared<Step>();
+  step->step_id = step_id;
   if (slice.tokens.empty()) slice.tokens = {1};
-  plan->slices = {slice};
-  return plan;
+  step->slices = {slice};
+  return step;
 }
 
-RankStepResult Answer(uint64_t step_id, absl::Status status = {}) {
-  RankStepResult result;
-  result.step_id = step_id;
-  result.status = std::move(status);
-  return result;
+StepAnswer Answer(uint64_t step_id, absl::Status status = {}) {
+  StepAnswer answer = {.step_id = step_id, .result = StepResult()};
+  if (!status.ok()) answer.result = std::move(status);
+  return answer;
 }
 
-RankStepResult AnswerOfRank0(uint64_t step_id) {
-  RankStepResult result = Answer(step_id);
-  result.slices.resize(1);
-  return result;
+StepAnswer AnswerOfRank0(uint64_t step_id) {
+  StepAnswer answer = Answer(step_id);
+  answer.result->results.resize(1);
+  return answer;
 }
 
-constexpr OutcomeLimits kLimits = {.vocab_size = 10, .model_dim = 3};
+constexpr ResultLimits kLimits = {.vocab_size = 10, .model_dim = 3};
 
 // All interleavings of two ranks' in-order answers to three steps: each step
 // completes exactly when both have answered it, and in order.
@@ -42,18 +41,18 @@ TEST(StepBoardTest, CompletesInOrderForEveryInterleaving) {
     if (__builtin_popcount(mask) != 3) continue;
     SCOPED_TRACE(testing::Message() << "mask=" << mask);
     StepBoard board(2, kLimits);
-    for (uint64_t id = 5; id < 8; ++id) board.Add(Plan(id), nullptr);
+    for (uint64_t id = 5; id < 8; ++id) board.Add(OneSlice(id), nullptr);
     uint64_t answered[2] = {0, 0};
     uint64_t completed = 0;
     for (int turn = 0; turn < 6; ++turn) {
       const size_t rank = mask >> turn & 1;
-      RankStepResult answer = rank == 0 ? AnswerOfRank0(5 + answered[rank])
-                                        : Answer(5 + answered[rank]);
+      StepAnswer answer = rank == 0 ? AnswerOfRank0(5 + answered[rank])
+                                    : Answer(5 + answered[rank]);
       ++answered[rank];
       ASSERT_TRUE(board.TakeAnswer(rank, &answer).status.ok());
       while (auto step = board.PopCompleted()) {
-        ASSERT_TRUE(step->outcome.ok());
-        EXPECT_EQ(step->outcome->step_id, 5 + completed);
+        ASSERT_TRUE(step->result.ok());
+        EXPECT_EQ(step->result->step_id, 5 + completed);
         ++completed;
       }
       EXPECT_EQ(completed, std::min(answered[0], answered[1]));
@@ -66,22 +65,22 @@ TEST(StepBoardTest, SameRefusalOfAllRanksIsTheStepsOwn) {
   for (const auto& status : {absl::InvalidArgumentError("position 7"),
                              absl::ResourceExhaustedError("blocks")}) {
     StepBoard board(2, kLimits);
-    board.Add(Plan(1), nullptr);
-    RankStepResult first = Answer(1, status), second = Answer(1, status);
+    board.Add(OneSlice(1), nullptr);
+    StepAnswer first = Answer(1, status), second = Answer(1, status);
     EXPECT_TRUE(board.TakeAnswer(1, &first).status.ok());
     EXPECT_FALSE(board.PopCompleted().has_value());
     EXPECT_TRUE(board.TakeAnswer(0, &second).status.ok());
     auto step = board.PopCompleted();
     ASSERT_TRUE(step.has_value());
-    EXPECT_EQ(step->outcome.status(), status);
+    EXPECT_EQ(step->result.status(), status);
   }
 }
 
 TEST(StepBoardTest, RanksThatDisagreeAreAnError) {
   StepBoard board(2, kLimits);
-  board.Add(Plan(1), nullptr);
-  RankStepResult first = AnswerOfRank0(1);
-  RankStepResult second = Answer(1, absl::ResourceExhaustedError("blocks"));
+  board.Add(OneSlice(1), nullptr);
+  StepAnswer first = AnswerOfRank0(1);
+  StepAnswer second = Answer(1, absl::ResourceExhaustedError("blocks"));
   EXPECT_TRUE(board.TakeAnswer(0, &first).status.ok());
   const Verdict verdict = board.TakeAnswer(1, &second);
   EXPECT_EQ(verdict.status.code(), absl::StatusCode::kInternal);
@@ -101,8 +100,8 @@ TEST(StepBoardTest, OtherStatusesNameTheRankAndKeepTheCode) {
            {Code::kCancelled, Fault::kNobodys},
            {Code::kAborted, Fault::kNobodys}}) {
     StepBoard board(3, kLimits);
-    board.Add(Plan(4), nullptr);
-    RankStepResult answer = Answer(4, absl::Status(code, "NaN in layer 3"));
+    board.Add(OneSlice(4), nullptr);
+    StepAnswer answer = Answer(4, absl::Status(code, "NaN in layer 3"));
     const Verdict verdict = board.TakeAnswer(2, &answer);
     EXPECT_EQ(verdict.status.code(), code);
     EXPECT_EQ(verdict.fault, fault) << verdict.status;
@@ -113,9 +112,9 @@ TEST(StepBoardTest, OtherStatusesNameTheRankAndKeepTheCode) {
 
 TEST(StepBoardTest, AnswersThatWereNotAskedForAreErrors) {
   StepBoard board(1, kLimits);
-  RankStepResult answer = AnswerOfRank0(1);
+  StepAnswer answer = AnswerOfRank0(1);
   EXPECT_FALSE(board.TakeAnswer(0, &answer).status.ok());
-  board.Add(Plan(1), nullptr);
+  board.Add(OneSlice(1), nullptr);
   answer = AnswerOfRank0(2);
   EXPECT_FALSE(board.TakeAnswer(0, &answer).status.ok());
   answer = AnswerOfRank0(1);
@@ -125,8 +124,8 @@ TEST(StepBoardTest, AnswersThatWereNotAskedForAreErrors) {
 }
 
 // One wrong field at a time, from an answer that is accepted.
-TEST(StepBoardTest, OutcomeMustHaveTheShapeThatThePlanAskedFor) {
-  SlicePlan slice;
+TEST(StepBoardTest, ResultMustHaveTheShapeThatTheStepAskedFor) {
+  Slice slice;
   slice.sequence_id = 9;
   slice.tokens = {1, 2};
   slice.sample = true;
@@ -134,27 +133,27 @@ TEST(StepBoardTest, OutcomeMustHaveTheShapeThatThePlanAskedFor) {
   slice.score_targets = {2, -1};
   slice.hash_logits = true;
   slice.embed = true;
-  RankStepResult good = AnswerOfRank0(1);
-  good.slices[0].sequence_id = 9;
-  good.slices[0].has_token = true;
-  good.slices[0].token = 9;
-  good.slices[0].top = {{9, -0.5f}};
-  good.slices[0].score_logprobs = {-1.0f, 0.0f};
-  good.slices[0].logits_digests.resize(2);
-  good.slices[0].hidden.resize(6);
+  StepAnswer good = AnswerOfRank0(1);
+  good.result->results[0].sequence_id = 9;
+  good.result->results[0].has_token = true;
+  good.result->results[0].token = 9;
+  good.result->results[0].top = {{9, -0.5f}};
+  good.result->results[0].score_logprobs = {-1.0f, 0.0f};
+  good.result->results[0].logits_digests.resize(2);
+  good.result->results[0].hidden.resize(6);
 
-  const auto take = [&](RankStepResult result) {
+  const auto take = [&](StepAnswer answer) {
     StepBoard board(1, kLimits);
-    board.Add(Plan(1, slice), nullptr);
-    const Verdict verdict = board.TakeAnswer(0, &result);
+    board.Add(OneSlice(1, slice), nullptr);
+    const Verdict verdict = board.TakeAnswer(0, &answer);
     EXPECT_EQ(verdict.fault, verdict.status.ok() ? Verdict::Fault::kNobodys
                                                  : Verdict::Fault::kWrong);
     return verdict.status.ok();
   };
   EXPECT_TRUE(take(good));
   const auto broken = [&](auto change) {
-    RankStepResult bad = good;
-    change(bad.slices);
+    StepAnswer bad = good;
+    change(bad.result->results);
     return !take(std::move(bad));
   };
   EXPECT_TRUE(broken([](auto& s) { s.clear(); }));
@@ -180,17 +179,17 @@ TEST(StepBoardTest, OutcomeMustHaveTheShapeThatThePlanAskedFor) {
 
 TEST(StepBoardTest, UnaskedExtrasAreRefused) {
   StepBoard board(1, kLimits);
-  board.Add(Plan(1), nullptr);
-  RankStepResult answer = AnswerOfRank0(1);
-  answer.slices[0].hidden.resize(3);
+  board.Add(OneSlice(1), nullptr);
+  StepAnswer answer = AnswerOfRank0(1);
+  answer.result->results[0].hidden.resize(3);
   EXPECT_FALSE(board.TakeAnswer(0, &answer).status.ok());
 }
 
 TEST(StepBoardTest, ClearHandsBackTheCallbacksOldestFirst) {
   StepBoard board(2, kLimits);
   std::vector<int> called;
-  board.Add(Plan(1), [&](auto) { called.push_back(1); });
-  board.Add(Plan(2), [&](auto) { called.push_back(2); });
+  board.Add(OneSlice(1), [&](auto) { called.push_back(1); });
+  board.Add(OneSlice(2), [&](auto) { called.push_back(2); });
   EXPECT_EQ(board.num_rows(), 2);
   for (StepDone& done : board.Clear()) done(absl::CancelledError());
   EXPECT_THAT(called, testing::ElementsAre(1, 2));

@@ -18,17 +18,18 @@ TEST(ShardOfRankTest, ShardsOfAllRanksHoldEachPieceOnce) {
   placement.unit_rank = {{0, 0, 1}, {0, 1, 1}};
   placement.mlp_tile_rank = {{0, 1, 2, 2}, {2, 1, 0, 0}};
   placement.vocab_tile_rank = {2, 0, 2};
-  const RankShard two = ShardOfRank(placement, 2);
+  const Shard two = ShardOfRank(placement, 2);
   EXPECT_THAT(two.layers[0].units, IsEmpty());
   EXPECT_THAT(two.layers[0].mlp_tiles, ElementsAre(2, 3));
   EXPECT_THAT(two.layers[1].mlp_tiles, ElementsAre(0));
   EXPECT_THAT(two.vocab_tiles, ElementsAre(0, 2));
+  EXPECT_THAT(two.vocab_tile_rank, ElementsAre(2, 0, 2));
   EXPECT_EQ(two.num_units(), 0);
   EXPECT_EQ(two.num_mlp_tiles(), 3);
   std::set<std::pair<size_t, int>> units;
   int64_t num_units = 0;
   for (int rank = 0; rank < 3; ++rank) {
-    const RankShard shard = ShardOfRank(placement, rank);
+    const Shard shard = ShardOfRank(placement, rank);
     num_units += shard.num_units();
     for (size_t layer = 0; layer < shard.layers.size(); ++layer) {
       for (const int unit : shard.layers[layer].units) {
@@ -38,19 +39,6 @@ TEST(ShardOfRankTest, ShardsOfAllRanksHoldEachPieceOnce) {
   }
   EXPECT_EQ(num_units, 6);
   EXPECT_EQ(units.size(), 6u);
-}
-
-TEST(GroupChoiceTest, NamesAreReadBack) {
-  for (const GroupChoice choice :
-       {GroupChoice::kAuto, GroupChoice::kInProcess, GroupChoice::kSharedMemory,
-        GroupChoice::kGloo}) {
-    const auto parsed = ParseGroupChoice(GroupChoiceName(choice));
-    ASSERT_TRUE(parsed.ok());
-    EXPECT_EQ(*parsed, choice);
-  }
-  EXPECT_EQ(ParseGroupChoice("shm").value(), GroupChoice::kSharedMemory);
-  EXPECT_EQ(ParseGroupChoice("mpi").status().code(),
-            absl::StatusCode::kInvalidArgument);
 }
 
 }  // namespace

@@ -12,7 +12,7 @@ EmbedSink::EmbedSink(const EmbedSinkOptions& options, Done done)
       done_(std::move(done)),
       pooled_(static_cast<size_t>(options.model_dim), 0.0) {}
 
-void EmbedSink::OnRows(int64_t first_position, const SliceOutcome& outcome) {
+void EmbedSink::OnRows(int64_t first_position, const SliceResult& outcome) {
   const size_t dim = pooled_.size();
   if (first_position != next_position_ || outcome.hidden.size() % dim != 0) {
     error_.Update(absl::InternalError(

@@ -27,7 +27,7 @@ class EmbedSink final : public RequestSink {
                                   const RequestUsage&)>;
   EmbedSink(const EmbedSinkOptions& options, Done done);
 
-  void OnRows(int64_t first_position, const SliceOutcome& outcome) override;
+  void OnRows(int64_t first_position, const SliceResult& outcome) override;
   // Internal if a row is missing.
   void OnFinished(const absl::Status& status,
                   const RequestUsage& usage) override;

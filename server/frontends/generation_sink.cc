@@ -8,7 +8,7 @@
 namespace headwise {
 namespace {
 
-void WriteToken(const Tokenizer& tokenizer, const RankedTokenResult& token,
+void WriteToken(const Tokenizer& tokenizer, const RankedToken& token,
                 v1::TokenLogprob* out) {
   out->set_token(token.token);
   out->set_logprob(token.logprob);
@@ -42,7 +42,7 @@ void GenerationSink::RecordToken() {
   last_token_ = now;
 }
 
-bool GenerationSink::OnToken(const SliceOutcome& outcome) {
+bool GenerationSink::OnToken(const SliceResult& outcome) {
   RecordToken();
   const bool ends = std::binary_search(
       options_.stop_tokens.begin(), options_.stop_tokens.end(), outcome.token);
@@ -58,7 +58,7 @@ bool GenerationSink::OnToken(const SliceOutcome& outcome) {
              generated.add_tokens());
   if (!outcome.top.empty()) {
     v1::TopLogprobs& top = *generated.add_top_logprobs();
-    for (const RankedTokenResult& token : outcome.top) {
+    for (const RankedToken& token : outcome.top) {
       WriteToken(tokenizer, token, top.add_alternatives());
     }
   }

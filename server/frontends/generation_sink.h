@@ -32,7 +32,7 @@ class GenerationSink final : public RequestSink {
                  std::shared_ptr<ResponseStream> stream);
 
   void OnPrefill(int64_t processed_tokens, int64_t total_tokens) override;
-  bool OnToken(const SliceOutcome& outcome) override;
+  bool OnToken(const SliceResult& outcome) override;
   void OnFinished(const absl::Status& status,
                   const RequestUsage& usage) override;
 

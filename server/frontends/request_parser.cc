@@ -72,7 +72,8 @@ absl::Status CheckInt(absl::string_view field, int64_t value, int64_t min,
       field, absl::StrCat("is ", value, "; must be from ", min, " to ", max));
 }
 
-absl::StatusOr<SamplingPlan> ParseSampling(const v1::SamplingOptions& options) {
+absl::StatusOr<SamplingOptions> ParseSampling(
+    const v1::SamplingOptions& options) {
   HEADWISE_RETURN_IF_ERROR(CheckFloat("options.sampling.temperature",
                                       options.temperature(), 0,
                                       kMaxTemperature));
@@ -85,16 +86,16 @@ absl::StatusOr<SamplingPlan> ParseSampling(const v1::SamplingOptions& options) {
   HEADWISE_RETURN_IF_ERROR(CheckFloat("options.sampling.repetition_penalty",
                                       options.repetition_penalty(), 0,
                                       kMaxRepetitionPenalty));
-  SamplingPlan plan;
-  plan.temperature = options.temperature();
-  plan.top_k = options.top_k();
-  if (options.top_p() > 0) plan.top_p = options.top_p();
-  plan.min_p = options.min_p();
+  SamplingOptions sampling;
+  sampling.temperature = options.temperature();
+  sampling.top_k = options.top_k();
+  if (options.top_p() > 0) sampling.top_p = options.top_p();
+  sampling.min_p = options.min_p();
   if (options.repetition_penalty() > 0) {
-    plan.repetition_penalty = options.repetition_penalty();
+    sampling.repetition_penalty = options.repetition_penalty();
   }
-  plan.seed = options.seed();
-  return plan;
+  sampling.seed = options.seed();
+  return sampling;
 }
 
 absl::StatusOr<std::vector<std::string>> ParseStop(

@@ -14,7 +14,7 @@ ScoreSink::ScoreSink(int64_t num_tokens, bool hash_logits, Done done)
   logprobs_.reserve(static_cast<size_t>(num_tokens));
 }
 
-void ScoreSink::OnRows(int64_t first_position, const SliceOutcome& outcome) {
+void ScoreSink::OnRows(int64_t first_position, const SliceResult& outcome) {
   const size_t num_rows = outcome.score_logprobs.size();
   if (first_position != next_position_ ||
       (hash_logits_ && outcome.logits_digests.size() != num_rows)) {

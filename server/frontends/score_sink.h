@@ -28,7 +28,7 @@ class ScoreSink final : public RequestSink {
       std::function<void(absl::StatusOr<ScoreResult>, const RequestUsage&)>;
   ScoreSink(int64_t num_tokens, bool hash_logits, Done done);
 
-  void OnRows(int64_t first_position, const SliceOutcome& outcome) override;
+  void OnRows(int64_t first_position, const SliceResult& outcome) override;
   // Internal if a row or a digest is missing: a wrong hash must not look right.
   void OnFinished(const absl::Status& status,
                   const RequestUsage& usage) override;

@@ -131,8 +131,8 @@ inline Details DetailsOf(const grpc::Status& status) {
   return details;
 }
 
-inline SliceOutcome Token(int32_t id, float logprob = -0.5f) {
-  SliceOutcome outcome;
+inline SliceResult Token(int32_t id, float logprob = -0.5f) {
+  SliceResult outcome;
   outcome.has_token = true;
   outcome.token = id;
   outcome.logprob = logprob;

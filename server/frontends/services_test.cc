@@ -95,7 +95,7 @@ TEST_F(ServicesTest, LogprobsComeWhenAskedFor) {
   engine_.SetScript([](const FakeEngine::Call& call) {
     EXPECT_TRUE(call.request.sampling.logprobs);
     EXPECT_EQ(call.request.sampling.top_logprobs, 2);
-    SliceOutcome outcome = Token('a', -0.25f);
+    SliceResult outcome = Token('a', -0.25f);
     outcome.top = {{'a', -0.25f}, {'b', -2.0f}};
     call.sink.OnToken(outcome);
     call.sink.OnFinished(absl::OkStatus(), {});
@@ -221,8 +221,8 @@ TEST_F(ServicesTest, DeadlinesReachTheEngineAndAreNeverInfinite) {
 }
 
 // Rows of a score: logprob -(position + 1), digest of bytes equal to position.
-SliceOutcome ScoredRows(int64_t begin, int64_t end, int64_t num_tokens) {
-  SliceOutcome outcome;
+SliceResult ScoredRows(int64_t begin, int64_t end, int64_t num_tokens) {
+  SliceResult outcome;
   for (int64_t i = begin; i < end; ++i) {
     outcome.score_logprobs.push_back(i + 1 < num_tokens ? -(i + 1.0f) : 0.0f);
     outcome.logits_digests.emplace_back();
@@ -270,7 +270,7 @@ TEST_F(ServicesTest, AScoreWithMissingRowsIsAnErrorNotAHash) {
 
 TEST_F(ServicesTest, EmbedPoolsAndNormalizes) {
   engine_.SetScript([](const FakeEngine::Call& call) {
-    SliceOutcome outcome;
+    SliceResult outcome;
     outcome.hidden = {1, 2, 3, 3, 4, 0};  // two rows of model_dim 3
     call.sink.OnRows(0, outcome);
     call.sink.OnFinished(absl::OkStatus(), {});

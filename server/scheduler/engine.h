@@ -12,7 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
-#include "server/scheduler/step_plan.h"
+#include "server/scheduler/dispatcher.h"
 
 namespace headwise {
 
@@ -38,10 +38,10 @@ class RequestSink {
   virtual void OnPrefill(int64_t processed_tokens, int64_t total_tokens) {}
   // False ends the sequence as finished (a stop string was found); the engine
   // then calls OnFinished(OK).
-  virtual bool OnToken(const SliceOutcome& outcome) { return true; }
+  virtual bool OnToken(const SliceResult& outcome) { return true; }
   // kScore, kEmbed: the outcome of rows [first_position, first_position +
   // rows).
-  virtual void OnRows(int64_t first_position, const SliceOutcome& outcome) {}
+  virtual void OnRows(int64_t first_position, const SliceResult& outcome) {}
   virtual void OnFinished(const absl::Status& status,
                           const RequestUsage& usage) = 0;
 };
@@ -51,7 +51,7 @@ struct EngineRequest {
   WorkKind kind = WorkKind::kGenerate;
   std::vector<int32_t> prompt;  // 1 or more tokens, each in the vocabulary
   int64_t max_new_tokens = 0;   // kGenerate: >= 1
-  SamplingPlan sampling;
+  SamplingOptions sampling;
   std::vector<int32_t> stop_tokens;  // end generation; reported by OnToken
   bool hash_logits = false;          // kScore
   absl::Time deadline = absl::InfiniteFuture();

@@ -103,18 +103,18 @@ void EngineLoop::AddArrivals(std::vector<OutcomeInbox::Arrival> arrivals) {
 bool EngineLoop::ApplyArrivals() {
   bool has_applied = false;
   while (true) {
-    std::optional<TicketedPlan> plan;
+    std::optional<TicketedStep> step;
     std::vector<SinkCall> calls;
     {
       absl::MutexLock lock(&mutex_);
       if (!scheduler_.ApplyOutcome(clock_.Now())) return has_applied;
       has_applied = true;
       if (!scheduler_.has_steps_in_flight()) {
-        plan = NextPlanLocked();
+        step = NextStepLocked();
       }
       calls = TakeCallsLocked();
     }
-    if (plan.has_value()) Send(*std::move(plan));
+    if (step.has_value()) Send(*std::move(step));
     Deliver(std::move(calls));
   }
 }
@@ -122,34 +122,34 @@ bool EngineLoop::ApplyArrivals() {
 bool EngineLoop::FillPipeline() {
   bool has_worked = false;
   while (true) {
-    std::optional<TicketedPlan> plan;
+    std::optional<TicketedStep> step;
     std::vector<SinkCall> calls;
     {
       absl::MutexLock lock(&mutex_);
-      plan = NextPlanLocked();
+      step = NextStepLocked();
       calls = TakeCallsLocked();
     }
-    if (!plan.has_value() && calls.empty()) return has_worked;
+    if (!step.has_value() && calls.empty()) return has_worked;
     has_worked = true;
-    if (plan.has_value()) Send(*std::move(plan));
+    if (step.has_value()) Send(*std::move(step));
     Deliver(std::move(calls));
   }
 }
 
-void EngineLoop::Send(TicketedPlan plan) {
-  dispatcher_.Submit(std::move(plan.plan),
-                     [inbox = inbox_, ticket = plan.ticket](
-                         absl::StatusOr<StepOutcome> outcome) {
+void EngineLoop::Send(TicketedStep step) {
+  dispatcher_.Submit(std::move(step.step),
+                     [inbox = inbox_, ticket = step.ticket](
+                         absl::StatusOr<StepResult> outcome) {
                        inbox->Put({ticket, std::move(outcome)});
                      });
   absl::MutexLock lock(&mutex_);
   is_sending_ = false;
 }
 
-std::optional<TicketedPlan> EngineLoop::NextPlanLocked() {
-  std::optional<TicketedPlan> plan = scheduler_.NextStep(clock_.Now());
-  is_sending_ = plan.has_value();
-  return plan;
+std::optional<TicketedStep> EngineLoop::NextStepLocked() {
+  std::optional<TicketedStep> step = scheduler_.NextStep(clock_.Now());
+  is_sending_ = step.has_value();
+  return step;
 }
 
 std::vector<EngineLoop::SinkCall> EngineLoop::TakeCallsLocked() {

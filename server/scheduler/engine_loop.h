@@ -14,10 +14,10 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "base/clock.h"
+#include "server/scheduler/dispatcher.h"
 #include "server/scheduler/engine.h"
 #include "server/scheduler/outcome_inbox.h"
 #include "server/scheduler/scheduler.h"
-#include "server/scheduler/step_plan.h"
 
 namespace headwise {
 
@@ -34,14 +34,14 @@ class EngineLoop : public Engine {
   absl::StatusOr<uint64_t> Submit(EngineRequest request,
                                   std::shared_ptr<RequestSink> sink) override;
   void Cancel(uint64_t id) override;
-  // Suspend and Resume wait for a running Dispatcher::Submit, so that no plan
+  // Suspend and Resume wait for a running Dispatcher::Submit, so that no step
   // of the lost group can reach the next one: do not call them from there.
   void Suspend(absl::Status reason) override;
   void Resume(int64_t kv_capacity_tokens) override;
   EngineStats stats() const override;
 
-  // Applies what has arrived, tells sinks, sends plans. If the workers have
-  // nothing left to do, the next plan goes out before the sinks hear of the
+  // Applies what has arrived, tells sinks, sends steps. If the workers have
+  // nothing left to do, the next step goes out before the sinks hear of the
   // last one; else the sinks come first, as they may stop a sequence. True if
   // anything was done.
   bool Step();
@@ -60,14 +60,14 @@ class EngineLoop : public Engine {
     SchedulerEvent event;
   };
 
-  std::optional<TicketedPlan> NextPlanLocked()
+  std::optional<TicketedStep> NextStepLocked()
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<SinkCall> TakeCallsLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void AddArrivals(std::vector<OutcomeInbox::Arrival> arrivals)
       ABSL_LOCKS_EXCLUDED(mutex_);
   bool ApplyArrivals() ABSL_LOCKS_EXCLUDED(mutex_);
   bool FillPipeline() ABSL_LOCKS_EXCLUDED(mutex_);
-  void Send(TicketedPlan plan) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Send(TicketedStep step) ABSL_LOCKS_EXCLUDED(mutex_);
   void Deliver(std::vector<SinkCall> calls) ABSL_LOCKS_EXCLUDED(mutex_);
 
   Dispatcher& dispatcher_;
@@ -78,7 +78,7 @@ class EngineLoop : public Engine {
   Scheduler scheduler_ ABSL_GUARDED_BY(mutex_);
   std::map<uint64_t, std::shared_ptr<RequestSink>> sinks_
       ABSL_GUARDED_BY(mutex_);
-  // A plan is formed, and Dispatcher::Submit has not returned.
+  // A step is formed, and Dispatcher::Submit has not returned.
   bool is_sending_ ABSL_GUARDED_BY(mutex_) = false;
   bool is_shutting_down_ ABSL_GUARDED_BY(mutex_) = false;
 };

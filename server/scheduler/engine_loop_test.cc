@@ -24,7 +24,7 @@ namespace {
 
 using ::testing::ElementsAre;
 
-using Done = std::function<void(absl::StatusOr<StepOutcome>)>;
+using Done = std::function<void(absl::StatusOr<StepResult>)>;
 
 EngineOptions Options() {
   return {.max_step_tokens = 48,
@@ -43,20 +43,20 @@ EngineRequest Generate(int64_t prompt_len, int64_t max_new_tokens) {
   return request;
 }
 
-// Keeps plans until the test answers them.
+// Keeps steps until the test answers them.
 class ManualDispatcher final : public Dispatcher {
  public:
-  void Submit(StepPlan plan, Done done) override {
+  void Submit(Step step, Done done) override {
     if (on_submit) on_submit();
-    sent.emplace_back(std::move(plan), std::move(done));
+    sent.emplace_back(std::move(step), std::move(done));
   }
   void Answer() {
-    auto [plan, done] = std::move(sent.front());
+    auto [step, done] = std::move(sent.front());
     sent.pop_front();
-    done(workers.Execute(plan));
+    done(workers.Execute(step));
   }
 
-  std::deque<std::pair<StepPlan, Done>> sent;
+  std::deque<std::pair<Step, Done>> sent;
   ModelWorkers workers{1024};
   std::function<void()> on_submit;
 };
@@ -99,21 +99,21 @@ TEST_F(EngineLoopTest, SinkThatStopsHearsNoFurtherToken) {
   EXPECT_EQ(sink->end, absl::OkStatus());
 }
 
-// Workers that have a plan can wait for the sinks; idle ones can not.
-TEST_F(EngineLoopTest, IdleWorkersGetTheirPlanBeforeTheSinksHear) {
+// Workers that have a step can wait for the sinks; idle ones can not.
+TEST_F(EngineLoopTest, IdleWorkersGetTheirStepBeforeTheSinksHear) {
   const auto sink = Submit(Generate(3, 9));
   std::vector<std::string> order;
   sink->on_token = [&] { order.push_back("token"); };
   loop_.Step();
-  dispatcher_.on_submit = [&] { order.push_back("plan"); };
+  dispatcher_.on_submit = [&] { order.push_back("step"); };
   dispatcher_.Answer();
   loop_.Step();
-  EXPECT_THAT(order, ElementsAre("token", "plan"));
+  EXPECT_THAT(order, ElementsAre("token", "step"));
   order.clear();
   dispatcher_.Answer();
   dispatcher_.Answer();
   loop_.Step();
-  EXPECT_THAT(order, ElementsAre("token", "plan", "token", "plan"));
+  EXPECT_THAT(order, ElementsAre("token", "step", "token", "step"));
 }
 
 TEST_F(EngineLoopTest, SinkMayCancelAndSubmitWhileItIsCalled) {
@@ -166,7 +166,7 @@ TEST_F(EngineLoopTest, AwaitWorkReturnsForADeadlineThatHasPassed) {
   EXPECT_EQ(sink->end.code(), absl::StatusCode::kDeadlineExceeded);
 }
 
-// After Suspend has returned no plan of the lost group can reach the next one.
+// After Suspend has returned no step of the lost group can reach the next one.
 TEST_F(EngineLoopTest, SuspendWaitsForASubmitThatRuns) {
   absl::Notification in_submit;
   std::atomic<bool> has_suspended = false;

@@ -16,7 +16,7 @@
 namespace headwise {
 namespace {
 
-using Done = std::function<void(absl::StatusOr<StepOutcome>)>;
+using Done = std::function<void(absl::StatusOr<StepResult>)>;
 
 EngineOptions Options() {
   return {.max_step_tokens = 48,
@@ -35,7 +35,7 @@ EngineRequest Generate(int64_t prompt_len, int64_t max_new_tokens) {
   return request;
 }
 
-// Runs plans on a thread of its own. Two answers that wait together go out in
+// Runs steps on a thread of its own. Two answers that wait together go out in
 // reverse.
 class ThreadedDispatcher final : public Dispatcher {
  public:
@@ -49,12 +49,12 @@ class ThreadedDispatcher final : public Dispatcher {
     EXPECT_EQ(workers_.num_sequences(), 0);
   }
 
-  void Submit(StepPlan plan, Done done) override {
+  void Submit(Step step, Done done) override {
     absl::MutexLock lock(&mutex_);
-    sent_.emplace_back(std::move(plan), std::move(done));
+    sent_.emplace_back(std::move(step), std::move(done));
   }
 
-  // Plans wait until SetPaused(false).
+  // Steps wait until SetPaused(false).
   void SetPaused(bool is_paused) {
     absl::MutexLock lock(&mutex_);
     is_paused_ = is_paused;
@@ -67,7 +67,7 @@ class ThreadedDispatcher final : public Dispatcher {
 
   void Run() {
     while (true) {
-      std::vector<std::pair<StepPlan, Done>> batch;
+      std::vector<std::pair<Step, Done>> batch;
       {
         absl::MutexLock lock(&mutex_);
         mutex_.Await(absl::Condition(this, &ThreadedDispatcher::HasWork));
@@ -75,9 +75,9 @@ class ThreadedDispatcher final : public Dispatcher {
         batch = std::exchange(sent_, {});
       }
       EXPECT_LE(batch.size(), static_cast<size_t>(kMaxStepsInFlight));
-      std::vector<absl::StatusOr<StepOutcome>> outcomes;
-      for (const auto& [plan, done] : batch) {
-        outcomes.push_back(workers_.Execute(plan));
+      std::vector<absl::StatusOr<StepResult>> outcomes;
+      for (const auto& [step, done] : batch) {
+        outcomes.push_back(workers_.Execute(step));
         EXPECT_TRUE(outcomes.back().ok()) << outcomes.back().status();
       }
       for (size_t i = batch.size(); i-- > 0;) {
@@ -87,7 +87,7 @@ class ThreadedDispatcher final : public Dispatcher {
   }
 
   absl::Mutex mutex_;
-  std::vector<std::pair<StepPlan, Done>> sent_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::pair<Step, Done>> sent_ ABSL_GUARDED_BY(mutex_);
   bool is_paused_ ABSL_GUARDED_BY(mutex_) = false;
   bool stops_ ABSL_GUARDED_BY(mutex_) = false;
   ModelWorkers workers_{1024};  // the thread's

@@ -37,7 +37,7 @@ FreeQueue::Batch FreeQueue::Take() {
   return {.sequence_ids = std::exchange(ready_, {}), .is_retry = false};
 }
 
-void FreeQueue::OnPlanFailed(const Batch& batch) {
+void FreeQueue::OnStepFailed(const Batch& batch) {
   if (batch.is_retry) return;
   retries_.insert(retries_.end(), batch.sequence_ids.begin(),
                   batch.sequence_ids.end());

@@ -11,16 +11,16 @@
 namespace headwise {
 
 // Workers need not accept the free of a sequence that they do not know, and
-// with it would go the whole plan. So an id goes out only once some slice of
+// with it would go the whole step. So an id goes out only once some slice of
 // its sequence has run; while its first slices are in flight it waits for them.
-// Later slices may still be in flight: plans run in order, and a plan frees
+// Later slices may still be in flight: steps run in order, and a step frees
 // before its slices.
 class FreeQueue {
  public:
-  // The frees of one plan.
+  // The frees of one step.
   struct Batch {
     std::vector<uint64_t> sequence_ids;
-    // An id that was in a failed plan is tried once more in a plan of its own
+    // An id that was in a failed step is tried once more in a step of its own
     // without slices, so that it can harm nobody.
     bool is_retry = false;
   };
@@ -33,10 +33,10 @@ class FreeQueue {
   // in flight and none has run: nothing to free.
   bool OnSlice(uint64_t sequence_id, bool ran);
 
-  // What the next plan must free; empty if nothing.
+  // What the next step must free; empty if nothing.
   Batch Take();
-  // The plan with `batch` changed nothing. An id that failed alone is dropped.
-  void OnPlanFailed(const Batch& batch);
+  // The step with `batch` changed nothing. An id that failed alone is dropped.
+  void OnStepFailed(const Batch& batch);
 
   bool empty() const {
     return ready_.empty() && retries_.empty() && unconfirmed_.empty();

@@ -9,7 +9,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-TEST(FreeQueueTest, KnownSequenceIsFreedInTheNextPlan) {
+TEST(FreeQueueTest, KnownSequenceIsFreedInTheNextStep) {
   FreeQueue queue;
   EXPECT_FALSE(queue.Add(7, /*known_to_workers=*/true, 1));
   const FreeQueue::Batch batch = queue.Take();
@@ -49,13 +49,13 @@ TEST(FreeQueueTest, FailedFreesAreTriedOnceMoreEachAlone) {
   FreeQueue queue;
   queue.Add(7, true, 0);
   queue.Add(8, true, 0);
-  queue.OnPlanFailed(queue.Take());
+  queue.OnStepFailed(queue.Take());
   queue.Add(9, true, 0);
   for (const uint64_t id : {7, 8}) {
     const FreeQueue::Batch retry = queue.Take();
     EXPECT_THAT(retry.sequence_ids, ElementsAre(id));
     EXPECT_TRUE(retry.is_retry);
-    queue.OnPlanFailed(retry);  // dropped, or it would come back for ever
+    queue.OnStepFailed(retry);  // dropped, or it would come back for ever
   }
   EXPECT_THAT(queue.Take().sequence_ids, ElementsAre(9));
   EXPECT_TRUE(queue.empty());

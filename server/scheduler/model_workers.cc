@@ -25,7 +25,7 @@ uint64_t PrefixHash(const std::vector<int32_t>& tokens, size_t count) {
   return hash;
 }
 
-int32_t Sample(uint64_t hash, const SamplingPlan& sampling) {
+int32_t Sample(uint64_t hash, const SamplingOptions& sampling) {
   return static_cast<int32_t>(Mix(hash, sampling.seed) % kVocabSize);
 }
 
@@ -74,21 +74,21 @@ ExpectedAnswer ExpectedAnswerOf(const EngineRequest& request) {
 ModelWorkers::ModelWorkers(int64_t capacity_tokens)
     : capacity_tokens_(capacity_tokens) {}
 
-absl::StatusOr<StepOutcome> ModelWorkers::Execute(const StepPlan& plan) {
+absl::StatusOr<StepResult> ModelWorkers::Execute(const Step& step) {
   const uint64_t expected_id = ++last_step_id_;
-  if (plan.step_id != expected_id) {
+  if (step.step_id != expected_id) {
     return absl::InvalidArgumentError(
-        absl::StrCat("step id is ", plan.step_id, ", expected ", expected_id));
+        absl::StrCat("step id is ", step.step_id, ", expected ", expected_id));
   }
   Books books = sequences_;
-  for (const uint64_t id : plan.free_sequence_ids) {
+  for (const uint64_t id : step.free_sequence_ids) {
     if (books.erase(id) == 0) {
       return absl::InvalidArgumentError(
           absl::StrCat("free of unknown sequence ", id));
     }
   }
   std::set<uint64_t> seen;
-  for (const SlicePlan& slice : plan.slices) {
+  for (const Slice& slice : step.slices) {
     if (!seen.insert(slice.sequence_id).second) {
       return absl::InvalidArgumentError(
           absl::StrCat("two slices of sequence ", slice.sequence_id));
@@ -100,16 +100,16 @@ absl::StatusOr<StepOutcome> ModelWorkers::Execute(const StepPlan& plan) {
         absl::StrCat(UsedTokens(books), " positions of KV in use, capacity ",
                      capacity_tokens_));
   }
-  StepOutcome outcome;
-  outcome.step_id = plan.step_id;
-  for (const SlicePlan& slice : plan.slices) {
-    outcome.slices.push_back(Answer(slice, books[slice.sequence_id]));
+  StepResult outcome;
+  outcome.step_id = step.step_id;
+  for (const Slice& slice : step.slices) {
+    outcome.results.push_back(Answer(slice, books[slice.sequence_id]));
   }
   sequences_ = std::move(books);
   return outcome;
 }
 
-absl::Status ModelWorkers::Append(const SlicePlan& slice, Books& books) {
+absl::Status ModelWorkers::Append(const Slice& slice, Books& books) {
   ModelSequence& sequence = books[slice.sequence_id];
   const int64_t context_len = static_cast<int64_t>(sequence.tokens.size());
   if (slice.first_position != context_len) {
@@ -130,9 +130,8 @@ absl::Status ModelWorkers::Append(const SlicePlan& slice, Books& books) {
   return absl::OkStatus();
 }
 
-SliceOutcome ModelWorkers::Answer(const SlicePlan& slice,
-                                  ModelSequence& sequence) {
-  SliceOutcome outcome;
+SliceResult ModelWorkers::Answer(const Slice& slice, ModelSequence& sequence) {
+  SliceResult outcome;
   outcome.sequence_id = slice.sequence_id;
   for (int64_t row = 0; row < slice.num_rows(); ++row) {
     const int64_t position = slice.first_position + row;

@@ -11,8 +11,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/scheduler/dispatcher.h"
 #include "server/scheduler/engine.h"
-#include "server/scheduler/step_plan.h"
 
 namespace headwise {
 
@@ -34,7 +34,7 @@ class ModelWorkers {
  public:
   explicit ModelWorkers(int64_t capacity_tokens);
 
-  absl::StatusOr<StepOutcome> Execute(const StepPlan& plan);
+  absl::StatusOr<StepResult> Execute(const Step& step);
   // The step is lost before it is run; its id is spent.
   void SkipStep() { ++last_step_id_; }
 
@@ -51,8 +51,8 @@ class ModelWorkers {
   };
   using Books = std::map<uint64_t, ModelSequence>;
 
-  static absl::Status Append(const SlicePlan& slice, Books& books);
-  static SliceOutcome Answer(const SlicePlan& slice, ModelSequence& sequence);
+  static absl::Status Append(const Slice& slice, Books& books);
+  static SliceResult Answer(const Slice& slice, ModelSequence& sequence);
   static int64_t UsedTokens(const Books& books);
 
   int64_t capacity_tokens_;

@@ -9,8 +9,8 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "server/scheduler/dispatcher.h"
 #include "server/scheduler/scheduler.h"
-#include "server/scheduler/step_plan.h"
 
 namespace headwise {
 
@@ -21,7 +21,7 @@ class OutcomeInbox {
  public:
   struct Arrival {
     StepTicket ticket;
-    absl::StatusOr<StepOutcome> outcome;
+    absl::StatusOr<StepResult> outcome;
   };
 
   void Put(Arrival arrival);

@@ -17,7 +17,7 @@ class RecordingSink final : public RequestSink {
  public:
   explicit RecordingSink(int64_t stop_after = -1) : stop_after_(stop_after) {}
 
-  bool OnToken(const SliceOutcome& outcome) override {
+  bool OnToken(const SliceResult& outcome) override {
     tokens.push_back(outcome.token);
     if (on_token) on_token();
     return static_cast<int64_t>(tokens.size()) != stop_after_;

@@ -86,28 +86,28 @@ void Scheduler::Resume(int64_t kv_capacity_tokens, absl::Time now) {
   suspended_.reset();
 }
 
-std::optional<TicketedPlan> Scheduler::NextStep(absl::Time now) {
+std::optional<TicketedStep> Scheduler::NextStep(absl::Time now) {
   Expire(now);
   if (suspended_.has_value() || steps_unanswered() >= kMaxStepsInFlight) {
     return std::nullopt;
   }
   SentStep sent;
-  StepPlan plan;
+  Step step;
   sent.frees = frees_.Take();
-  plan.free_sequence_ids = sent.frees.sequence_ids;
-  for (const uint64_t id : plan.free_sequence_ids) kv_.Release(id);
+  step.free_sequence_ids = sent.frees.sequence_ids;
+  for (const uint64_t id : step.free_sequence_ids) kv_.Release(id);
   if (!sent.frees.is_retry) {
     Admit(now);
-    AddSlices(plan, sent);
+    AddSlices(step, sent);
   }
-  if (plan.slices.empty() && plan.free_sequence_ids.empty()) {
+  if (step.slices.empty() && step.free_sequence_ids.empty()) {
     return std::nullopt;
   }
-  plan.step_id = sent.step_id = ++last_step_id_;
+  step.step_id = sent.step_id = ++last_step_id_;
   ++steps_total_;
   steps_.push_back(std::move(sent));
-  return TicketedPlan{.ticket = {group_, last_step_id_},
-                      .plan = std::move(plan)};
+  return TicketedStep{.ticket = {group_, last_step_id_},
+                      .step = std::move(step)};
 }
 
 void Scheduler::Admit(absl::Time now) {
@@ -122,9 +122,9 @@ void Scheduler::Admit(absl::Time now) {
   }
 }
 
-void Scheduler::AddSlices(StepPlan& plan, SentStep& sent) {
+void Scheduler::AddSlices(Step& step, SentStep& sent) {
   int64_t room = options_.max_step_tokens;
-  const auto add = [&](SlicePlan slice) {
+  const auto add = [&](Slice slice) {
     room -= slice.num_rows();
     sent.slices.push_back({.sequence_id = slice.sequence_id,
                            .first_position = slice.first_position,
@@ -133,7 +133,7 @@ void Scheduler::AddSlices(StepPlan& plan, SentStep& sent) {
                            .score = !slice.score_targets.empty(),
                            .hash_logits = slice.hash_logits,
                            .embed = slice.embed});
-    plan.slices.push_back(std::move(slice));
+    step.slices.push_back(std::move(slice));
   };
   for (auto& [id, sequence] : running_) {
     if (sequence.can_decode()) add(sequence.NextDecodeSlice());
@@ -146,7 +146,7 @@ void Scheduler::AddSlices(StepPlan& plan, SentStep& sent) {
 }
 
 void Scheduler::AddOutcome(const StepTicket& ticket,
-                           absl::StatusOr<StepOutcome> outcome) {
+                           absl::StatusOr<StepResult> outcome) {
   if (ticket.group != group_) {
     --lost_steps_unanswered_;
     HEADWISE_CHECK(lost_steps_unanswered_ >= 0);
@@ -165,7 +165,7 @@ bool Scheduler::ApplyOutcome(absl::Time now) {
   if (steps_.empty() || !steps_.front().outcome.has_value()) return false;
   SentStep step = std::move(steps_.front());
   steps_.pop_front();
-  absl::StatusOr<StepOutcome>& outcome = *step.outcome;
+  absl::StatusOr<StepResult>& outcome = *step.outcome;
   if (outcome.ok()) {
     ApplyResults(step, *std::move(outcome), now);
     return true;
@@ -199,7 +199,7 @@ bool Scheduler::ApplyOutcome(absl::Time now) {
 
 void Scheduler::FailStep(const SentStep& step, const absl::Status& status,
                          absl::Time now) {
-  frees_.OnPlanFailed(step.frees);
+  frees_.OnStepFailed(step.frees);
   for (const SentSlice& slice : step.slices) {
     OnSliceDone(slice.sequence_id, /*ran=*/false);
   }
@@ -208,27 +208,27 @@ void Scheduler::FailStep(const SentStep& step, const absl::Status& status,
   }
 }
 
-void Scheduler::ApplyResults(SentStep& step, StepOutcome outcome,
+void Scheduler::ApplyResults(SentStep& step, StepResult outcome,
                              absl::Time now) {
   for (const SentSlice& slice : step.slices) {
     OnSliceDone(slice.sequence_id, /*ran=*/true);
   }
-  const bool complete = outcome.slices.size() == step.slices.size();
+  const bool complete = outcome.results.size() == step.slices.size();
   for (size_t i = 0; i < step.slices.size(); ++i) {
     if (!running_.contains(step.slices[i].sequence_id)) continue;
-    if (!complete || !Matches(step.slices[i], outcome.slices[i])) {
+    if (!complete || !Matches(step.slices[i], outcome.results[i])) {
       End(step.slices[i].sequence_id,
           absl::InternalError(
               absl::StrCat("the workers' answer to step ", step.step_id,
-                           " does not have what its plan asked for")),
+                           " does not have what its step asked for")),
           now);
       continue;
     }
-    ApplyResult(step.slices[i], std::move(outcome.slices[i]), now);
+    ApplyResult(step.slices[i], std::move(outcome.results[i]), now);
   }
 }
 
-bool Scheduler::Matches(const SentSlice& sent, const SliceOutcome& outcome) {
+bool Scheduler::Matches(const SentSlice& sent, const SliceResult& outcome) {
   const size_t num_rows = static_cast<size_t>(sent.num_rows);
   return outcome.sequence_id == sent.sequence_id &&
          outcome.has_token == sent.sample &&
@@ -238,7 +238,7 @@ bool Scheduler::Matches(const SentSlice& sent, const SliceOutcome& outcome) {
          outcome.hidden.size() % num_rows == 0;
 }
 
-void Scheduler::ApplyResult(const SentSlice& sent, SliceOutcome outcome,
+void Scheduler::ApplyResult(const SentSlice& sent, SliceResult outcome,
                             absl::Time now) {
   Sequence& sequence = running_.at(sent.sequence_id);
   const bool is_prefill = sent.first_position < sequence.prompt_len();

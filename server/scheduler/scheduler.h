@@ -15,11 +15,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/scheduler/dispatcher.h"
 #include "server/scheduler/engine.h"
 #include "server/scheduler/free_queue.h"
 #include "server/scheduler/kv_ledger.h"
 #include "server/scheduler/sequence.h"
-#include "server/scheduler/step_plan.h"
 
 namespace headwise {
 
@@ -29,9 +29,9 @@ struct StepTicket {
   uint64_t step_id = 0;
 };
 
-struct TicketedPlan {
+struct TicketedStep {
   StepTicket ticket;
-  StepPlan plan;
+  Step step;
 };
 
 // What a request's sink is to hear. Events of one request are in order, and
@@ -42,23 +42,23 @@ struct SchedulerEvent {
   uint64_t request_id = 0;
   int64_t first = 0;  // kPrefill: processed tokens; kRows: first position
   int64_t total = 0;  // kPrefill
-  SliceOutcome outcome = {};  // kToken, kRows
-  absl::Status status = {};   // kFinished
-  RequestUsage usage = {};    // kFinished
+  SliceResult outcome = {};  // kToken, kRows
+  absl::Status status = {};  // kFinished
+  RequestUsage usage = {};   // kFinished
 };
 
-// Continuous batching with chunked prefill over a pipeline of plans.
+// Continuous batching with chunked prefill over a pipeline of steps.
 //
 // A request waits (bounded, first come first served, no overtaking: so a small
 // one cannot starve a big one at the head) until its full need of KV can be
-// reserved and a place is free, then runs until its last token. Each plan has
+// reserved and a place is free, then runs until its last token. Each step has
 // one row for every sequence in decode, then at most prefill_chunk rows of each
 // prompt in order of arrival, max_step_tokens in all. At most
-// max_step_tokens sequences run, so a decode never misses a plan, and every
-// plan has room for at least one row of the oldest prompt: a prefill holds up a
+// max_step_tokens sequences run, so a decode never misses a step, and every
+// step has room for at least one row of the oldest prompt: a prefill holds up a
 // decode by at most one step of max_step_tokens rows, kMaxStepsInFlight times.
 //
-// A plan is formed while another one is in flight; a row whose token is still
+// A step is formed while another one is in flight; a row whose token is still
 // in flight says use_last_sample. If its sequence turns out to have ended, the
 // row's outcome is dropped.
 //
@@ -82,12 +82,11 @@ class Scheduler {
   void Suspend(const absl::Status& reason, absl::Time now);
   void Resume(int64_t kv_capacity_tokens, absl::Time now);
 
-  // The next plan to send, if there is room in the pipeline and work to do.
-  std::optional<TicketedPlan> NextStep(absl::Time now);
+  // The next step to send, if there is room in the pipeline and work to do.
+  std::optional<TicketedStep> NextStep(absl::Time now);
   // A step was answered; outcomes may come in any order. Of a group that was
   // lost since, they are ignored.
-  void AddOutcome(const StepTicket& ticket,
-                  absl::StatusOr<StepOutcome> outcome);
+  void AddOutcome(const StepTicket& ticket, absl::StatusOr<StepResult> outcome);
   // Applies the outcome of the oldest step in flight. False if it has not come.
   bool ApplyOutcome(absl::Time now);
 
@@ -102,7 +101,7 @@ class Scheduler {
   EngineStats stats() const;
 
  private:
-  // What the outcome of a slice is compared with; the plan itself is gone.
+  // What the outcome of a slice is compared with; the step itself is gone.
   struct SentSlice {
     uint64_t sequence_id = 0;
     int64_t first_position = 0;
@@ -116,16 +115,16 @@ class Scheduler {
     uint64_t step_id = 0;
     std::vector<SentSlice> slices;
     FreeQueue::Batch frees;
-    std::optional<absl::StatusOr<StepOutcome>> outcome;
+    std::optional<absl::StatusOr<StepResult>> outcome;
   };
   using RunningMap = std::map<uint64_t, Sequence>;
 
-  static bool Matches(const SentSlice& sent, const SliceOutcome& outcome);
+  static bool Matches(const SentSlice& sent, const SliceResult& outcome);
 
   void Admit(absl::Time now);
-  void AddSlices(StepPlan& plan, SentStep& sent);
-  void ApplyResults(SentStep& step, StepOutcome outcome, absl::Time now);
-  void ApplyResult(const SentSlice& sent, SliceOutcome outcome, absl::Time now);
+  void AddSlices(Step& step, SentStep& sent);
+  void ApplyResults(SentStep& step, StepResult outcome, absl::Time now);
+  void ApplyResult(const SentSlice& sent, SliceResult outcome, absl::Time now);
   void FailStep(const SentStep& step, const absl::Status& status,
                 absl::Time now);
   void OnSliceDone(uint64_t sequence_id, bool ran);

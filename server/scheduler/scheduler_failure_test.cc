@@ -17,7 +17,7 @@ using ::testing::IsEmpty;
 using SchedulerFailureTest = SchedulerTest;
 
 TEST_F(SchedulerFailureTest,
-       RefusedPlanEndsItsRequestsAndItsFreesAreTriedAlone) {
+       RefusedStepEndsItsRequestsAndItsFreesAreTriedAlone) {
   Submit(Generate(4, 1));
   Next();
   Answer();  // 1 has ended
@@ -36,20 +36,20 @@ TEST_F(SchedulerFailureTest,
 }
 
 TEST_F(SchedulerFailureTest, AnswersOfTheWrongShapeEndTheirRequestOnly) {
-  using Spoil = void (*)(StepOutcome&);
+  using Spoil = void (*)(StepResult&);
   const Spoil spoils[] = {
-      [](StepOutcome& o) { o.slices[0].sequence_id += 100; },
-      [](StepOutcome& o) { o.slices[0].has_token = false; },
-      [](StepOutcome& o) { o.slices[0].score_logprobs = {1.0f}; },
-      [](StepOutcome& o) { o.slices[0].logits_digests.resize(1); },
-      [](StepOutcome& o) { o.slices[0].hidden = {1.0f}; },
+      [](StepResult& o) { o.results[0].sequence_id += 100; },
+      [](StepResult& o) { o.results[0].has_token = false; },
+      [](StepResult& o) { o.results[0].score_logprobs = {1.0f}; },
+      [](StepResult& o) { o.results[0].logits_digests.resize(1); },
+      [](StepResult& o) { o.results[0].hidden = {1.0f}; },
   };
   for (const Spoil spoil : spoils) {
     Use(Options());
     Submit(Generate(4, 9));
     Submit(Generate(5, 9));
     Next();
-    absl::StatusOr<StepOutcome> outcome = workers_->Execute(sent_[0].plan);
+    absl::StatusOr<StepResult> outcome = workers_->Execute(sent_[0].step);
     ASSERT_TRUE(outcome.ok());
     spoil(*outcome);
     AnswerWith(std::move(outcome));
@@ -64,7 +64,7 @@ TEST_F(SchedulerFailureTest, SpoiledStepEndsAndFreesItsSequencesOnly) {
   Submit(Generate(40, 9));
   Submit(Generate(4, 9));
   EXPECT_THAT(Next(), ElementsAre("1@0+16", "2@0+16"));
-  ASSERT_TRUE(workers_->Execute(sent_[0].plan).ok());
+  ASSERT_TRUE(workers_->Execute(sent_[0].step).ok());
   AnswerWith(absl::OutOfRangeError("NaN in layer 3"));
   EXPECT_THAT(Ends(), ElementsAre(std::pair(1, absl::StatusCode::kInternal),
                                   std::pair(2, absl::StatusCode::kInternal)));
@@ -73,11 +73,11 @@ TEST_F(SchedulerFailureTest, SpoiledStepEndsAndFreesItsSequencesOnly) {
   EXPECT_EQ(workers_->num_sequences(), 1);
 }
 
-TEST_F(SchedulerFailureTest, AnswerWithTooFewSlicesEndsTheWholePlan) {
+TEST_F(SchedulerFailureTest, AnswerWithTooFewSlicesEndsTheWholeStep) {
   Submit(Generate(4, 9));
   Submit(Generate(5, 9));
   Next();
-  AnswerWith(StepOutcome{.step_id = 1, .slices = {}});
+  AnswerWith(StepResult{.step_id = 1, .results = {}});
   EXPECT_THAT(Ends(), ElementsAre(std::pair(1, absl::StatusCode::kInternal),
                                   std::pair(2, absl::StatusCode::kInternal)));
 }
@@ -101,9 +101,9 @@ TEST_F(SchedulerFailureTest, LostGroupEndsAllAndItsLateAnswersAreIgnored) {
   EXPECT_EQ(scheduler_->stats().kv_tokens_capacity, 64);
   const uint64_t id = Submit(Generate(4, 9));
   EXPECT_THAT(Next(), ElementsAre(std::to_string(id) + "@0+4*"));
-  EXPECT_EQ(sent_.back().plan.step_id, 1u);
-  EXPECT_THAT(Next(), IsEmpty());  // the lost plan is unanswered still
-  AnswerWith(StepOutcome{.step_id = 2, .slices = {}});  // late
+  EXPECT_EQ(sent_.back().step.step_id, 1u);
+  EXPECT_THAT(Next(), IsEmpty());  // the lost step is unanswered still
+  AnswerWith(StepResult{.step_id = 2, .results = {}});  // late
   EXPECT_THAT(Ends(), IsEmpty());
   EXPECT_EQ(Next().size(), 1u);
 }
@@ -125,8 +125,8 @@ TEST_F(SchedulerFailureTest, OutcomesAreAppliedInTheOrderOfTheirSteps) {
   Submit(Generate(3, 2));
   Next();
   Next();
-  absl::StatusOr<StepOutcome> first = workers_->Execute(sent_[0].plan);
-  absl::StatusOr<StepOutcome> second = workers_->Execute(sent_[1].plan);
+  absl::StatusOr<StepResult> first = workers_->Execute(sent_[0].step);
+  absl::StatusOr<StepResult> second = workers_->Execute(sent_[1].step);
   scheduler_->AddOutcome(sent_[1].ticket, std::move(second));
   EXPECT_FALSE(scheduler_->ApplyOutcome(now_));
   scheduler_->AddOutcome(sent_[0].ticket, std::move(first));

@@ -1,4 +1,4 @@
-// For tests: a scheduler whose plans are read and answered one at a time.
+// For tests: a scheduler whose steps are read and answered one at a time.
 
 #ifndef HEADWISE_SERVER_SCHEDULER_SCHEDULER_FIXTURE_H_
 #define HEADWISE_SERVER_SCHEDULER_SCHEDULER_FIXTURE_H_
@@ -39,9 +39,9 @@ inline EngineRequest Generate(int64_t prompt_len, int64_t max_new_tokens) {
 }
 
 // "id@first+rows", "?" for a row of the last sample, "*" if it samples.
-inline std::vector<std::string> Rows(const StepPlan& plan) {
+inline std::vector<std::string> Rows(const Step& step) {
   std::vector<std::string> rows;
-  for (const SlicePlan& slice : plan.slices) {
+  for (const Slice& slice : step.slices) {
     rows.push_back(std::to_string(slice.sequence_id) + "@" +
                    std::to_string(slice.first_position) + "+" +
                    std::to_string(slice.num_rows()) +
@@ -64,21 +64,21 @@ class SchedulerTest : public testing::Test {
     return id.value_or(0);
   }
 
-  // The next plan's rows; empty if there is none.
+  // The next step's rows; empty if there is none.
   std::vector<std::string> Next() {
-    std::optional<TicketedPlan> plan = scheduler_->NextStep(now_);
-    if (!plan.has_value()) return {};
-    std::vector<std::string> rows = Rows(plan->plan);
-    for (const uint64_t id : plan->plan.free_sequence_ids) {
+    std::optional<TicketedStep> step = scheduler_->NextStep(now_);
+    if (!step.has_value()) return {};
+    std::vector<std::string> rows = Rows(step->step);
+    for (const uint64_t id : step->step.free_sequence_ids) {
       rows.push_back("free " + std::to_string(id));
     }
-    sent_.push_back(*std::move(plan));
+    sent_.push_back(*std::move(step));
     return rows;
   }
 
-  // Answers the oldest plan.
-  void Answer() { AnswerWith(workers_->Execute(sent_.front().plan)); }
-  void AnswerWith(absl::StatusOr<StepOutcome> outcome) {
+  // Answers the oldest step.
+  void Answer() { AnswerWith(workers_->Execute(sent_.front().step)); }
+  void AnswerWith(absl::StatusOr<StepResult> outcome) {
     scheduler_->AddOutcome(sent_.front().ticket, std::move(outcome));
     sent_.erase(sent_.begin());
     while (scheduler_->ApplyOutcome(now_)) {
@@ -99,7 +99,7 @@ class SchedulerTest : public testing::Test {
   absl::Time now_ = kStart;
   std::optional<Scheduler> scheduler_{Options()};
   std::optional<ModelWorkers> workers_{1024};
-  std::vector<TicketedPlan> sent_;
+  std::vector<TicketedStep> sent_;
 };
 
 }  // namespace headwise

@@ -16,7 +16,7 @@ bool IsGroupLost(const absl::Status& status) {
          !absl::IsResourceExhausted(status) && !absl::IsOutOfRange(status);
 }
 
-void Append(const SliceOutcome& outcome, SliceOutcome& rows) {
+void Append(const SliceResult& outcome, SliceResult& rows) {
   const auto append = [](const auto& from, auto& to) {
     to.insert(to.end(), from.begin(), from.end());
   };
@@ -79,7 +79,7 @@ void SchedulerSimulation::Act() {
       return;
     case 3:
     case 4:
-      return FormPlan();
+      return FormStep();
     case 5:
       return ExecuteOldest();
     case 6:
@@ -125,8 +125,8 @@ void SchedulerSimulation::CancelOne() {
   EXPECT_TRUE(chosen->second.finished.has_value());
 }
 
-void SchedulerSimulation::FormPlan() {
-  std::optional<TicketedPlan> ticketed = scheduler_.NextStep(now_);
+void SchedulerSimulation::FormStep() {
+  std::optional<TicketedStep> ticketed = scheduler_.NextStep(now_);
   HearEvents();
   for (const auto& [id, record] : records_) {
     if (record.request.deadline <= now_) {
@@ -135,14 +135,14 @@ void SchedulerSimulation::FormPlan() {
   }
   if (!ticketed.has_value()) return;
   EXPECT_FALSE(is_suspended_);
-  CheckPlan(ticketed->plan);
-  SentPlan& plan = plans_.emplace_back();
-  plan.ticketed = *std::move(ticketed);
-  plan.failures_known = failures_applied_;
-  EXPECT_LE(static_cast<int>(plans_.size() + lost_plans_.size()),
+  CheckStep(ticketed->step);
+  SentStep& step = steps_.emplace_back();
+  step.ticketed = *std::move(ticketed);
+  step.failures_known = failures_applied_;
+  EXPECT_LE(static_cast<int>(steps_.size() + lost_steps_.size()),
             kMaxStepsInFlight);
-  if (++num_plans_ != fault_.nth_plan) return;
-  plan.is_faulty = !fault_.is_suspend;
+  if (++num_steps_ != fault_.nth_step) return;
+  step.is_faulty = !fault_.is_suspend;
   if (!fault_.is_suspend) return;
   scheduler_.Suspend(absl::NotFoundError("a worker is gone"), now_);
   LoseGroup();
@@ -150,10 +150,10 @@ void SchedulerSimulation::FormPlan() {
 }
 
 // Within the bounds of the options, and only what is still wanted.
-void SchedulerSimulation::CheckPlan(const StepPlan& plan) {
-  EXPECT_FALSE(plan.slices.empty() && plan.free_sequence_ids.empty());
+void SchedulerSimulation::CheckStep(const Step& step) {
+  EXPECT_FALSE(step.slices.empty() && step.free_sequence_ids.empty());
   int64_t num_rows = 0;
-  for (const SlicePlan& slice : plan.slices) {
+  for (const Slice& slice : step.slices) {
     num_rows += slice.num_rows();
     const Record& record = records_.at(slice.sequence_id);
     EXPECT_FALSE(record.finished.has_value());
@@ -167,7 +167,7 @@ void SchedulerSimulation::CheckPlan(const StepPlan& plan) {
     EXPECT_LT(end - prompt_len, generates ? record.request.max_new_tokens : 1);
   }
   EXPECT_LE(num_rows, options_.max_step_tokens);
-  for (const uint64_t id : plan.free_sequence_ids) {
+  for (const uint64_t id : step.free_sequence_ids) {
     EXPECT_TRUE(records_.at(id).finished.has_value());
   }
   const EngineStats stats = scheduler_.stats();
@@ -175,53 +175,53 @@ void SchedulerSimulation::CheckPlan(const StepPlan& plan) {
   EXPECT_LE(stats.running, options_.max_running_sequences);
 }
 
-// A plan that was formed while the failure of an earlier one was not known may
+// A step that was formed while the failure of an earlier one was not known may
 // be refused; any other must be accepted.
 void SchedulerSimulation::ExecuteOldest() {
-  const auto plan = std::find_if(
-      plans_.begin(), plans_.end(),
-      [](const SentPlan& sent) { return !sent.outcome.has_value(); });
-  if (plan == plans_.end()) return;
+  const auto step = std::find_if(
+      steps_.begin(), steps_.end(),
+      [](const SentStep& sent) { return !sent.outcome.has_value(); });
+  if (step == steps_.end()) return;
   if (!workers_.has_value()) {
-    plan->outcome = absl::UnavailableError("the group is lost");
-  } else if (plan->is_faulty && fault_.code == absl::StatusCode::kOutOfRange) {
+    step->outcome = absl::UnavailableError("the group is lost");
+  } else if (step->is_faulty && fault_.code == absl::StatusCode::kOutOfRange) {
     // It ran, and some value of it was not finite.
-    EXPECT_TRUE(workers_->Execute(plan->ticketed.plan).ok());
-    plan->outcome = absl::OutOfRangeError("injected");
-  } else if (plan->is_faulty) {
-    plan->outcome = absl::Status(fault_.code, "injected");
+    EXPECT_TRUE(workers_->Execute(step->ticketed.step).ok());
+    step->outcome = absl::OutOfRangeError("injected");
+  } else if (step->is_faulty) {
+    step->outcome = absl::Status(fault_.code, "injected");
     workers_->SkipStep();
   } else {
-    plan->outcome = workers_->Execute(plan->ticketed.plan);
-    if (!plan->outcome->ok()) {
-      EXPECT_GT(failures_executed_, plan->failures_known)
-          << plan->outcome->status();
+    step->outcome = workers_->Execute(step->ticketed.step);
+    if (!step->outcome->ok()) {
+      EXPECT_GT(failures_executed_, step->failures_known)
+          << step->outcome->status();
     }
   }
-  if (plan->outcome->ok()) return;
+  if (step->outcome->ok()) return;
   ++failures_executed_;
-  if (IsGroupLost(plan->outcome->status())) workers_.reset();
+  if (IsGroupLost(step->outcome->status())) workers_.reset();
 }
 
 void SchedulerSimulation::DeliverOne() {
-  std::vector<SentPlan*> ready;
-  for (std::deque<SentPlan>* plans : {&plans_, &lost_plans_}) {
-    for (SentPlan& plan : *plans) {
-      if (plan.outcome.has_value() && !plan.is_delivered) {
-        ready.push_back(&plan);
+  std::vector<SentStep*> ready;
+  for (std::deque<SentStep>* steps : {&steps_, &lost_steps_}) {
+    for (SentStep& step : *steps) {
+      if (step.outcome.has_value() && !step.is_delivered) {
+        ready.push_back(&step);
       }
     }
   }
   if (ready.empty()) return;
-  SentPlan& chosen = *ready[Below(static_cast<int64_t>(ready.size()))];
+  SentStep& chosen = *ready[Below(static_cast<int64_t>(ready.size()))];
   chosen.is_delivered = true;
   scheduler_.AddOutcome(chosen.ticketed.ticket, *chosen.outcome);
-  std::erase_if(lost_plans_,
-                [](const SentPlan& plan) { return plan.is_delivered; });
+  std::erase_if(lost_steps_,
+                [](const SentStep& step) { return step.is_delivered; });
   while (scheduler_.ApplyOutcome(now_)) {
-    ASSERT_FALSE(plans_.empty());
-    const absl::Status status = plans_.front().outcome->status();
-    plans_.pop_front();
+    ASSERT_FALSE(steps_.empty());
+    const absl::Status status = steps_.front().outcome->status();
+    steps_.pop_front();
     if (!status.ok()) ++failures_applied_;
     if (IsGroupLost(status)) LoseGroup();
     HearEvents();
@@ -233,14 +233,14 @@ void SchedulerSimulation::LoseGroup() {
   workers_.reset();
   ++failures_executed_;
   failures_applied_ = failures_executed_;
-  for (SentPlan& plan : plans_) {
-    if (plan.is_delivered) continue;
-    if (!plan.outcome.has_value()) {
-      plan.outcome = absl::UnavailableError("the group is lost");
+  for (SentStep& step : steps_) {
+    if (step.is_delivered) continue;
+    if (!step.outcome.has_value()) {
+      step.outcome = absl::UnavailableError("the group is lost");
     }
-    lost_plans_.push_back(std::move(plan));
+    lost_steps_.push_back(std::move(step));
   }
-  plans_.clear();
+  steps_.clear();
 }
 
 void SchedulerSimulation::MaybeResume() {
@@ -319,10 +319,10 @@ void SchedulerSimulation::CheckEnd(const Record& record,
 
 void SchedulerSimulation::CheckDrains() {
   // Every round moves each stage of the pipeline once; a request needs at most
-  // one plan for each of its 140 rows, and a few to be freed.
+  // one step for each of its 140 rows, and a few to be freed.
   const int64_t max_rounds = static_cast<int64_t>(records_.size()) * 200 + 100;
   for (int64_t i = 0; i < max_rounds && !scheduler_.idle(); ++i) {
-    FormPlan();
+    FormStep();
     ExecuteOldest();
     DeliverOne();
     MaybeResume();

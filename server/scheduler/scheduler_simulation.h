@@ -19,18 +19,18 @@
 
 namespace headwise {
 
-// What goes wrong when the n-th plan (1-based) is formed: it fails with `code`,
+// What goes wrong when the n-th step (1-based) is formed: it fails with `code`,
 // or the group is suspended from outside.
 struct SimulatedFault {
-  int64_t nth_plan = std::numeric_limits<int64_t>::max();
+  int64_t nth_step = std::numeric_limits<int64_t>::max();
   absl::StatusCode code = absl::StatusCode::kInvalidArgument;
   bool is_suspend = false;
 };
 
 // Whatever mix of requests, options, cancels, stops, deadlines and faults comes
-// out of the seed, it expects (with GoogleTest) that every plan is one that
+// out of the seed, it expects (with GoogleTest) that every step is one that
 // workers accept, within the bounds of the options, and that every request
-// hears its own answer, or the beginning of it, and one end. Plans run in
+// hears its own answer, or the beginning of it, and one end. Steps run in
 // order, outcomes arrive in any.
 class SchedulerSimulation {
  public:
@@ -39,7 +39,7 @@ class SchedulerSimulation {
   // Random actions, then drains.
   void Run();
 
-  bool fault_happened() const { return num_plans_ >= fault_.nth_plan; }
+  bool fault_happened() const { return num_steps_ >= fault_.nth_step; }
   int64_t num_answered_ok() const { return num_answered_ok_; }
 
  private:
@@ -50,17 +50,17 @@ class SchedulerSimulation {
     int64_t stop_after = 0;  // the sink's stop at this token; 0: none
     bool is_cancelled = false;
     std::vector<int32_t> tokens;
-    SliceOutcome rows;  // concatenated
+    SliceResult rows;  // concatenated
     int64_t num_rows = 0;
     int64_t num_prefilled = 0;
     std::optional<absl::Status> finished;
   };
-  struct SentPlan {
-    TicketedPlan ticketed;
+  struct SentStep {
+    TicketedStep ticketed;
     int64_t failures_known = 0;  // when it was formed
     bool is_faulty = false;
     bool is_delivered = false;
-    std::optional<absl::StatusOr<StepOutcome>> outcome;  // once executed
+    std::optional<absl::StatusOr<StepResult>> outcome;  // once executed
   };
 
   int64_t Below(int64_t limit) {
@@ -72,14 +72,14 @@ class SchedulerSimulation {
   void Act();
   void SubmitOne();
   void CancelOne();
-  void FormPlan();
+  void FormStep();
   void ExecuteOldest();
   void DeliverOne();
   void LoseGroup();
   void MaybeResume();
   void HearEvents();
 
-  void CheckPlan(const StepPlan& plan);
+  void CheckStep(const Step& step);
   void CheckEnd(const Record& record, const RequestUsage& usage);
   void CheckDrains();
 
@@ -90,9 +90,9 @@ class SchedulerSimulation {
   std::optional<ModelWorkers> workers_;  // none: the group is lost
   absl::Time now_ = absl::UnixEpoch();
   std::map<uint64_t, Record> records_;
-  std::deque<SentPlan> plans_;       // of this group, not applied, oldest first
-  std::deque<SentPlan> lost_plans_;  // of earlier groups, not answered
-  int64_t num_plans_ = 0;
+  std::deque<SentStep> steps_;       // of this group, not applied, oldest first
+  std::deque<SentStep> lost_steps_;  // of earlier groups, not answered
+  int64_t num_steps_ = 0;
   int64_t num_answered_ok_ = 0;
   int64_t failures_executed_ = 0;
   int64_t failures_applied_ = 0;

@@ -22,13 +22,13 @@ TEST(SchedulerSimulationTest, RandomWorkloadsHearTheirOwnAnswerOnce) {
 
 class SchedulerFaultTest : public testing::TestWithParam<SimulatedFault> {};
 
-// The n-th plan fails, for n = 1, 2, 3, ... until the run has no n-th plan.
-TEST_P(SchedulerFaultTest, AnyPlanMayFailAndTheRestGoesOn) {
+// The n-th step fails, for n = 1, 2, 3, ... until the run has no n-th step.
+TEST_P(SchedulerFaultTest, AnyStepMayFailAndTheRestGoesOn) {
   for (uint64_t seed = 1; seed <= 25; ++seed) {
     for (int64_t n = 1;; ++n) {
       SCOPED_TRACE(testing::Message() << "seed " << seed << " n " << n);
       SimulatedFault fault = GetParam();
-      fault.nth_plan = n;
+      fault.nth_step = n;
       SchedulerSimulation simulation(seed, fault);
       simulation.Run();
       if (HasFailure()) return;

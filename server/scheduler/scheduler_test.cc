@@ -17,7 +17,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-TEST_F(SchedulerTest, OneStreamKeepsTwoPlansInFlightAndEndsInTime) {
+TEST_F(SchedulerTest, OneStreamKeepsTwoStepsInFlightAndEndsInTime) {
   Submit(Generate(20, 4));
   EXPECT_THAT(Next(), ElementsAre("1@0+16"));
   EXPECT_THAT(Next(), ElementsAre("1@16+4*"));
@@ -45,7 +45,7 @@ TEST_F(SchedulerTest, KnownTokenIsSentAsSuch) {
   Answer();
   const int32_t token = ExpectedAnswerOf(Generate(3, 3)).tokens[0];
   EXPECT_THAT(Next(), ElementsAre("1@3+1*"));
-  EXPECT_THAT(sent_[0].plan.slices[0].tokens, ElementsAre(token));
+  EXPECT_THAT(sent_[0].step.slices[0].tokens, ElementsAre(token));
 }
 
 TEST_F(SchedulerTest, DecodeRowsComeFirstAndPromptsShareTheRest) {
@@ -60,7 +60,7 @@ TEST_F(SchedulerTest, DecodeRowsComeFirstAndPromptsShareTheRest) {
   EXPECT_THAT(Next(), ElementsAre("1@7+1?*", "2@32+8*", "3@30+10*"));
 }
 
-TEST_F(SchedulerTest, EverySequenceIsInEveryPlan) {
+TEST_F(SchedulerTest, EverySequenceIsInEveryStep) {
   for (int i = 0; i < 5; ++i) Submit(Generate(2, 100));
   Next();
   Next();
@@ -70,7 +70,7 @@ TEST_F(SchedulerTest, EverySequenceIsInEveryPlan) {
   }
 }
 
-TEST_F(SchedulerTest, NoMoreSequencesRunThanAPlanHasRows) {
+TEST_F(SchedulerTest, NoMoreSequencesRunThanAStepHasRows) {
   EngineOptions options = Options();
   options.max_step_tokens = 3;
   Use(options);
@@ -148,8 +148,8 @@ TEST_F(SchedulerTest, ScoreAsksForTheNextTokenOfEveryRow) {
   Submit(request);
   Next();
   Next();
-  const SlicePlan& first = sent_[0].plan.slices[0];
-  const SlicePlan& second = sent_[1].plan.slices[0];
+  const Slice& first = sent_[0].step.slices[0];
+  const Slice& second = sent_[1].step.slices[0];
   EXPECT_EQ(first.score_targets.front(), 101);
   EXPECT_EQ(first.score_targets.back(), 116);
   EXPECT_THAT(second.score_targets, ElementsAre(117, -1));

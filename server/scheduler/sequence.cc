@@ -15,12 +15,12 @@ bool Sequence::can_decode() const {
          planned_samples_ < waiting_.request.max_new_tokens;
 }
 
-SlicePlan Sequence::NextPrefillSlice(int64_t max_rows) {
+Slice Sequence::NextPrefillSlice(int64_t max_rows) {
   HEADWISE_CHECK(has_prompt_left() && max_rows >= 1);
   const EngineRequest& request = waiting_.request;
   const int64_t first = planned_rows_;
   const int64_t end = first + std::min(max_rows, prompt_len() - first);
-  SlicePlan slice;
+  Slice slice;
   slice.sequence_id = id_;
   slice.first_position = first;
   slice.tokens.assign(request.prompt.begin() + first,
@@ -50,9 +50,9 @@ SlicePlan Sequence::NextPrefillSlice(int64_t max_rows) {
   return slice;
 }
 
-SlicePlan Sequence::NextDecodeSlice() {
+Slice Sequence::NextDecodeSlice() {
   HEADWISE_CHECK(can_decode() && !has_prompt_left());
-  SlicePlan slice;
+  Slice slice;
   slice.sequence_id = id_;
   slice.first_position = planned_rows_;
   if (done_samples_ == planned_samples_) {

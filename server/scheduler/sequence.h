@@ -6,8 +6,8 @@
 #include <cstdint>
 
 #include "absl/time/time.h"
+#include "server/scheduler/dispatcher.h"
 #include "server/scheduler/engine.h"
-#include "server/scheduler/step_plan.h"
 
 namespace headwise {
 
@@ -35,9 +35,9 @@ class Sequence {
   bool can_decode() const;
 
   // The next `max_rows` >= 1 rows of the prompt. Requires has_prompt_left().
-  SlicePlan NextPrefillSlice(int64_t max_rows);
+  Slice NextPrefillSlice(int64_t max_rows);
   // Requires can_decode().
-  SlicePlan NextDecodeSlice();
+  Slice NextDecodeSlice();
 
   // A slice came back; `ran`: the workers executed it.
   void OnSliceDone(bool ran);

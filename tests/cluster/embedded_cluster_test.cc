@@ -30,7 +30,7 @@ std::string ModelPath() {
 
 class Tokens final : public RequestSink {
  public:
-  bool OnToken(const SliceOutcome& outcome) override {
+  bool OnToken(const SliceResult& outcome) override {
     tokens.push_back(outcome.token);
     return true;
   }
@@ -142,21 +142,6 @@ TEST_F(EmbeddedClusterTest, ErrorsComeAtOnce) {
   options.kv_capacity_bytes = 1;
   EXPECT_EQ(EmbeddedCluster::Create(options).status().code(),
             absl::StatusCode::kResourceExhausted);
-  options.kv_capacity_bytes = 0;
-  options.kv_type = "fp7";
-  EXPECT_EQ(EmbeddedCluster::Create(options).status().code(),
-            absl::StatusCode::kInvalidArgument);
-}
-
-// The coordinator may not include the executor, so it has the formula twice.
-TEST(KvBytesTest, CoordinatorAndWorkerAgree) {
-  for (const char* type : {"fp32", "fp16", "bf16", "int8"}) {
-    for (const int64_t head_dim : {64, 80, 128}) {
-      EXPECT_EQ(KvBytesOf(type, head_dim).value(),
-                KvBytesPerPosition(ParseKvType(type).value(), head_dim))
-          << type;
-    }
-  }
 }
 
 }  // namespace

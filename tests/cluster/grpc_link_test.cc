@@ -18,6 +18,7 @@
 #include "worker/service/fake_executor.h"
 #include "worker/service/in_process_rendezvous.h"
 #include "worker/service/worker_server.h"
+#include "worker/step_wire/rpc_limits.h"
 
 namespace headwise {
 namespace {
@@ -44,8 +45,7 @@ class Worker {
       if (on_create) on_create();
       return std::make_unique<FakeExecutor>(on_run);
     };
-    options.prepare_group = [&rendezvous](WorkerGroupKind,
-                                          const GroupSpec& spec) {
+    options.prepare_group = [&rendezvous](GroupChoice, const GroupSpec& spec) {
       return rendezvous.Prepare(spec);
     };
     node_ = std::make_unique<WorkerNode>(options);
@@ -73,37 +73,32 @@ class Worker {
   std::shared_ptr<GrpcWorkerLink> link_;
 };
 
-PrepareOrder Order(uint64_t epoch, int rank, int world_size) {
-  PrepareOrder order;
-  order.membership_epoch = epoch;
-  order.model_path = "model";
-  order.rank = rank;
-  order.world_size = world_size;
-  const Shard whole = WholeShard();
-  for (const Shard::Layer& layer : whole.layers) {
-    order.shard.layers.push_back({layer.units, layer.mlp_tiles});
-  }
-  if (rank == 0) order.shard.vocab_tiles = whole.vocab_tiles;
-  order.vocab_tile_rank = whole.vocab_tile_rank;
-  order.group = GroupChoice::kInProcess;
-  order.group_timeout = absl::Seconds(60);
-  order.kv_type = "fp16";
-  order.kv_capacity_bytes = 1 << 20;
-  order.max_step_tokens = 16;
-  return order;
+WorkerConfig Config(uint64_t epoch, int rank, int world_size) {
+  WorkerConfig config;
+  config.membership_epoch = epoch;
+  config.model_path = "model";
+  config.rank = rank;
+  config.world_size = world_size;
+  config.shard = WholeShard();
+  if (rank != 0) config.shard.vocab_tiles.clear();
+  config.group = GroupChoice::kInProcess;
+  config.group_timeout = absl::Seconds(60);
+  config.kv_capacity_bytes = 1 << 20;
+  config.max_step_tokens = 16;
+  return config;
 }
 
-absl::StatusOr<PreparedRank> Prepare(GrpcWorkerLink& link,
-                                     const PrepareOrder& order,
-                                     int* num_progress = nullptr) {
+absl::StatusOr<PreparedShard> Prepare(GrpcWorkerLink& link,
+                                      const WorkerConfig& config,
+                                      int* num_progress = nullptr) {
   absl::Notification done;
-  absl::StatusOr<PreparedRank> result;
+  absl::StatusOr<PreparedShard> result;
   link.Prepare(
-      order, kTimeout,
+      config, kTimeout,
       [&](double) {
         if (num_progress != nullptr) ++*num_progress;
       },
-      [&](absl::StatusOr<PreparedRank> prepared) {
+      [&](absl::StatusOr<PreparedShard> prepared) {
         result = std::move(prepared);
         done.Notify();
       });
@@ -123,19 +118,19 @@ absl::Status Join(GrpcWorkerLink& link, uint64_t epoch,
   return result;
 }
 
-StepPlan Plan(uint64_t step_id) {
-  StepPlan plan;
-  plan.step_id = step_id;
-  plan.slices.resize(1);
-  plan.slices[0].sequence_id = 5;
-  plan.slices[0].tokens = {1};
-  plan.slices[0].sample = true;
-  return plan;
+Step OneRow(uint64_t step_id) {
+  Step step;
+  step.step_id = step_id;
+  step.slices.resize(1);
+  step.slices[0].sequence_id = 5;
+  step.slices[0].tokens = {1};
+  step.slices[0].sample = true;
+  return step;
 }
 
 struct Outcome {
   absl::Notification done;
-  absl::StatusOr<StepOutcome> result;
+  absl::StatusOr<StepResult> result;
 };
 
 class GrpcLinkTest : public testing::Test {
@@ -146,8 +141,8 @@ class GrpcLinkTest : public testing::Test {
     group.membership_epoch = epoch;
     for (size_t rank = 0; rank < workers.size(); ++rank) {
       const auto prepared = Prepare(*workers[rank]->link(),
-                                    Order(epoch, static_cast<int>(rank),
-                                          static_cast<int>(workers.size())));
+                                    Config(epoch, static_cast<int>(rank),
+                                           static_cast<int>(workers.size())));
       ASSERT_TRUE(prepared.ok()) << prepared.status();
       endpoints.push_back(prepared->endpoint);
       group.names.push_back("w" + std::to_string(rank));
@@ -168,8 +163,8 @@ class GrpcLinkTest : public testing::Test {
 
   std::shared_ptr<Outcome> Submit(uint64_t step_id) {
     auto outcome = std::make_shared<Outcome>();
-    dispatcher_.Submit(Plan(step_id),
-                       [outcome](absl::StatusOr<StepOutcome> result) {
+    dispatcher_.Submit(OneRow(step_id),
+                       [outcome](absl::StatusOr<StepResult> result) {
                          outcome->result = std::move(result);
                          outcome->done.Notify();
                        });
@@ -204,7 +199,7 @@ TEST_F(GrpcLinkTest, TwoWorkersRunPipelinedSteps) {
     ahead->done.WaitForNotification();
     ASSERT_TRUE(ahead->result.ok()) << ahead->result.status();
     EXPECT_EQ(ahead->result->step_id, id - 1);
-    EXPECT_EQ(ahead->result->slices.at(0).token, 7);
+    EXPECT_EQ(ahead->result->results.at(0).token, 7);
     ahead = std::move(next);
   }
   ahead->done.WaitForNotification();
@@ -213,11 +208,11 @@ TEST_F(GrpcLinkTest, TwoWorkersRunPipelinedSteps) {
 TEST_F(GrpcLinkTest, PrepareStreamsProgressAndErrors) {
   Worker a(rendezvous_, nullptr);
   int num_progress = 0;
-  EXPECT_TRUE(Prepare(*a.link(), Order(9, 0, 1), &num_progress).ok());
+  EXPECT_TRUE(Prepare(*a.link(), Config(9, 0, 1), &num_progress).ok());
   EXPECT_GE(num_progress, 1);
-  EXPECT_EQ(Prepare(*a.link(), Order(8, 0, 1)).status().code(),
+  EXPECT_EQ(Prepare(*a.link(), Config(8, 0, 1)).status().code(),
             absl::StatusCode::kAborted);
-  PrepareOrder bad = Order(10, 0, 1);
+  WorkerConfig bad = Config(10, 0, 1);
   bad.shard.layers.pop_back();
   EXPECT_EQ(Prepare(*a.link(), bad).status().code(),
             absl::StatusCode::kInvalidArgument);
@@ -227,9 +222,9 @@ TEST_F(GrpcLinkTest, EndOfTheLinkCancelsItsPrepare) {
   absl::Notification create;
   Worker a(rendezvous_, nullptr, [&] { create.WaitForNotification(); });
   absl::Notification done;
-  absl::StatusOr<PreparedRank> result;
-  a.link()->Prepare(Order(1, 0, 1), kTimeout, nullptr,
-                    [&](absl::StatusOr<PreparedRank> prepared) {
+  absl::StatusOr<PreparedShard> result;
+  a.link()->Prepare(Config(1, 0, 1), kTimeout, nullptr,
+                    [&](absl::StatusOr<PreparedShard> prepared) {
                       result = std::move(prepared);
                       done.Notify();
                     });
@@ -315,10 +310,10 @@ TEST_F(GrpcLinkTest, ClosingTheStreamAbortsAStepInACollective) {
   Worker a(rendezvous_, nullptr), b(rendezvous_, nullptr);
   Form({&a, &b}, 1);
   // Rank 0 alone gets a step, and waits for its peer in the collective.
-  a.link()->SendStep(1, std::make_shared<StepPlan>(Plan(1)));
+  a.link()->SendStep(1, std::make_shared<Step>(OneRow(1)));
   dispatcher_.ClearGroup(absl::UnavailableError("test"));
   // Preparing needs the engine thread, which the abort must have freed.
-  EXPECT_TRUE(Prepare(*a.link(), Order(2, 0, 1)).ok());
+  EXPECT_TRUE(Prepare(*a.link(), Config(2, 0, 1)).ok());
 }
 
 TEST_F(GrpcLinkTest, ProbeTellsLifeFromDeath) {

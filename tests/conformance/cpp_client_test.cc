@@ -54,7 +54,7 @@ class CppClientTest : public testing::Test {
 
 void SayHi(const FakeEngine::Call& call) {
   for (const char c : {'h', 'i'}) {
-    SliceOutcome outcome;
+    SliceResult outcome;
     outcome.token = c;
     call.sink.OnToken(outcome);
   }
@@ -156,7 +156,7 @@ TEST_F(CppClientTest, EveryUnaryMethodReachesItsService) {
   plan.add_workers();
   EXPECT_EQ(client_->PlanPlacement(plan)->world_size(), 1u);
   engine_.SetScript([](const FakeEngine::Call& call) {
-    SliceOutcome outcome;
+    SliceResult outcome;
     outcome.hidden = {1, 2, 3};
     call.sink.OnRows(0, outcome);
     call.sink.OnFinished(absl::OkStatus(), {});

@@ -281,26 +281,11 @@ absl::StatusOr<StepResult> CpuExecutor::Run(const Step& step) {
   result.num_collectives = use.count;
   result.compute_seconds =
       absl::ToDoubleSeconds(Clock::Monotonic().Now() - start - use.time);
-  result.kv_blocks_used = kv_blocks_used();
   if (group_->rank() != 0) result.results.clear();
   return result;
 }
 
 }  // namespace
-
-absl::StatusOr<KvType> ParseKvType(const std::string& text) {
-  if (text == "fp32") return KvType::kFp32;
-  if (text == "fp16") return KvType::kFp16;
-  if (text == "bf16") return KvType::kBf16;
-  if (text == "int8") return KvType::kInt8;
-  return absl::InvalidArgumentError(
-      absl::StrCat("kv_type '", text, "': expected fp32, fp16, bf16 or int8"));
-}
-
-int64_t KvBytesPerPosition(KvType type, int64_t head_dim) {
-  const KvLayout layout = {type, head_dim};
-  return layout.block_bytes() / KvLayout::kPositions;
-}
 
 int64_t MaxSumBytes(const Hyperparameters& hyper) {
   return (kMaxBatchRows * hyper.model_dim + 1) *

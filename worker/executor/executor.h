@@ -16,24 +16,9 @@
 #include "worker/cache/kv_book.h"
 #include "worker/collectives/group.h"
 #include "worker/step/step.h"
+#include "worker/step/worker_config.h"
 
 namespace headwise {
-
-// What one rank holds.
-struct Shard {
-  struct Layer {
-    std::vector<int> units;      // KV heads, ascending
-    std::vector<int> mlp_tiles;  // ascending
-  };
-  std::vector<Layer> layers;         // [num_layers]
-  std::vector<int> vocab_tiles;      // ascending
-  std::vector<int> vocab_tile_rank;  // [num_vocab_tiles], of all ranks
-};
-
-using KvType = KvElement;
-absl::StatusOr<KvType> ParseKvType(const std::string& text);
-
-enum class ReductionMode { kExact, kFast };
 
 struct ExecutorOptions {
   int num_threads = 1;  // including the caller of Run
@@ -46,9 +31,6 @@ struct ExecutorOptions {
   int64_t memory_bytes = 0;
   std::vector<int> pin_to_cpus;  // one per thread, or empty: not pinned
 };
-
-// KV bytes of one unit per position.
-int64_t KvBytesPerPosition(KvType type, int64_t head_dim);
 
 // The largest sum that an executor of such a model starts in its group: what
 // GroupOptions::started_sum_bytes should be.

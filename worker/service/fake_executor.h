@@ -60,7 +60,7 @@ class FakeExecutor final : public Executor {
         group_->AllReduceSum(absl::Span<int64_t>(&ranks, 1)));
     StepResult result;
     result.step_id = step.step_id;
-    result.kv_blocks_used = ranks;
+    result.num_collectives = ranks;
     if (group_->rank() == 0) {
       for (const Slice& slice : step.slices) {
         SliceResult outcome;

@@ -3,7 +3,8 @@
 #include <utility>
 
 #include "absl/time/clock.h"
-#include "worker/service/worker_wire.h"
+#include "worker/step_wire/prepare_wire.h"
+#include "worker/step_wire/rpc_limits.h"
 
 namespace headwise {
 
@@ -13,7 +14,7 @@ PrepareStream::PrepareStream(WorkerNode& node,
     : keep_alive_(keep_alive) {
   absl::StatusOr<WorkerConfig> config = ParsePrepare(request);
   if (!config.ok()) {
-    Finish(ToGrpcStatus(config.status()));
+    Finish(StatusToWire(config.status()));
     return;
   }
   {
@@ -114,7 +115,7 @@ PrepareStream::Next PrepareStream::DecideLocked() {
 
 void PrepareStream::Do(const Next& next) {
   if (next.write) StartWrite(&response_);
-  if (next.finish) Finish(ToGrpcStatus(next.status));
+  if (next.finish) Finish(StatusToWire(next.status));
 }
 
 }  // namespace headwise

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "worker/service/worker_wire.h"
+#include "worker/step_wire/step_wire.h"
 
 namespace headwise {
 
@@ -111,10 +111,11 @@ RunStream::Next RunStream::DecideLocked() {
   // answered it: its callback refers to the slot.
   while (broken_ && has_answer()) pop();
   if (!writing_ && !broken_ && has_answer()) {
-    const Slot& slot = slots_.front();
+    Slot& slot = slots_.front();
     response_.Clear();
-    WriteStepResult(slot.membership_epoch, slot.step_id, *slot.result,
-                    &response_);
+    WriteStepAnswer(
+        {slot.membership_epoch, slot.step_id, *std::move(slot.result)},
+        &response_);
     pop();
     writing_ = next.write = true;
   }

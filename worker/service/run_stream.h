@@ -13,8 +13,8 @@
 #include "absl/synchronization/mutex.h"
 #include "grpcpp/support/server_callback.h"
 #include "headwise/worker/v1/worker.grpc.pb.h"
-#include "worker/step/step.h"
 #include "worker/service/worker_node.h"
+#include "worker/step/step.h"
 
 namespace headwise {
 

@@ -8,9 +8,12 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "worker/service/file_stamp.h"
+#include "worker/service/input_checks.h"
 
 namespace headwise {
 namespace {
+
+static_assert(kMaxRanks == kMaxWorldSize);
 
 // The executor's promise: nothing was changed on any rank, or no more than the
 // step's own sequences.
@@ -26,8 +29,8 @@ absl::StatusOr<std::shared_ptr<const Model>> OpenModel(
 }
 
 absl::StatusOr<std::unique_ptr<PendingGroup>> PrepareGroup(
-    WorkerGroupKind kind, const GroupSpec& spec) {
-  if (kind == WorkerGroupKind::kInProcess) {
+    GroupChoice kind, const GroupSpec& spec) {
+  if (kind == GroupChoice::kInProcess) {
     return absl::InvalidArgumentError(
         "an in-process group needs all ranks in one process");
   }
@@ -294,9 +297,8 @@ absl::StatusOr<PreparedShard> WorkerNode::DoPrepare(const WorkerConfig& config,
   HEADWISE_RETURN_IF_ERROR(CheckWanted(config.membership_epoch));
   HEADWISE_RETURN_IF_ERROR(loaded);
   GroupSpec spec;
-  spec.kind = config.group_kind == WorkerGroupKind::kGloo
-                  ? GroupKind::kGloo
-                  : GroupKind::kSharedMemory;
+  spec.kind = config.group == GroupChoice::kGloo ? GroupKind::kGloo
+                                                 : GroupKind::kSharedMemory;
   spec.rank = config.rank;
   spec.world_size = config.world_size;
   spec.membership_epoch = config.membership_epoch;
@@ -306,7 +308,7 @@ absl::StatusOr<PreparedShard> WorkerNode::DoPrepare(const WorkerConfig& config,
   spec.options.started_sum_bytes = MaxSumBytes(model_->hyperparameters());
   spec.bind_address = options_.bind_address;
   HEADWISE_ASSIGN_OR_RETURN(pending_group_,
-                            options_.prepare_group(config.group_kind, spec));
+                            options_.prepare_group(config.group, spec));
   config_ = config;
   return PreparedShard{pending_group_->endpoint(), executor_->weight_bytes(),
                        executor_->kv_capacity_blocks()};

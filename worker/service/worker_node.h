@@ -22,16 +22,9 @@
 #include "worker/collectives/group_factory.h"
 #include "worker/executor/executor.h"
 #include "worker/step/step.h"
-#include "worker/service/worker_config.h"
+#include "worker/step/worker_config.h"
 
 namespace headwise {
-
-// What Prepare achieved.
-struct PreparedShard {
-  std::string endpoint;  // of this rank; opaque, handed to all ranks by Join
-  int64_t weight_bytes = 0;
-  int64_t kv_capacity_blocks = 0;  // blocks of one unit each
-};
 
 struct WorkerNodeOptions {
   int num_threads = 1;
@@ -55,7 +48,7 @@ struct WorkerNodeOptions {
       std::function<bool(double)> progress)>
       create_executor;
   std::function<absl::StatusOr<std::unique_ptr<PendingGroup>>(
-      WorkerGroupKind kind, const GroupSpec& spec)>
+      GroupChoice kind, const GroupSpec& spec)>
       prepare_group;
 };
 

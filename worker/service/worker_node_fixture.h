@@ -50,7 +50,7 @@ inline WorkerConfig Config(uint64_t epoch, int rank = 0, int world_size = 1) {
   config.world_size = world_size;
   config.shard = WholeShard();
   if (rank != 0) config.shard.vocab_tiles = {};
-  config.group_kind = WorkerGroupKind::kInProcess;
+  config.group = GroupChoice::kInProcess;
   // Far beyond the limit of a test: who waits for it fails.
   config.group_timeout = absl::Minutes(10);
   config.kv_capacity_bytes = 1 << 20;
@@ -84,7 +84,7 @@ class WorkerNodeTest : public testing::Test {
       ++num_executors_;
       return std::make_unique<FakeExecutor>(on_run_);
     };
-    options.prepare_group = [this](WorkerGroupKind, const GroupSpec& spec) {
+    options.prepare_group = [this](GroupChoice, const GroupSpec& spec) {
       return rendezvous_.Prepare(spec);
     };
     return options;

@@ -92,8 +92,8 @@ TEST_F(WorkerNodeTest, TwoRanksSum) {
   ASSERT_TRUE(node->RunStep(1, OneRow(1), step.Callback()).ok());
   const auto other = Run(*peer, 1, OneRow(1));
   ASSERT_TRUE(other.ok());
-  EXPECT_EQ(other->kv_blocks_used, 2);
-  EXPECT_EQ(step.Wait()->kv_blocks_used, 2);
+  EXPECT_EQ(other->num_collectives, 2);
+  EXPECT_EQ(step.Wait()->num_collectives, 2);
 }
 
 TEST_F(WorkerNodeTest, RefusalKeepsTheGroupAndAnErrorEndsIt) {

@@ -9,7 +9,7 @@
 #include "grpcpp/resource_quota.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
-#include "worker/service/worker_wire.h"
+#include "worker/step_wire/rpc_limits.h"
 
 namespace headwise {
 namespace {
@@ -23,8 +23,8 @@ constexpr size_t kMaxBufferBytes = 512 << 20;
 constexpr int kMaxGrpcThreads = 16;
 
 void SetLimits(grpc::ServerBuilder& builder) {
-  builder.SetMaxReceiveMessageSize(kMaxCoordinatorMessageBytes);
-  builder.SetMaxSendMessageSize(kMaxCoordinatorMessageBytes);
+  builder.SetMaxReceiveMessageSize(kMaxWorkerMessageBytes);
+  builder.SetMaxSendMessageSize(kMaxWorkerMessageBytes);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
                              kMaxStreamsPerConnection);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);

@@ -8,13 +8,11 @@
 #include "absl/strings/string_view.h"
 #include "worker/service/prepare_stream.h"
 #include "worker/service/run_stream.h"
-#include "worker/service/worker_wire.h"
+#include "worker/step_wire/prepare_wire.h"
+#include "worker/step_wire/rpc_limits.h"
 
 namespace headwise {
 namespace {
-
-// Must be what the coordinator sends with Run.
-constexpr char kEpochMetadata[] = "headwise-membership-epoch";
 
 absl::StatusOr<uint64_t> EpochOf(const grpc::CallbackServerContext& context) {
   const auto& metadata = context.client_metadata();
@@ -36,7 +34,7 @@ class RefusedRun final
                                      worker::v1::StepResponse> {
  public:
   explicit RefusedRun(const absl::Status& status) {
-    Finish(ToGrpcStatus(status));
+    Finish(StatusToWire(status));
   }
   void OnDone() override { delete this; }
 };
@@ -74,10 +72,10 @@ grpc::ServerUnaryReactor* WorkerService::Join(
   if (started.ok()) {
     started = node_.Join(request->membership_epoch(), *std::move(endpoints),
                          [reactor](absl::Status status) {
-                           reactor->Finish(ToGrpcStatus(status));
+                           reactor->Finish(StatusToWire(status));
                          });
   }
-  if (!started.ok()) reactor->Finish(ToGrpcStatus(started));
+  if (!started.ok()) reactor->Finish(StatusToWire(started));
   return reactor;
 }
 

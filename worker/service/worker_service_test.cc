@@ -60,7 +60,7 @@ class WorkerServiceTest : public testing::Test {
       if (!load(progress)) return absl::CancelledError("ended");
       return std::make_unique<FakeExecutor>(nullptr);
     };
-    options.prepare_group = [this](WorkerGroupKind, const GroupSpec& spec) {
+    options.prepare_group = [this](GroupChoice, const GroupSpec& spec) {
       return rendezvous_.Prepare(spec);
     };
     node_ = std::make_unique<WorkerNode>(options);

@@ -8,6 +8,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "base/sha256.h"
 #include "model/head_plan/head_plan.h"
 
@@ -119,10 +120,16 @@ struct StepResult {
   // of their own heads, if a slice of the step asks for probes.
   std::vector<SliceResult> results;
   double compute_seconds = 0.0;
-  double collective_seconds = 0.0;
+  double collective_seconds = 0.0;  // inside collectives: waiting and transfer
   int64_t collective_bytes = 0;
   int64_t num_collectives = 0;
-  int64_t kv_blocks_used = 0;
+};
+
+// One rank's answer to one step.
+struct StepAnswer {
+  uint64_t membership_epoch = 0;
+  uint64_t step_id = 0;
+  absl::StatusOr<StepResult> result;
 };
 
 }  // namespace headwise

@@ -1,4 +1,4 @@
-#include "worker/service/worker_config.h"
+#include "worker/service/input_checks.h"
 
 #include <cmath>
 #include <vector>
@@ -6,7 +6,6 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "model/work_grid.h"
-#include "worker/collectives/group_factory.h"
 
 namespace headwise {
 namespace {
@@ -98,7 +97,7 @@ absl::Status CheckConfig(const WorkerConfig& config) {
     return absl::InvalidArgumentError("membership_epoch is 0, allowed 1 up");
   }
   HEADWISE_RETURN_IF_ERROR(
-      CheckRange("world_size", config.world_size, 1, kMaxWorldSize));
+      CheckRange("world_size", config.world_size, 1, kMaxRanks));
   HEADWISE_RETURN_IF_ERROR(
       CheckRange("rank", config.rank, 0, config.world_size - 1));
   if (config.model_path.empty() || config.model_path.size() > kMaxPathBytes) {
@@ -110,6 +109,10 @@ absl::Status CheckConfig(const WorkerConfig& config) {
     return absl::InvalidArgumentError(
         absl::StrCat("model_sha256 has ", config.model_sha256.size(),
                      " characters, allowed 0 or 64"));
+  }
+  if (config.group == GroupChoice::kAuto) {
+    return absl::InvalidArgumentError(
+        "group is auto, allowed in-process, shared-memory, gloo");
   }
   HEADWISE_RETURN_IF_ERROR(
       CheckRange("group_timeout_ms",

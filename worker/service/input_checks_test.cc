@@ -1,4 +1,4 @@
-#include "worker/service/worker_config.h"
+#include "worker/service/input_checks.h"
 
 #include <cmath>
 #include <limits>
@@ -35,6 +35,7 @@ TEST(CheckConfigTest, EachFieldHasItsRange) {
   EXPECT_TRUE(refused([](auto& c) { c.world_size = 65; }));
   EXPECT_TRUE(refused([](auto& c) { c.rank = 2; }));
   EXPECT_TRUE(refused([](auto& c) { c.rank = -1; }));
+  EXPECT_TRUE(refused([](auto& c) { c.group = GroupChoice::kAuto; }));
   EXPECT_TRUE(refused([](auto& c) { c.model_path = ""; }));
   EXPECT_TRUE(refused([](auto& c) { c.model_path.assign(4097, 'x'); }));
   EXPECT_TRUE(refused([](auto& c) { c.model_sha256 = "abc"; }));

@@ -1,0 +1,19 @@
+#include "server/dispatch/worker_info.h"
+
+namespace headwise {
+
+MemberInfo ParseWorkerInfo(const worker::v1::WorkerInfo& info) {
+  MemberInfo out;
+  out.name = info.name();
+  out.address = info.address();
+  out.host_id = info.host_id();
+  out.speed = info.speed();
+  out.memory_bytes = info.memory_bytes();
+  out.num_threads = info.num_threads();
+  out.isa = info.isa();
+  out.version = info.version();
+  out.process_id = info.process_id();
+  return out;
+}
+
+}  // namespace headwise

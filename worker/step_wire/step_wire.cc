@@ -1,0 +1,206 @@
+#include "worker/step_wire/step_wire.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "worker/step_wire/rpc_limits.h"
+
+namespace headwise {
+namespace {
+
+constexpr int kMaxSlices = 1 << 16;
+constexpr size_t kDigestBytes = std::tuple_size_v<Sha256Digest>;
+constexpr int kMaxCode = 16;  // of absl::StatusCode
+
+absl::Status CheckCount(const char* what, int have, int limit) {
+  if (have <= limit) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("step has ", have, " ", what, ", limit ", limit));
+}
+
+void WriteSampling(const SamplingOptions& sampling, worker::v1::Sampling* out) {
+  out->set_temperature(sampling.temperature);
+  out->set_top_k(sampling.top_k);
+  out->set_top_p(sampling.top_p);
+  out->set_min_p(sampling.min_p);
+  out->set_repetition_penalty(sampling.repetition_penalty);
+  out->set_seed(sampling.seed);
+  out->set_top_logprobs(sampling.top_logprobs);
+  out->set_logprobs(sampling.logprobs);
+}
+
+SamplingOptions ParseSampling(const worker::v1::Sampling& in) {
+  SamplingOptions out;
+  out.temperature = in.temperature();
+  out.top_k = in.top_k();
+  out.top_p = in.top_p();
+  out.min_p = in.min_p();
+  out.repetition_penalty = in.repetition_penalty();
+  out.seed = in.seed();
+  out.top_logprobs = in.top_logprobs();
+  out.logprobs = in.logprobs();
+  return out;
+}
+
+void WriteSlice(const Slice& slice, worker::v1::Slice* out) {
+  out->set_sequence_id(slice.sequence_id);
+  out->set_first_position(slice.first_position);
+  out->mutable_tokens()->Add(slice.tokens.begin(), slice.tokens.end());
+  out->set_use_last_sample(slice.use_last_sample);
+  out->set_sample(slice.sample);
+  if (slice.sample) WriteSampling(slice.sampling, out->mutable_sampling());
+  out->mutable_score_targets()->Add(slice.score_targets.begin(),
+                                    slice.score_targets.end());
+  out->set_hash_logits(slice.hash_logits);
+  out->set_embed(slice.embed);
+}
+
+Slice ParseSlice(const worker::v1::Slice& in) {
+  Slice out;
+  out.sequence_id = in.sequence_id();
+  out.first_position = in.first_position();
+  out.tokens.assign(in.tokens().begin(), in.tokens().end());
+  out.use_last_sample = in.use_last_sample();
+  out.sample = in.sample();
+  if (in.has_sampling()) out.sampling = ParseSampling(in.sampling());
+  out.score_targets.assign(in.score_targets().begin(),
+                           in.score_targets().end());
+  out.hash_logits = in.hash_logits();
+  out.embed = in.embed();
+  return out;
+}
+
+void WriteResult(const SliceResult& result, worker::v1::SliceResult* out) {
+  out->set_sequence_id(result.sequence_id);
+  out->set_has_token(result.has_token);
+  out->set_token(result.token);
+  out->set_logprob(result.logprob);
+  for (const RankedToken& top : result.top) {
+    worker::v1::RankedToken* wire = out->add_top();
+    wire->set_token(top.token);
+    wire->set_logprob(top.logprob);
+  }
+  out->mutable_score_logprobs()->Add(result.score_logprobs.begin(),
+                                     result.score_logprobs.end());
+  std::string* digests = out->mutable_logits_digests();
+  for (const Sha256Digest& digest : result.logits_digests) {
+    digests->append(digest.begin(), digest.end());
+  }
+  out->mutable_hidden()->Add(result.hidden.begin(), result.hidden.end());
+}
+
+absl::StatusOr<SliceResult> ParseResult(const worker::v1::SliceResult& in) {
+  SliceResult out;
+  out.sequence_id = in.sequence_id();
+  out.has_token = in.has_token();
+  out.token = in.token();
+  out.logprob = in.logprob();
+  for (const worker::v1::RankedToken& top : in.top()) {
+    out.top.push_back({top.token(), top.logprob()});
+  }
+  out.score_logprobs.assign(in.score_logprobs().begin(),
+                            in.score_logprobs().end());
+  const std::string& digests = in.logits_digests();
+  if (digests.size() % kDigestBytes != 0) {
+    return absl::InternalError(
+        absl::StrCat("logits_digests has ", digests.size(),
+                     " bytes, not a multiple of ", kDigestBytes));
+  }
+  out.logits_digests.resize(digests.size() / kDigestBytes);
+  for (size_t row = 0; row < out.logits_digests.size(); ++row) {
+    std::copy_n(digests.begin() + row * kDigestBytes, kDigestBytes,
+                out.logits_digests[row].begin());
+  }
+  out.hidden.assign(in.hidden().begin(), in.hidden().end());
+  return out;
+}
+
+double SaneSeconds(double seconds) {
+  if (!std::isfinite(seconds)) return 0.0;
+  return std::clamp(seconds, 0.0, 3600.0);
+}
+
+int64_t SaneCount(int64_t count) {
+  return std::clamp(count, int64_t{0}, int64_t{1} << 40);
+}
+
+}  // namespace
+
+void WriteStep(uint64_t membership_epoch, const Step& step,
+               worker::v1::StepRequest* out) {
+  out->set_membership_epoch(membership_epoch);
+  out->set_step_id(step.step_id);
+  for (const Slice& slice : step.slices) WriteSlice(slice, out->add_slices());
+  out->mutable_free_sequence_ids()->Add(step.free_sequence_ids.begin(),
+                                        step.free_sequence_ids.end());
+}
+
+absl::StatusOr<Step> ParseStep(const worker::v1::StepRequest& request) {
+  HEADWISE_RETURN_IF_ERROR(
+      CheckCount("slices", request.slices_size(), kMaxSlices));
+  Step step;
+  step.step_id = request.step_id();
+  step.slices.reserve(request.slices_size());
+  for (const worker::v1::Slice& slice : request.slices()) {
+    step.slices.push_back(ParseSlice(slice));
+  }
+  step.free_sequence_ids.assign(request.free_sequence_ids().begin(),
+                                request.free_sequence_ids().end());
+  return step;
+}
+
+void WriteStepAnswer(const StepAnswer& answer, worker::v1::StepResponse* out) {
+  out->set_membership_epoch(answer.membership_epoch);
+  out->set_step_id(answer.step_id);
+  const absl::Status& status = answer.result.status();
+  out->set_status_code(static_cast<int>(status.code()));
+  if (!status.ok()) {
+    out->set_status_message(
+        std::string(status.message().substr(0, kMaxStatusBytes)));
+    return;
+  }
+  const StepResult& result = *answer.result;
+  for (const SliceResult& slice : result.results) {
+    WriteResult(slice, out->add_results());
+  }
+  out->set_compute_seconds(result.compute_seconds);
+  out->set_collective_seconds(result.collective_seconds);
+  out->set_collective_bytes(result.collective_bytes);
+  out->set_num_collectives(result.num_collectives);
+}
+
+absl::StatusOr<StepAnswer> ParseStepAnswer(
+    const worker::v1::StepResponse& response) {
+  StepAnswer answer;
+  answer.membership_epoch = response.membership_epoch();
+  answer.step_id = response.step_id();
+  const int code = response.status_code();
+  if (code < 0 || code > kMaxCode) {
+    return absl::InternalError(
+        absl::StrCat("status_code ", code, ", allowed 0 to ", kMaxCode));
+  }
+  if (code != 0) {
+    answer.result =
+        absl::Status(static_cast<absl::StatusCode>(code),
+                     response.status_message().substr(0, kMaxStatusBytes));
+    return answer;
+  }
+  StepResult result;
+  result.step_id = response.step_id();
+  for (const worker::v1::SliceResult& slice : response.results()) {
+    HEADWISE_ASSIGN_OR_RETURN(SliceResult parsed, ParseResult(slice));
+    result.results.push_back(std::move(parsed));
+  }
+  result.compute_seconds = SaneSeconds(response.compute_seconds());
+  result.collective_seconds = SaneSeconds(response.collective_seconds());
+  result.collective_bytes = SaneCount(response.collective_bytes());
+  result.num_collectives = SaneCount(response.num_collectives());
+  answer.result = std::move(result);
+  return answer;
+}
+
+}  // namespace headwise

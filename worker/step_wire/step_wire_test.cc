@@ -1,0 +1,159 @@
+#include "worker/step_wire/step_wire.h"
+
+#include <limits>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace headwise {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+Step ParsedBack(const Step& step) {
+  worker::v1::StepRequest request;
+  WriteStep(3, step, &request);
+  EXPECT_EQ(request.membership_epoch(), 3u);
+  const auto parsed = ParseStep(request);
+  EXPECT_TRUE(parsed.ok()) << parsed.status();
+  return parsed.value_or(Step());
+}
+
+TEST(StepWireTest, EveryFieldOfAStepComesBack) {
+  Step step;
+  step.step_id = 8;
+  step.free_sequence_ids = {4, 5};
+  Slice slice;
+  slice.sequence_id = 6;
+  slice.first_position = 3;
+  slice.tokens = {1, 9};
+  slice.sample = true;
+  slice.sampling = {.temperature = 0.5f,
+                    .top_k = 7,
+                    .top_p = 0.9f,
+                    .min_p = 0.1f,
+                    .repetition_penalty = 1.5f,
+                    .seed = 11,
+                    .top_logprobs = 2,
+                    .logprobs = true};
+  slice.score_targets = {2, -1};
+  slice.hash_logits = true;
+  slice.embed = true;
+  Slice decode;
+  decode.sequence_id = 7;
+  decode.use_last_sample = true;
+  step.slices = {slice, decode};
+
+  const Step back = ParsedBack(step);
+  EXPECT_EQ(back.step_id, 8u);
+  EXPECT_THAT(back.free_sequence_ids, ElementsAre(4, 5));
+  ASSERT_EQ(back.slices.size(), 2u);
+  EXPECT_EQ(back.slices[0].sequence_id, 6u);
+  EXPECT_EQ(back.slices[0].first_position, 3);
+  EXPECT_THAT(back.slices[0].tokens, ElementsAre(1, 9));
+  EXPECT_FALSE(back.slices[0].use_last_sample);
+  EXPECT_TRUE(back.slices[0].sample);
+  EXPECT_EQ(back.slices[0].sampling.temperature, 0.5f);
+  EXPECT_EQ(back.slices[0].sampling.top_k, 7);
+  EXPECT_EQ(back.slices[0].sampling.top_p, 0.9f);
+  EXPECT_EQ(back.slices[0].sampling.min_p, 0.1f);
+  EXPECT_EQ(back.slices[0].sampling.repetition_penalty, 1.5f);
+  EXPECT_EQ(back.slices[0].sampling.seed, 11u);
+  EXPECT_EQ(back.slices[0].sampling.top_logprobs, 2);
+  EXPECT_TRUE(back.slices[0].sampling.logprobs);
+  EXPECT_THAT(back.slices[0].score_targets, ElementsAre(2, -1));
+  EXPECT_TRUE(back.slices[0].hash_logits);
+  EXPECT_TRUE(back.slices[0].embed);
+  EXPECT_TRUE(back.slices[1].use_last_sample);
+  EXPECT_FALSE(back.slices[1].sample || back.slices[1].embed ||
+               back.slices[1].hash_logits);
+}
+
+TEST(StepWireTest, CountOfSlicesIsBounded) {
+  worker::v1::StepRequest request;
+  for (int i = 0; i <= 1 << 16; ++i) request.add_slices();
+  const absl::Status status = ParseStep(request).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(status.message(), "step has 65537 slices, limit 65536");
+}
+
+TEST(StepAnswerWireTest, EveryFieldComesBack) {
+  StepResult result;
+  result.compute_seconds = 0.5;
+  result.collective_seconds = 0.25;
+  result.collective_bytes = 7;
+  result.num_collectives = 3;
+  result.results.resize(1);
+  result.results[0].sequence_id = 4;
+  result.results[0].has_token = true;
+  result.results[0].token = 6;
+  result.results[0].logprob = -1.5f;
+  result.results[0].top = {{6, -1.5f}};
+  result.results[0].score_logprobs = {-2.0f};
+  result.results[0].logits_digests.resize(2);
+  result.results[0].logits_digests[1][0] = 0xab;
+  result.results[0].hidden = {1.0f, 2.0f};
+  worker::v1::StepResponse response;
+  WriteStepAnswer({2, 5, result}, &response);
+  const auto back = ParseStepAnswer(response);
+  ASSERT_TRUE(back.ok() && back->result.ok());
+  EXPECT_EQ(back->membership_epoch, 2u);
+  EXPECT_EQ(back->step_id, 5u);
+  EXPECT_EQ(back->result->compute_seconds, 0.5);
+  EXPECT_EQ(back->result->collective_seconds, 0.25);
+  EXPECT_EQ(back->result->collective_bytes, 7);
+  EXPECT_EQ(back->result->num_collectives, 3);
+  ASSERT_EQ(back->result->results.size(), 1u);
+  const SliceResult& slice = back->result->results[0];
+  EXPECT_EQ(slice.sequence_id, 4u);
+  EXPECT_TRUE(slice.has_token);
+  EXPECT_EQ(slice.token, 6);
+  EXPECT_EQ(slice.logprob, -1.5f);
+  ASSERT_EQ(slice.top.size(), 1u);
+  EXPECT_EQ(slice.top[0].token, 6);
+  EXPECT_EQ(slice.top[0].logprob, -1.5f);
+  EXPECT_THAT(slice.score_logprobs, ElementsAre(-2.0f));
+  EXPECT_EQ(slice.logits_digests, result.results[0].logits_digests);
+  EXPECT_THAT(slice.hidden, ElementsAre(1.0f, 2.0f));
+}
+
+TEST(StepAnswerWireTest, ErrorsCarryCodeAndMessage) {
+  worker::v1::StepResponse response;
+  WriteStepAnswer({2, 5, absl::ResourceExhaustedError("blocks")}, &response);
+  const auto back = ParseStepAnswer(response);
+  ASSERT_TRUE(back.ok());
+  EXPECT_EQ(back->membership_epoch, 2u);
+  EXPECT_EQ(back->step_id, 5u);
+  EXPECT_EQ(back->result.status(), absl::ResourceExhaustedError("blocks"));
+}
+
+TEST(StepAnswerWireTest, ImpossibleAnswersAreErrors) {
+  worker::v1::StepResponse response;
+  response.set_status_code(17);
+  EXPECT_FALSE(ParseStepAnswer(response).ok());
+  response.set_status_code(-1);
+  EXPECT_FALSE(ParseStepAnswer(response).ok());
+  response.set_status_code(0);
+  EXPECT_TRUE(ParseStepAnswer(response).ok());
+  response.add_results()->set_logits_digests("short");
+  EXPECT_THAT(ParseStepAnswer(response).status().message(),
+              HasSubstr("logits_digests has 5 bytes"));
+}
+
+TEST(StepAnswerWireTest, MeasurementsAreClampedForTheMetrics) {
+  worker::v1::StepResponse response;
+  response.set_compute_seconds(std::numeric_limits<double>::quiet_NaN());
+  response.set_collective_seconds(-1.0);
+  response.set_collective_bytes(-5);
+  response.set_num_collectives(std::numeric_limits<int64_t>::max());
+  const auto answer = ParseStepAnswer(response);
+  ASSERT_TRUE(answer.ok() && answer->result.ok());
+  EXPECT_EQ(answer->result->compute_seconds, 0.0);
+  EXPECT_EQ(answer->result->collective_seconds, 0.0);
+  EXPECT_EQ(answer->result->collective_bytes, 0);
+  EXPECT_EQ(answer->result->num_collectives, int64_t{1} << 40);
+}
+
+}  // namespace
+}  // namespace headwise
