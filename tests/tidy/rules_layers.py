@@ -34,9 +34,11 @@ ALLOWED = {
     'server/placement': ['base', 'model', 'server/membership'],
     'server/scheduler': ['base', 'model', _STEP, 'server/placement',
                          'server/membership'],
+    'server/calibration': ['base', 'model', _STEP, 'server/scheduler'],
     'server/dispatch': ['base', 'model', _STEP, _STEP_WIRE, _PROTO,
                         *_SERVER_INSIDE],
-    'server/frontends': ['base', 'model', _STEP, _PROTO, *_SERVER_INSIDE],
+    'server/frontends': ['base', 'model', _STEP, _PROTO, *_SERVER_INSIDE,
+                         'server/calibration'],
     'server': ['base', 'model', _STEP, _PROTO, 'server'],  # the program itself
     'client/cpp': ['base', 'model', _PROTO],
     'client': ['base', 'model', _STEP, _PROTO, 'client'],
