@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "google/protobuf/stubs/logging.h"
 
 namespace headwise {
 namespace {
@@ -156,6 +157,8 @@ absl::StatusOr<HeadPlan> DecodeHeadPlan(absl::string_view bytes) {
                      " bytes; the limit is ", kMaxHeadPlanBytes));
   }
   v1::HeadPlan message;
+  // It would log what a stranger sent.
+  const google::protobuf::LogSilencer silence;
   if (!message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
     return absl::InvalidArgumentError("not a headwise.v1.HeadPlan message");
   }
