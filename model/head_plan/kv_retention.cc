@@ -74,15 +74,16 @@ int64_t ExtraBytesHeld(const UnitPolicy& policy, int64_t length,
   constexpr int64_t kFloat = 4;
   switch (policy.kind) {
     case PolicyKind::kRazor:
-      return 2 * head_dim * kFloat;
+      return 2 * head_dim * static_cast<int64_t>(sizeof(double));
     case PolicyKind::kLongHeads: {
-      // A representative of each whole chunk, and the queries of the open one.
-      const int64_t per_head =
-          (length / policy.chunk_len + policy.chunk_len) * head_dim * kFloat;
-      return heads_per_kv_head * per_head;
+      // Chunk keys lie in fp32 blocks; the open chunk keeps its queries.
+      const int64_t blocks = BlocksOf(length / policy.chunk_len);
+      const int64_t block_bytes = 2 * kRetentionBlock * head_dim * kFloat;
+      const int64_t queries = policy.chunk_len * head_dim * kFloat;
+      return heads_per_kv_head * (blocks * block_bytes + queries);
     }
     case PolicyKind::kQuest:
-      return BlocksOf(length) * 2 * head_dim * kFloat;
+      return length / kRetentionBlock * 2 * head_dim * kFloat;
     case PolicyKind::kFull:
     case PolicyKind::kStreaming:
     case PolicyKind::kLandmarkOracle:

@@ -23,6 +23,12 @@ constexpr int64_t RangeEnd(int64_t begin) {
   return begin + (begin < kLongRange ? kShortRange : kLongRange);
 }
 
+// The begin of the range that holds position `at`.
+constexpr int64_t RangeBegin(int64_t at) {
+  const int64_t size = at < kLongRange ? kShortRange : kLongRange;
+  return at / size * size;
+}
+
 // How many ranges hold positions below `end`.
 constexpr int64_t NumRanges(int64_t end) {
   const int64_t in_short = std::min(end, kLongRange);

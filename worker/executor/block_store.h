@@ -11,9 +11,9 @@
 
 namespace headwise {
 
-// Block ids are dense (KvBook), so memory grows in slabs up to the most blocks
-// that were ever in use at once. Reserve is called before a step by one thread;
-// Block may then be called by many.
+// Blocks of one size. Their ids are dense (KvBook), so memory grows in slabs up
+// to the most blocks that were ever in use at once. Reserve is called before a
+// step by one thread; Block may then be called by many.
 class BlockStore {
  public:
   explicit BlockStore(int64_t block_bytes)
@@ -31,11 +31,12 @@ class BlockStore {
   uint8_t* Block(int32_t id) {
     return slabs_[id / slab_blocks_].data() + id % slab_blocks_ * block_bytes_;
   }
+  int64_t block_bytes() const { return block_bytes_; }
 
  private:
   static constexpr int64_t kSlabBytes = 32 << 20;
-  const int64_t block_bytes_;
-  const int64_t slab_blocks_;
+  int64_t block_bytes_;
+  int64_t slab_blocks_;
   std::vector<HugeMemory> slabs_;
 };
 

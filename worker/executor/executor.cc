@@ -15,6 +15,7 @@
 #include "worker/executor/sampler.h"
 #include "worker/executor/sequences.h"
 #include "worker/executor/shard_weights.h"
+#include "worker/executor/step_results.h"
 #include "worker/executor/vocab_head.h"
 
 namespace headwise {
@@ -47,6 +48,25 @@ absl::StatusOr<int64_t> KvBytesBeside(const Model& model, const Shard& shard,
       " units; this worker's --memory-bytes is ", options.memory_bytes));
 }
 
+SequencesOptions SequencesOf(const Model& model, const Shard& shard,
+                             const ExecutorOptions& options) {
+  const Hyperparameters& hyper = model.hyperparameters();
+  SequencesOptions out;
+  for (size_t layer = 0; layer < shard.layers.size(); ++layer) {
+    for (const int kv_head : shard.layers[layer].units) {
+      out.units.push_back({static_cast<int64_t>(layer), kv_head});
+    }
+  }
+  out.capacity_bytes = options.kv_capacity_bytes;
+  out.default_element = options.kv_type;
+  out.num_layers = hyper.num_layers;
+  out.num_heads = hyper.num_heads;
+  out.num_kv_heads = hyper.num_kv_heads;
+  out.head_dim = hyper.head_dim;
+  out.vocab_size = hyper.vocab_size;
+  return out;
+}
+
 class CpuExecutor final : public Executor {
  public:
   CpuExecutor(const Model& model, Shard shard, const ExecutorOptions& options,
@@ -54,17 +74,13 @@ class CpuExecutor final : public Executor {
       : model_(model),
         team_(std::move(team)),
         weights_(std::move(weights)),
-        context_{&model,
-                 &weights_,
-                 &KernelsFor(options.isa),
-                 team_.get(),
-                 {options.kv_type, model.hyperparameters().head_dim},
-                 options.reduction},
-        num_units_(CountUnits(shard)),
-        sequences_(num_units_,
-                   options.kv_capacity_bytes / context_.layout.block_bytes(),
-                   context_.layout.block_bytes(),
-                   model.hyperparameters().vocab_size),
+        rotations_(model.hyperparameters().rope, KernelsFor(options.isa)),
+        context_{&model,      &weights_,   &KernelsFor(options.isa),
+                 team_.get(), &rotations_, options.reduction},
+        block_bytes_(KvLayout{options.kv_type, model.hyperparameters().head_dim}
+                         .block_bytes()),
+        sequences_options_(SequencesOf(model, shard, options)),
+        sequences_(sequences_options_),
         lanes_{LayerRunner(context_), LayerRunner(context_)},
         vocab_(context_, std::move(shard.vocab_tile_rank)) {}
 
@@ -73,13 +89,15 @@ class CpuExecutor final : public Executor {
 
   int64_t weight_bytes() const override { return weights_.bytes; }
   int64_t kv_capacity_blocks() const override {
-    return sequences_.book().capacity_blocks();
+    return sequences_.book().capacity_bytes() / block_bytes_;
   }
   int64_t kv_blocks_used() const override {
-    return sequences_.book().used_blocks();
+    return sequences_.book().used_bytes() / block_bytes_;
   }
 
  private:
+  // Plans, forks and checks: all that may refuse a step.
+  absl::Status Admit(const Step& step);
   std::vector<RowBatch> CutIntoBatches(const Step& step);
   // One batch for each of the first lanes.
   absl::Status RunBatches(const Step& step, absl::Span<const RowBatch> batches,
@@ -102,8 +120,10 @@ class CpuExecutor final : public Executor {
   const Model& model_;
   const std::unique_ptr<ThreadTeam> team_;
   const ShardWeights weights_;
+  RotationTable rotations_;
   const LayerRunnerContext context_;
-  const int64_t num_units_;
+  const int64_t block_bytes_;  // of the default type
+  const SequencesOptions sequences_options_;
   Sequences sequences_;
   std::array<LayerRunner, 2> lanes_;
   VocabHead vocab_;
@@ -115,7 +135,7 @@ std::vector<RowBatch> CpuExecutor::CutIntoBatches(const Step& step) {
   std::vector<RowBatch> batches;
   for (size_t i = 0; i < step.slices.size(); ++i) {
     const Slice& slice = step.slices[i];
-    const std::vector<int32_t> tokens = sequences_.Append(slice);
+    const std::vector<int32_t> tokens = sequences_.Begin(slice);
     int64_t done = 0;
     while (done < slice.num_rows()) {
       if (batches.empty() || batches.back().num_rows == kMaxBatchRows) {
@@ -218,18 +238,29 @@ absl::Status CpuExecutor::KeepHidden(const Step& step, const RowBatch& batch,
 absl::Status CpuExecutor::RunBatches(const Step& step,
                                      absl::Span<const RowBatch> batches,
                                      StepResult* result) {
-  std::array<BatchBlocks, 2> blocks;
+  std::array<PieceStates, 2> pieces;
   absl::InlinedVector<LayerRunner*, 2> runners;
+  for (const RowBatch& batch : batches) {
+    for (const BatchPiece& piece : batch.pieces) {
+      sequences_.Extend(piece.sequence_id, piece.num_rows);
+    }
+  }
   for (size_t i = 0; i < batches.size(); ++i) {
     for (const BatchPiece& piece : batches[i].pieces) {
-      blocks[i].push_back(&sequences_.Get(piece.sequence_id).blocks);
+      const ProbeRequest& probe = step.slices[piece.slice].probe;
+      pieces[i].push_back({&sequences_.Get(piece.sequence_id).kv,
+                           probe.empty() ? nullptr : &probe,
+                           &result->results[piece.slice].probes});
     }
-    lanes_[i].SetBatch(batches[i], blocks[i], group_);
+    lanes_[i].SetBatch(batches[i], pieces[i], group_);
     runners.push_back(&lanes_[i]);
   }
   HEADWISE_RETURN_IF_ERROR(RunLayers(runners));
   for (size_t i = 0; i < batches.size(); ++i) {
     HEADWISE_RETURN_IF_ERROR(FinishBatch(step, batches[i], lanes_[i], result));
+    for (const BatchPiece& piece : batches[i].pieces) {
+      sequences_.Trim(piece.sequence_id);
+    }
   }
   return absl::OkStatus();
 }
@@ -246,22 +277,28 @@ absl::Status CpuExecutor::FinishBatch(const Step& step, const RowBatch& batch,
   return absl::OkStatus();
 }
 
+absl::Status CpuExecutor::Admit(const Step& step) {
+  HEADWISE_RETURN_IF_ERROR(sequences_.DropPlans(step.drop_plan_ids));
+  HEADWISE_RETURN_IF_ERROR(sequences_.KeepPlans(step.plans));
+  for (const NumberedPlan& plan : step.plans) {
+    for (const UnitPolicy& unit : plan.plan->units) {
+      rotations_.Reserve(RotationTableSize(unit));
+    }
+  }
+  HEADWISE_RETURN_IF_ERROR(sequences_.MakeForks(step.forks));
+  const absl::Status status = sequences_.Check(step);
+  if (status.ok()) return status;
+  for (const Fork& fork : step.forks) sequences_.Free(fork.sequence_id);
+  return status;
+}
+
 absl::StatusOr<StepResult> CpuExecutor::Run(const Step& step) {
   HEADWISE_CHECK(group_ != nullptr);
   const absl::Time start = Clock::Monotonic().Now();
   for (uint64_t id : step.free_sequence_ids) sequences_.Free(id);
-  HEADWISE_RETURN_IF_ERROR(sequences_.Check(step));
-  StepResult result;
-  result.step_id = step.step_id;
-  const int64_t n = model_.hyperparameters().model_dim;
-  for (const Slice& slice : step.slices) {
-    SliceResult& out = result.results.emplace_back();
-    out.sequence_id = slice.sequence_id;
-    const auto rows = static_cast<size_t>(slice.num_rows());
-    if (!slice.score_targets.empty()) out.score_logprobs.resize(rows);
-    if (slice.hash_logits) out.logits_digests.resize(rows);
-    if (slice.embed) out.hidden.resize(rows * static_cast<size_t>(n));
-  }
+  HEADWISE_RETURN_IF_ERROR(Admit(step));
+  StepResult result =
+      EmptyResult(step, model_.hyperparameters(), sequences_options_.units);
   for (LayerRunner& lane : lanes_) lane.collective_use() = {};
   const std::vector<RowBatch> batches = CutIntoBatches(step);
   // Alone there is nobody to wait for, and one batch stays in the cache.
@@ -281,7 +318,7 @@ absl::StatusOr<StepResult> CpuExecutor::Run(const Step& step) {
   result.num_collectives = use.count;
   result.compute_seconds =
       absl::ToDoubleSeconds(Clock::Monotonic().Now() - start - use.time);
-  if (group_->rank() != 0) result.results.clear();
+  if (group_->rank() != 0) KeepProbesOnly(&result);
   return result;
 }
 

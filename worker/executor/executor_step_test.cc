@@ -174,13 +174,19 @@ TEST(ExecutorStepTest, NotFiniteEmbeddingFailsTheFastReductionToo) {
 }
 
 TEST(SequencesTest, SampleOutsideTheVocabularyIsRefused) {
-  Sequences sequences(/*num_units=*/1, /*capacity_blocks=*/4,
-                      /*block_bytes=*/64, /*vocab_size=*/320);
+  SequencesOptions options;
+  options.units = {{0, 0}};
+  options.capacity_bytes = 1 << 20;
+  options.num_layers = options.num_heads = options.num_kv_heads = 1;
+  options.head_dim = 16;
+  options.vocab_size = 320;
+  Sequences sequences(options);
   Slice slice;
   slice.sequence_id = 1;
   slice.tokens = {1};
   ASSERT_TRUE(sequences.Check({1, {slice}, {}}).ok());
-  sequences.Append(slice);
+  sequences.Begin(slice);
+  sequences.Extend(1, 1);
   slice = {};
   slice.sequence_id = 1;
   slice.first_position = 1;
@@ -214,7 +220,8 @@ TEST(ExecutorStepTest, CapacityIsRefusedWithNumbers) {
   slice.tokens = SomeTokens(65);
   const absl::Status status = cluster.Run({1, {slice}, {}}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_TRUE(absl::StrContains(status.message(), "needs 8 KV blocks, 5 of 5"))
+  EXPECT_TRUE(absl::StrContains(
+      status.message(), "needs 65536 bytes of KV, 40960 of 40960 are free"))
       << status;
 }
 

@@ -17,21 +17,21 @@ void AddBias(const std::vector<float>& bias, int64_t first, int64_t n,
 
 }  // namespace
 
-void LayerRunner::Rotate(int64_t row, float* head) const {
-  const int64_t pairs = hyper_.rope.rotary_dim / 2;
-  const float* cosines = cosines_.data() + row * pairs;
-  const float* sines = sines_.data() + row * pairs;
-  const bool interleaved = hyper_.rope.layout == RopeLayout::kInterleaved;
-  const int64_t step = interleaved ? 2 : 1;
-  const int64_t other = interleaved ? 1 : pairs;
-  for (int64_t i = 0; i < pairs; ++i) {
-    float& x = head[step * i];
-    float& y = head[step * i + other];
-    const float rotated_x = x * cosines[i] - y * sines[i];
-    const float rotated_y = x * sines[i] + y * cosines[i];
-    x = rotated_x;
-    y = rotated_y;
+// Keys and queries of LongHeads are rotated by their place in the chunk.
+RotationAngles LayerRunner::AnglesOf(const UnitKv& kv, int64_t row) const {
+  if (kv.policy.kind == PolicyKind::kLongHeads) {
+    return context_.rotations->At(batch_->positions[row] % kv.policy.chunk_len);
   }
+  const int64_t at = row * (hyper_.rope.rotary_dim / 2);
+  return {cosines_.data() + at, sines_.data() + at};
+}
+
+bool LayerRunner::IsMaskedUniform(const SequenceKv& kv, int64_t layer,
+                                  int64_t unit, int64_t head) const {
+  if (kv.plan == nullptr) return false;
+  const int64_t kv_head = context_.weights->layers[layer].units[unit].kv_head;
+  return kv.plan->head(layer, kv_head * hyper_.heads_per_kv_head() + head)
+             .mask == HeadMask::kUniform;
 }
 
 // Work is shared out by head, so that a thread can rotate and store what it has
@@ -41,7 +41,7 @@ void LayerRunner::ProjectHeads(int member, int64_t layer) {
   const auto num_units =
       static_cast<int64_t>(context_.weights->layers[layer].units.size());
   const int64_t num_queries = num_units * hyper_.heads_per_kv_head();
-  std::atomic<int64_t>& counter = counters_[2 * layer];
+  std::atomic<int64_t>& counter = counters_[3 * layer];
   const Rows& rows = RowsOf(member);
   for (int64_t i = counter.fetch_add(1); i < num_units + num_queries;
        i = counter.fetch_add(1)) {
@@ -61,7 +61,6 @@ void LayerRunner::ProjectQuery(Member& self, const Rows& rows, int64_t layer,
   const LayerWeights& weights = context_.weights->layers[layer];
   const UnitWeights& w = weights.units[unit];
   const int64_t dim = hyper_.head_dim;
-  const int64_t g = hyper_.heads_per_kv_head();
   Multiply({&w.query,
             rows.normed_q.View(),
             rows.normed.data(),
@@ -75,10 +74,38 @@ void LayerRunner::ProjectQuery(Member& self, const Rows& rows, int64_t layer,
       kernels_.rms_norm(q, weights.query_norm.data(), hyper_.norm_epsilon, dim,
                         q);
     }
-    Rotate(row, q);
-    float* out =
-        queries_.data() + ((unit * batch_->num_rows + row) * g + head) * dim;
-    for (int64_t d = 0; d < dim; ++d) out[d] = q[d] * softmax_scale_;
+  }
+  for (size_t p = 0; p < batch_->pieces.size(); ++p) {
+    const auto piece = static_cast<int64_t>(p);
+    // Scores of 0 are uniform attention over what the head sees.
+    if (IsMaskedUniform(*(*pieces_)[p].kv, layer, unit, head)) {
+      std::fill_n(self.head.data() + batch_->pieces[p].first_row * dim,
+                  batch_->pieces[p].num_rows * dim, 0.0f);
+    }
+    StoreQueries(batch_->pieces[p], KvOf(piece, layer, unit), unit, head,
+                 self.head.data());
+  }
+}
+
+// Rotated and scaled; not rotated too, where a policy asks for that.
+void LayerRunner::StoreQueries(const BatchPiece& piece, const UnitKv& kv,
+                               int64_t unit, int64_t head,
+                               const float* projected) {
+  const int64_t g = hyper_.heads_per_kv_head();
+  const int64_t dim = hyper_.head_dim;
+  const bool keep_plain = NeedsPlainQueries(kv.policy);
+  for (int64_t i = 0; i < piece.num_rows; ++i) {
+    const int64_t row = piece.first_row + i;
+    const float* q = projected + row * dim;
+    const int64_t at = ((unit * batch_->num_rows + row) * g + head) * dim;
+    float* out = queries_.data() + at;
+    if (keep_plain) {
+      float* plain = plain_queries_.data() + at;
+      for (int64_t d = 0; d < dim; ++d) plain[d] = q[d] * softmax_scale_;
+    }
+    std::copy_n(q, dim, out);
+    RotateHead(hyper_.rope, AnglesOf(kv, row), out);
+    for (int64_t d = 0; d < dim; ++d) out[d] *= softmax_scale_;
   }
 }
 
@@ -96,10 +123,9 @@ void LayerRunner::ProjectKeyValue(Member& self, const Rows& rows, int64_t layer,
   Multiply({&w.value, rows.normed_q.View(), rows.normed.data(),
             hyper_.model_dim, all},
            values, dim);
-  const int64_t unit_of_rank = first_unit_[layer] + unit;
   for (size_t p = 0; p < batch_->pieces.size(); ++p) {
     const BatchPiece& piece = batch_->pieces[p];
-    const std::vector<uint8_t*>& blocks = (*(*blocks_)[p])[unit_of_rank];
+    const UnitKv& kv = KvOf(static_cast<int64_t>(p), layer, unit);
     for (int64_t i = 0; i < piece.num_rows; ++i) {
       const int64_t row = piece.first_row + i;
       const int64_t position = piece.first_position + i;
@@ -111,10 +137,35 @@ void LayerRunner::ProjectKeyValue(Member& self, const Rows& rows, int64_t layer,
         kernels_.rms_norm(key, weights.key_norm.data(), hyper_.norm_epsilon,
                           dim, key);
       }
-      Rotate(row, key);
-      kernels_.append({context_.layout, blocks[position / KvLayout::kPositions],
+      RotateHead(hyper_.rope, AnglesOf(kv, row), key);
+      kernels_.append({kv.layout, kv.blocks[position / KvLayout::kPositions],
                        position % KvLayout::kPositions, key, value});
     }
+  }
+}
+
+// A unit's rows of one sequence are summarized by one thread, in order.
+void LayerRunner::Summarize(int member, int64_t layer) {
+  const int64_t dim = hyper_.head_dim;
+  const auto num_units =
+      static_cast<int64_t>(context_.weights->layers[layer].units.size());
+  const auto num_pieces = static_cast<int64_t>(batch_->pieces.size());
+  std::atomic<int64_t>& counter = counters_[3 * layer + 1];
+  for (int64_t i = counter.fetch_add(1); i < num_units * num_pieces;
+       i = counter.fetch_add(1)) {
+    const int64_t unit = i % num_units;
+    const BatchPiece& piece = batch_->pieces[i / num_units];
+    SequenceKv& kv = *(*pieces_)[i / num_units].kv;
+    const int64_t row = unit * batch_->num_rows + piece.first_row;
+    StoredRows rows;
+    rows.kv = &kv.units[first_unit_[layer] + unit];
+    rows.prompt_len = kv.prompt_len;
+    rows.first_position = piece.first_position;
+    rows.num_rows = piece.num_rows;
+    rows.queries = queries_.data() + row * hyper_.heads_per_kv_head() * dim;
+    rows.softmax_scale = softmax_scale_;
+    rows.razor_means = razor_means_.data() + row * 2 * dim;
+    members_[member]->summaries->Add(rows);
   }
 }
 
@@ -122,7 +173,7 @@ void LayerRunner::AttendSpans(int member, int64_t layer) {
   const auto num_units =
       static_cast<int64_t>(context_.weights->layers[layer].units.size());
   const auto num_spans = static_cast<int64_t>(batch_->spans.size());
-  std::atomic<int64_t>& counter = counters_[2 * layer + 1];
+  std::atomic<int64_t>& counter = counters_[3 * layer + 2];
   for (int64_t i = counter.fetch_add(1); i < num_units * num_spans;
        i = counter.fetch_add(1)) {
     AttendSpanOf(*members_[member], batch_->spans[i / num_units], layer,
@@ -132,6 +183,13 @@ void LayerRunner::AttendSpans(int member, int64_t layer) {
 
 void LayerRunner::AttendSpanOf(Member& self, const AttendSpan& span,
                                int64_t layer, int64_t unit) {
+  const UnitKv& kv = KvOf(span.piece, layer, unit);
+  if (kv.policy.kind != PolicyKind::kFull) {
+    return AttendByPolicy(self, span, kv, unit);
+  }
+  if ((*pieces_)[span.piece].probe != nullptr) {
+    ProbeSpan(self, span, layer, unit);
+  }
   const int64_t g = hyper_.heads_per_kv_head();
   const int64_t dim = hyper_.head_dim;
   const BatchPiece& piece = batch_->pieces[span.piece];
@@ -143,8 +201,8 @@ void LayerRunner::AttendSpanOf(Member& self, const AttendSpan& span,
     self.visible[i] = piece.first_position + span.first_row + i / g + 1;
   }
   AttendArgs args;
-  args.layout = context_.layout;
-  args.blocks = (*(*blocks_)[span.piece])[first_unit_[layer] + unit].data();
+  args.layout = kv.layout;
+  args.blocks = kv.blocks.data();
   args.begin = span.range_begin;
   args.end = span.range_end;
   args.queries = queries_.data() + first * g * dim;
@@ -161,6 +219,26 @@ void LayerRunner::AttendSpanOf(Member& self, const AttendSpan& span,
   kernels_.attend(args);
 }
 
+// Policies cut their spans themselves: the first range stands for all.
+void LayerRunner::AttendByPolicy(Member& self, const AttendSpan& span,
+                                 const UnitKv& kv, int64_t unit) {
+  if (span.partial >= 0 && span.range_begin > 0) return;
+  const int64_t width = hyper_.heads_per_kv_head() * hyper_.head_dim;
+  const BatchPiece& piece = batch_->pieces[span.piece];
+  const int64_t row =
+      unit * batch_->num_rows + piece.first_row + span.first_row;
+  UnitRows rows;
+  rows.kv = &kv;
+  rows.prompt_len = (*pieces_)[span.piece].kv->prompt_len;
+  rows.first_position = piece.first_position + span.first_row;
+  rows.num_rows = span.num_rows;
+  rows.queries = queries_.data() + row * width;
+  rows.plain_queries = plain_queries_.data() + row * width;
+  rows.razor_means = razor_means_.data() + row * 2 * hyper_.head_dim;
+  rows.out = attended_.data() + row * width;
+  self.policies->Attend(rows);
+}
+
 // All ranges of the context in order, each merged into what came before.
 void LayerRunner::AttendWhole(Member& self, const AttendSpan& span,
                               AttendArgs args, float* out) {
@@ -174,7 +252,7 @@ void LayerRunner::AttendWhole(Member& self, const AttendSpan& span,
                      self.part_out.data(),
                      self.part_lse.data(),
                      args.num_rows,
-                     context_.layout.head_dim};
+                     hyper_.head_dim};
   args.out = self.part_out.data();
   args.lse = self.part_lse.data();
   for (int64_t begin = RangeEnd(0); begin < span.range_end;
@@ -183,6 +261,20 @@ void LayerRunner::AttendWhole(Member& self, const AttendSpan& span,
     args.end = std::min(RangeEnd(begin), span.range_end);
     kernels_.attend(args);
     kernels_.merge(merge);
+  }
+}
+
+void LayerRunner::ScaleHeads(const SequenceKv& kv, int64_t layer, int64_t unit,
+                             float* mixed) const {
+  if (kv.plan == nullptr) return;
+  const int64_t g = hyper_.heads_per_kv_head();
+  const int64_t dim = hyper_.head_dim;
+  const int64_t kv_head = context_.weights->layers[layer].units[unit].kv_head;
+  for (int64_t h = 0; h < g; ++h) {
+    const QueryHeadPlan& head = kv.plan->head(layer, kv_head * g + h);
+    const float scale = head.mask == HeadMask::kZero ? 0.0f : head.output_scale;
+    if (scale == 1.0f) continue;
+    for (int64_t d = 0; d < dim; ++d) mixed[h * dim + d] *= scale;
   }
 }
 
@@ -199,7 +291,11 @@ void LayerRunner::MixRows(int member, int64_t layer) {
     for (int64_t row = part.begin; row < part.end; ++row) {
       const int64_t at = (unit * batch_->num_rows + row) * width;
       float* mixed = rows.mixed.data() + at;
-      const RowPartials& cut = batch_->row_partials[row];
+      const int64_t piece = piece_of_row_[row];
+      const bool by_policy =
+          KvOf(piece, layer, unit).policy.kind != PolicyKind::kFull;
+      const RowPartials cut =
+          by_policy ? RowPartials{} : batch_->row_partials[row];
       if (cut.num_partials == 0) {
         std::memcpy(mixed, attended_.data() + at,
                     static_cast<size_t>(width) * sizeof(float));
@@ -218,6 +314,7 @@ void LayerRunner::MixRows(int member, int64_t layer) {
           kernels_.merge({mixed, lse, part_out, part_lse, g, dim});
         }
       }
+      ScaleHeads(*(*pieces_)[piece].kv, layer, unit, mixed);
       if (units[unit].output.is_quantized()) {
         kernels_.quantize(mixed, width, rows.mixed_q[unit].Row(row));
       }

@@ -29,7 +29,7 @@ LayerRunner::LayerRunner(const LayerRunnerContext& context)
       softmax_scale_(static_cast<float>(
           1.0 / std::sqrt(static_cast<double>(hyper_.head_dim)))),
       tile_width_(MakeWorkGrid(hyper_).mlp_tile_width),
-      counters_(static_cast<size_t>(2 * hyper_.num_layers)) {
+      counters_(static_cast<size_t>(3 * hyper_.num_layers)) {
   int64_t units = 0;
   for (const LayerWeights& layer : context.weights->layers) {
     first_unit_.push_back(units);
@@ -40,7 +40,10 @@ LayerRunner::LayerRunner(const LayerRunnerContext& context)
         std::max(max_tiles_, static_cast<int64_t>(layer.mlp_tiles.size()));
   }
   for (int64_t i = 0; i < num_threads_; ++i) {
-    members_.push_back(std::make_unique<Member>());
+    Member& member = *members_.emplace_back(std::make_unique<Member>());
+    member.policies =
+        std::make_unique<PolicyAttention>(kernels_, hyper_, *context.rotations);
+    member.summaries = std::make_unique<UnitSummarizer>(kernels_, hyper_);
   }
 }
 
@@ -72,6 +75,8 @@ void LayerRunner::Reserve(const RowBatch& batch) {
   cosines_.Reserve(rows * pairs);
   sines_.Reserve(rows * pairs);
   queries_.Reserve(max_units_ * rows * g * dim);
+  if (needs_plain_queries_) plain_queries_.Reserve(max_units_ * rows * g * dim);
+  if (has_summaries_) razor_means_.Reserve(max_units_ * rows * 2 * dim);
   attended_.Reserve(max_units_ * rows * g * dim);
   const int64_t partial_rows = batch.num_partials * batch.max_partial_rows * g;
   partial_out_.Reserve(max_units_ * partial_rows * dim);
@@ -85,11 +90,30 @@ void LayerRunner::Reserve(const RowBatch& batch) {
   }
 }
 
-void LayerRunner::SetBatch(const RowBatch& batch, const BatchBlocks& blocks,
+void LayerRunner::LookAtPolicies() {
+  needs_plain_queries_ = false;
+  has_summaries_ = false;
+  for (const PieceState& piece : *pieces_) {
+    if (piece.kv->plan == nullptr) continue;
+    for (const UnitKv& unit : piece.kv->units) {
+      needs_plain_queries_ |= NeedsPlainQueries(unit.policy);
+      has_summaries_ |= HasSummaries(unit.policy);
+    }
+  }
+  piece_of_row_.resize(static_cast<size_t>(batch_->num_rows));
+  for (size_t p = 0; p < batch_->pieces.size(); ++p) {
+    const BatchPiece& piece = batch_->pieces[p];
+    std::fill_n(piece_of_row_.begin() + piece.first_row, piece.num_rows,
+                static_cast<int32_t>(p));
+  }
+}
+
+void LayerRunner::SetBatch(const RowBatch& batch, const PieceStates& pieces,
                            Group* group) {
   batch_ = &batch;
-  blocks_ = &blocks;
+  pieces_ = &pieces;
   group_ = group;
+  LookAtPolicies();
   every_member_ = batch.num_rows <= kRowsForEveryMember;
   status_ = absl::OkStatus();
   is_started_ = false;
@@ -106,6 +130,10 @@ void LayerRunner::Attention(int member, int64_t layer) {
   NormRows(member, context_.weights->layers[layer].attention_norm);
   ProjectHeads(member, layer);
   context_.team->Barrier();
+  if (has_summaries_) {
+    Summarize(member, layer);
+    context_.team->Barrier();
+  }
   AttendSpans(member, layer);
   context_.team->Barrier();
   MixRows(member, layer);

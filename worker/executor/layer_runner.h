@@ -14,10 +14,14 @@
 #include "model/model.h"
 #include "worker/backends/cpu/kernels.h"
 #include "worker/collectives/group.h"
-#include "worker/executor/block_store.h"
+#include "worker/executor/policy_attention.h"
 #include "worker/executor/quantized_buffer.h"
+#include "worker/executor/rotation.h"
 #include "worker/executor/row_batch.h"
 #include "worker/executor/shard_weights.h"
+#include "worker/executor/unit_kv.h"
+#include "worker/executor/unit_summaries.h"
+#include "worker/step/step.h"
 
 namespace headwise {
 
@@ -34,18 +38,23 @@ struct LayerRunnerContext {
   const ShardWeights* weights = nullptr;
   const Kernels* kernels = nullptr;
   ThreadTeam* team = nullptr;
-  KvLayout layout;
+  const RotationTable* rotations = nullptr;
   ReductionMode reduction = ReductionMode::kExact;
 };
 
-// A sequence's blocks in position order, for each unit of the rank over all
-// layers. Covers the positions of the batch that it is used for.
-using BlockTables = std::vector<std::vector<uint8_t*>>;
-// One per piece of a batch.
-using BatchBlocks = std::vector<const BlockTables*>;
+// What a piece of a batch belongs to. Blocks cover the positions of the batch.
+struct PieceState {
+  SequenceKv* kv = nullptr;
+  // What to tell of its attention, and where: one entry for each query head of
+  // the rank, by layer and head, with room for all rows of the slice.
+  const ProbeRequest* probe = nullptr;  // nullptr: nothing
+  std::vector<HeadProbe>* probes = nullptr;
+};
+using PieceStates = std::vector<PieceState>;
 
 // One batch on its way through the layers. A layer is six phases with a barrier
-// after each: queries, keys and values; attention; output rows, added exactly;
+// after each: queries, keys and values (then summaries of what was stored, if a
+// policy has any); attention; output rows, added exactly;
 // (all-reduce); gate and up; down, added exactly; (all-reduce). Norms, residual
 // sums and conversions to int8 happen at the head of the next phase: by every
 // thread for all rows if there are few (each keeps its own copy, which saves a
@@ -55,7 +64,7 @@ class LayerRunner {
   explicit LayerRunner(const LayerRunnerContext& context);
 
   // The batch that RunLayers takes through next; all must outlive that.
-  void SetBatch(const RowBatch& batch, const BatchBlocks& blocks, Group* group);
+  void SetBatch(const RowBatch& batch, const PieceStates& pieces, Group* group);
 
   // Residual stream after RunLayers, [num_rows][model_dim].
   const float* residual() const;
@@ -80,11 +89,15 @@ class LayerRunner {
     AlignedBuffer<float> part_out;  // [span rows * g][head_dim]
     AlignedBuffer<float> part_lse;
     AlignedBuffer<float> lse;
+    AlignedBuffer<float> scores;  // of a probed row
     std::vector<int64_t> visible;
+    std::unique_ptr<PolicyAttention> policies;
+    std::unique_ptr<UnitSummarizer> summaries;
     int not_exact[2] = {0, 0};  // after attention, after the MLP
   };
 
   void Reserve(const RowBatch& batch);
+  void LookAtPolicies();
   // The halves of a layer, up to the sums of this rank.
   void Attention(int member, int64_t layer);
   void Mlp(int member, int64_t layer);
@@ -103,12 +116,32 @@ class LayerRunner {
                     int64_t head);
   void ProjectKeyValue(Member& self, const Rows& rows, int64_t layer,
                        int64_t unit);
-  void Rotate(int64_t row, float* head) const;
+  const UnitKv& KvOf(int64_t piece, int64_t layer, int64_t unit) const {
+    return (*pieces_)[piece].kv->units[first_unit_[layer] + unit];
+  }
+  RotationAngles AnglesOf(const UnitKv& kv, int64_t row) const;
+  void StoreQueries(const BatchPiece& piece, const UnitKv& kv, int64_t unit,
+                    int64_t head, const float* projected);
+  bool IsMaskedUniform(const SequenceKv& kv, int64_t layer, int64_t unit,
+                       int64_t head) const;
+  void Summarize(int member, int64_t layer);
   void AttendSpans(int member, int64_t layer);
   void AttendSpanOf(Member& self, const AttendSpan& span, int64_t layer,
                     int64_t unit);
   void AttendWhole(Member& self, const AttendSpan& span, AttendArgs args,
                    float* out);
+  void AttendByPolicy(Member& self, const AttendSpan& span, const UnitKv& kv,
+                      int64_t unit);
+  // Gates and scales of query heads (HeadPlan::heads).
+  void ScaleHeads(const SequenceKv& kv, int64_t layer, int64_t unit,
+                  float* mixed) const;
+
+  // layer_probes.cc
+  void ProbeSpan(Member& self, const AttendSpan& span, int64_t layer,
+                 int64_t unit);
+  void ProbeRow(Member& self, const PieceState& piece, const UnitKv& kv,
+                int64_t position, const float* query, int64_t slice_row,
+                HeadProbe* out);
   void MixRows(int member, int64_t layer);
   void ProjectOutput(int member, int64_t layer);
 
@@ -154,14 +187,19 @@ class LayerRunner {
 
   // Of the present Run.
   const RowBatch* batch_ = nullptr;
-  const BatchBlocks* blocks_ = nullptr;
+  const PieceStates* pieces_ = nullptr;
+  std::vector<int32_t> piece_of_row_;  // [rows]
+  bool needs_plain_queries_ = false;   // for some piece's policies
+  bool has_summaries_ = false;
   Group* group_ = nullptr;
   bool every_member_ = false;
   Rows shared_;
   std::vector<std::unique_ptr<Member>> members_;
   AlignedBuffer<float> cosines_, sines_;  // [rows][rotary_dim / 2]
   AlignedBuffer<float> queries_;          // [units][rows][g][head_dim]
+  AlignedBuffer<float> plain_queries_;    // the same, not rotated, if needed
   AlignedBuffer<float> attended_;         // the same
+  AlignedBuffer<float> razor_means_;      // [units][rows][2][head_dim]
   AlignedBuffer<float>
       partial_out_;  // [units][partials][partial rows * g][dim]
   AlignedBuffer<float> partial_lse_;

@@ -1,6 +1,8 @@
 #include "worker/executor/sequences.h"
 
 #include <algorithm>
+#include <cstring>
+#include <utility>
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
@@ -8,56 +10,266 @@
 #include "base/status_macros.h"
 
 namespace headwise {
+namespace {
 
 // The books count in the blocks that the kernels read.
 static_assert(kKvBlockPositions == KvLayout::kPositions);
 
-Sequences::Sequences(int64_t num_units, int64_t capacity_blocks,
-                     int64_t block_bytes, int64_t vocab_size)
-    : num_units_(num_units),
-      vocab_size_(vocab_size),
-      book_(num_units, capacity_blocks),
-      store_(block_bytes) {}
+constexpr KvElement kElements[] = {KvElement::kFp32, KvElement::kFp16,
+                                   KvElement::kBf16, KvElement::kInt8};
+constexpr int64_t kEverything = std::numeric_limits<int64_t>::max();
+
+KvBookOptions BookOptions(const SequencesOptions& options) {
+  KvBookOptions out;
+  out.num_units = static_cast<int64_t>(options.units.size());
+  out.capacity_bytes = options.capacity_bytes;
+  for (const KvElement element : kElements) {
+    out.class_bytes.push_back(
+        KvLayout{element, options.head_dim}.block_bytes());
+  }
+  out.head_dim = options.head_dim;
+  out.heads_per_kv_head = options.num_heads / options.num_kv_heads;
+  return out;
+}
+
+int64_t PromptLenOf(int64_t prompt_len) {
+  return prompt_len == 0 ? kEverything : prompt_len;
+}
+
+template <typename... Parts>
+absl::Status Refuse(uint64_t sequence_id, const Parts&... parts) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("sequence ", sequence_id, ": ", parts...));
+}
+
+}  // namespace
+
+Sequences::Sequences(const SequencesOptions& options)
+    : options_(options), book_(BookOptions(options)) {
+  for (const KvElement element : kElements) {
+    stores_.emplace_back(KvLayout{element, options.head_dim}.block_bytes());
+  }
+}
 
 void Sequences::Free(uint64_t sequence_id) {
   book_.Free(sequence_id);
   sequences_.erase(sequence_id);
 }
 
-absl::Status Sequences::CheckSlice(const Slice& slice) const {
-  const auto error = [&slice](auto... parts) {
+absl::Status Sequences::CheckPlan(const NumberedPlan& plan) const {
+  const auto error = [&plan](auto... parts) {
     return absl::InvalidArgumentError(
-        absl::StrCat("sequence ", slice.sequence_id, ": ", parts...));
+        absl::StrCat("plan ", plan.plan_id, ": ", parts...));
   };
-  const int64_t length = book_.Length(slice.sequence_id);
-  if (slice.num_rows() == 0) return error("a slice without rows");
-  if (slice.first_position != length) {
-    return error("first_position ", slice.first_position, ", but ", length,
-                 " positions are stored");
+  if (plan.plan_id == 0 || plan.plan == nullptr) return error("has no content");
+  if (plans_.contains(plan.plan_id)) return error("is here already");
+  const HeadPlan& p = *plan.plan;
+  if (p.num_layers != options_.num_layers ||
+      p.num_heads != options_.num_heads ||
+      p.num_kv_heads != options_.num_kv_heads ||
+      static_cast<int64_t>(p.units.size()) != p.num_layers * p.num_kv_heads ||
+      static_cast<int64_t>(p.heads.size()) != p.num_layers * p.num_heads) {
+    return error("is for ", p.num_layers, " layers of ", p.num_heads,
+                 " heads and ", p.num_kv_heads, " KV heads, the model has ",
+                 options_.num_layers, ", ", options_.num_heads, " and ",
+                 options_.num_kv_heads);
   }
-  const auto it = sequences_.find(slice.sequence_id);
-  if (slice.use_last_sample &&
-      (it == sequences_.end() || it->second.last_sample < 0 ||
-       it->second.last_sample >= vocab_size_ || !slice.tokens.empty())) {
-    return error("use_last_sample without a sample, or with tokens");
+  return absl::OkStatus();
+}
+
+absl::Status Sequences::KeepPlans(const std::vector<NumberedPlan>& plans) {
+  for (const NumberedPlan& plan : plans) {
+    HEADWISE_RETURN_IF_ERROR(CheckPlan(plan));
   }
+  for (const NumberedPlan& plan : plans) plans_[plan.plan_id] = plan.plan;
+  return absl::OkStatus();
+}
+
+absl::Status Sequences::DropPlans(const std::vector<uint64_t>& plan_ids) {
+  for (const uint64_t id : plan_ids) {
+    if (plans_.contains(id)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("plan ", id, " is not here, so it can't be dropped"));
+  }
+  for (const uint64_t id : plan_ids) plans_.erase(id);
+  return absl::OkStatus();
+}
+
+Sequences::PlanPointer Sequences::FindPlan(uint64_t plan_id) const {
+  const auto it = plans_.find(plan_id);
+  return it == plans_.end() ? nullptr : it->second;
+}
+
+std::vector<UnitStorage> Sequences::StorageUnder(
+    const PlanPointer& plan) const {
+  std::vector<UnitStorage> units(options_.units.size());
+  for (size_t i = 0; i < units.size(); ++i) {
+    if (plan != nullptr) {
+      units[i].policy =
+          plan->unit(options_.units[i].layer, options_.units[i].kv_head);
+    }
+    units[i].block_class = static_cast<int>(
+        ResolveKvType(units[i].policy.kv_type, options_.default_element));
+  }
+  return units;
+}
+
+SequenceKv Sequences::OpenKv(PlanPointer plan, int64_t prompt_len) const {
+  SequenceKv kv;
+  kv.prompt_len = PromptLenOf(prompt_len);
+  for (const UnitStorage& unit : StorageUnder(plan)) {
+    UnitKv& to = kv.units.emplace_back();
+    to.policy = unit.policy;
+    to.layout = {static_cast<KvElement>(unit.block_class), options_.head_dim};
+  }
+  kv.plan = std::move(plan);
+  return kv;
+}
+
+absl::Status Sequences::MakeForks(const std::vector<Fork>& forks) {
+  for (size_t i = 0; i < forks.size(); ++i) {
+    const absl::Status status = MakeFork(forks[i]);
+    if (status.ok()) continue;
+    for (size_t made = 0; made < i; ++made) Free(forks[made].sequence_id);
+    return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Sequences::MakeFork(const Fork& fork) {
+  if (book_.Contains(fork.sequence_id)) {
+    return Refuse(fork.sequence_id, "a fork under an id that is taken");
+  }
+  if (!book_.Contains(fork.from_sequence_id)) {
+    return Refuse(fork.sequence_id, "a fork of ", fork.from_sequence_id,
+                  ", which is not here");
+  }
+  const int64_t stored = book_.Length(fork.from_sequence_id);
+  if (fork.length < 1 || fork.length > stored) {
+    return Refuse(fork.sequence_id, "a fork at ", fork.length, " of ", stored,
+                  " positions");
+  }
+  const PlanPointer plan = FindPlan(fork.plan_id);
+  if (fork.plan_id != 0 && plan == nullptr) {
+    return Refuse(fork.sequence_id, "plan ", fork.plan_id, " is not here");
+  }
+  HEADWISE_ASSIGN_OR_RETURN(
+      const std::vector<BlockCopy> copies,
+      book_.Fork(fork.sequence_id, fork.from_sequence_id, fork.length,
+                 StorageUnder(plan), PromptLenOf(fork.prompt_len)));
+  // The map may move what it holds.
+  Sequence forked;
+  forked.kv = OpenKv(plan, fork.prompt_len);
+  const Sequence& source = sequences_[fork.from_sequence_id];
+  forked.tokens.assign(source.tokens.begin(),
+                       source.tokens.begin() + fork.length);
+  ShareSummaries(source.kv, fork.length, &forked.kv);
+  const std::vector<UnitStorage>& units = book_.Units(fork.sequence_id);
+  sequences_[fork.sequence_id] = std::move(forked);
+  UpdateTables(fork.sequence_id, 0);
+  for (const BlockCopy& copy : copies) {
+    BlockStore& store = stores_[units[copy.unit].block_class];
+    std::memcpy(store.Block(copy.to), store.Block(copy.from),
+                static_cast<size_t>(store.block_bytes()));
+  }
+  return absl::OkStatus();
+}
+
+// What a policy remembers beside its blocks, as of `length`.
+void Sequences::ShareSummaries(const SequenceKv& source, int64_t length,
+                               SequenceKv* fork) const {
+  for (size_t i = 0; i < fork->units.size(); ++i) {
+    const UnitKv& from = source.units[i];
+    UnitKv& to = fork->units[i];
+    if (to.policy.kind == PolicyKind::kRazor && from.policy == to.policy &&
+        fork->prompt_len == source.prompt_len) {
+      to.folded_end = from.folded_end;
+      to.folded_sum = from.folded_sum;
+    }
+    if (to.policy.kind == PolicyKind::kQuest && from.policy == to.policy) {
+      const auto size = static_cast<size_t>(length / kKvBlockPositions * 2 *
+                                            options_.head_dim);
+      to.page_bounds.assign(
+          from.page_bounds.begin(),
+          from.page_bounds.begin() + static_cast<int64_t>(size));
+    }
+    if (to.policy.kind == PolicyKind::kLongHeads) {
+      to.num_chunk_keys = length / to.policy.chunk_len;
+      to.open_queries = from.open_queries;
+      to.chunk_keys = from.chunk_keys;
+      for (ChunkKeys& keys : to.chunk_keys) {
+        // The last block may still grow, here and there.
+        if (keys.storage.empty()) continue;
+        auto copy = std::make_shared<AlignedBuffer<uint8_t>>(
+            keys.storage.back()->capacity());
+        std::memcpy(copy->data(), keys.storage.back()->data(),
+                    static_cast<size_t>(copy->capacity()));
+        keys.storage.back() = std::move(copy);
+        keys.blocks.back() = keys.storage.back()->data();
+      }
+    }
+  }
+}
+
+absl::Status Sequences::CheckTokens(const Slice& slice) const {
   for (int32_t token : slice.tokens) {
-    if (token < 0 || token >= vocab_size_) {
-      return error("token ", token, " is not in [0, ", vocab_size_, ")");
+    if (token < 0 || token >= options_.vocab_size) {
+      return Refuse(slice.sequence_id, "token ", token, " is not in [0, ",
+                    options_.vocab_size, ")");
     }
   }
   if (!slice.score_targets.empty() &&
       static_cast<int64_t>(slice.score_targets.size()) != slice.num_rows()) {
-    return error(slice.score_targets.size(), " score_targets for ",
-                 slice.num_rows(), " rows");
+    return Refuse(slice.sequence_id, slice.score_targets.size(),
+                  " score_targets for ", slice.num_rows(), " rows");
   }
   for (int32_t target : slice.score_targets) {
-    if (target < -1 || target >= vocab_size_) {
-      return error("score target ", target, " is not in [-1, ", vocab_size_,
-                   ")");
+    if (target < -1 || target >= options_.vocab_size) {
+      return Refuse(slice.sequence_id, "score target ", target,
+                    " is not in [-1, ", options_.vocab_size, ")");
     }
   }
   return absl::OkStatus();
+}
+
+absl::Status Sequences::CheckProbe(const Slice& slice) const {
+  if (slice.probe.empty()) return absl::OkStatus();
+  const auto it = sequences_.find(slice.sequence_id);
+  const PlanPointer plan =
+      it == sequences_.end() ? FindPlan(slice.plan_id) : it->second.kv.plan;
+  if (plan == nullptr) return absl::OkStatus();
+  for (const UnitPolicy& unit : plan->units) {
+    if (unit.kind == PolicyKind::kFull) continue;
+    return Refuse(slice.sequence_id,
+                  "a probe reads units that see everything; the plan has "
+                  "others");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Sequences::CheckSlice(const Slice& slice) const {
+  const int64_t length = book_.Length(slice.sequence_id);
+  if (slice.num_rows() == 0) {
+    return Refuse(slice.sequence_id, "a slice without rows");
+  }
+  if (slice.first_position != length) {
+    return Refuse(slice.sequence_id, "first_position ", slice.first_position,
+                  ", but ", length, " positions are stored");
+  }
+  const auto it = sequences_.find(slice.sequence_id);
+  if (slice.use_last_sample &&
+      (it == sequences_.end() || it->second.last_sample < 0 ||
+       it->second.last_sample >= options_.vocab_size ||
+       !slice.tokens.empty())) {
+    return Refuse(slice.sequence_id,
+                  "use_last_sample without a sample, or with tokens");
+  }
+  if (it == sequences_.end() && slice.plan_id != 0 &&
+      FindPlan(slice.plan_id) == nullptr) {
+    return Refuse(slice.sequence_id, "plan ", slice.plan_id, " is not here");
+  }
+  HEADWISE_RETURN_IF_ERROR(CheckTokens(slice));
+  return CheckProbe(slice);
 }
 
 absl::Status Sequences::Check(const Step& step) const {
@@ -66,40 +278,79 @@ absl::Status Sequences::Check(const Step& step) const {
   for (const Slice& slice : step.slices) {
     HEADWISE_RETURN_IF_ERROR(CheckSlice(slice));
     if (!seen.insert(slice.sequence_id).second) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "sequence ", slice.sequence_id, " has two slices in one step"));
+      return Refuse(slice.sequence_id, "has two slices in one step");
     }
-    needed += book_.BlocksNeeded(slice.sequence_id, slice.num_rows());
+    needed += book_.Contains(slice.sequence_id)
+                  ? book_.MaxBytesNeeded(slice.sequence_id, slice.num_rows())
+                  : book_.MaxBytesOfNew(StorageUnder(FindPlan(slice.plan_id)),
+                                        PromptLenOf(slice.prompt_len),
+                                        slice.num_rows());
   }
-  const int64_t free = book_.capacity_blocks() - book_.used_blocks();
+  const int64_t free = book_.capacity_bytes() - book_.used_bytes();
   if (needed > free) {
     return absl::ResourceExhaustedError(
-        absl::StrCat("the step needs ", needed, " KV blocks, ", free, " of ",
-                     book_.capacity_blocks(), " are free"));
+        absl::StrCat("the step needs ", needed, " bytes of KV, ", free, " of ",
+                     book_.capacity_bytes(), " are free"));
   }
   return absl::OkStatus();
 }
 
-std::vector<int32_t> Sequences::Append(const Slice& slice) {
-  const bool grows =
-      book_.BlocksNeeded(slice.sequence_id, slice.num_rows()) > 0;
-  HEADWISE_CHECK(book_.Append(slice.sequence_id, slice.num_rows()).ok());
+std::vector<int32_t> Sequences::Begin(const Slice& slice) {
+  if (!book_.Contains(slice.sequence_id)) {
+    PlanPointer plan = FindPlan(slice.plan_id);
+    book_.Open(slice.sequence_id, StorageUnder(plan),
+               PromptLenOf(slice.prompt_len));
+    sequences_[slice.sequence_id].kv =
+        OpenKv(std::move(plan), slice.prompt_len);
+  }
   Sequence& sequence = sequences_[slice.sequence_id];
-  if (grows) ExtendTables(slice.sequence_id, &sequence);
   std::vector<int32_t> tokens = slice.tokens;
   if (slice.use_last_sample) tokens = {sequence.last_sample};
   sequence.tokens.insert(sequence.tokens.end(), tokens.begin(), tokens.end());
   return tokens;
 }
 
-void Sequences::ExtendTables(uint64_t sequence_id, Sequence* sequence) {
-  store_.Reserve(book_.ids_in_use());
-  sequence->blocks.resize(static_cast<size_t>(num_units_));
-  for (int64_t unit = 0; unit < num_units_; ++unit) {
-    std::vector<uint8_t*>& table = sequence->blocks[unit];
-    const std::vector<int32_t>& ids = book_.Blocks(sequence_id, unit);
-    while (table.size() < ids.size()) {
-      table.push_back(store_.Block(ids[table.size()]));
+void Sequences::Extend(uint64_t sequence_id, int64_t num_rows) {
+  const int64_t first =
+      (book_.Length(sequence_id) + kKvBlockPositions - 1) / kKvBlockPositions;
+  HEADWISE_CHECK(book_.Append(sequence_id, num_rows).ok());
+  UpdateTables(sequence_id, first);
+}
+
+void Sequences::UpdateTables(uint64_t sequence_id, int64_t first_block) {
+  SequenceKv& kv = sequences_[sequence_id].kv;
+  for (size_t i = 0; i < stores_.size(); ++i) {
+    stores_[i].Reserve(book_.ids_in_use(static_cast<int>(i)));
+  }
+  for (size_t unit = 0; unit < kv.units.size(); ++unit) {
+    UnitKv& to = kv.units[unit];
+    BlockStore& store = stores_[static_cast<size_t>(to.layout.element)];
+    const std::vector<int32_t>& ids =
+        book_.Blocks(sequence_id, static_cast<int64_t>(unit));
+    to.blocks.resize(ids.size());
+    for (size_t b = static_cast<size_t>(first_block); b < ids.size(); ++b) {
+      to.blocks[b] = ids[b] == KvBook::kDropped ? nullptr : store.Block(ids[b]);
+    }
+  }
+}
+
+void Sequences::Trim(uint64_t sequence_id) {
+  SequenceKv& kv = sequences_[sequence_id].kv;
+  if (kv.plan == nullptr) return;
+  book_.Trim(sequence_id);
+  for (size_t unit = 0; unit < kv.units.size(); ++unit) {
+    UnitKv& to = kv.units[unit];
+    if (to.policy.kind != PolicyKind::kStreaming &&
+        to.policy.kind != PolicyKind::kRazor) {
+      continue;
+    }
+    const std::vector<int32_t>& ids =
+        book_.Blocks(sequence_id, static_cast<int64_t>(unit));
+    // From the end: what was dropped before is dropped already.
+    for (size_t b = ids.size(); b-- > 0;) {
+      if (ids[b] != KvBook::kDropped) continue;
+      if (to.blocks[b] == nullptr) break;
+      to.blocks[b] = nullptr;
     }
   }
 }

@@ -4,13 +4,14 @@
 #define HEADWISE_WORKER_EXECUTOR_SEQUENCES_H_
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "worker/cache/kv_book.h"
 #include "worker/executor/block_store.h"
-#include "worker/executor/layer_runner.h"
+#include "worker/executor/unit_kv.h"
 #include "worker/step/step.h"
 
 namespace headwise {
@@ -18,35 +19,75 @@ namespace headwise {
 struct Sequence {
   std::vector<int32_t> tokens;  // all so far, by position
   int32_t last_sample = -1;     // -1: none yet
-  BlockTables blocks;           // [units of the rank]
+  SequenceKv kv;
 };
 
-// The sequences of one rank and the blocks that hold their KV. Not thread-safe.
+struct SequencesOptions {
+  struct UnitName {
+    int64_t layer = 0;
+    int64_t kv_head = 0;
+  };
+  std::vector<UnitName> units;  // of the rank
+  int64_t capacity_bytes = 0;   // of KV
+  KvElement default_element = KvElement::kFp16;
+  int64_t num_layers = 0;
+  int64_t num_heads = 0;  // of a layer
+  int64_t num_kv_heads = 0;
+  int64_t head_dim = 0;
+  int64_t vocab_size = 0;
+};
+
+// The sequences of one rank, the plans that they run under and the blocks that
+// hold their KV. Not thread-safe.
 class Sequences {
  public:
-  Sequences(int64_t num_units, int64_t capacity_blocks, int64_t block_bytes,
-            int64_t vocab_size);
+  explicit Sequences(const SequencesOptions& options);
 
   void Free(uint64_t sequence_id);
+
+  // InvalidArgument, and nothing changed, for a plan that isn't for a model of
+  // this shape or has a number that is taken; for dropping one that is unknown.
+  absl::Status KeepPlans(const std::vector<NumberedPlan>& plans);
+  absl::Status DropPlans(const std::vector<uint64_t>& plan_ids);
+
+  // Makes all forks, or none: InvalidArgument for an unknown source, a taken
+  // id or a length beyond the source's; else as KvBook::Fork.
+  absl::Status MakeForks(const std::vector<Fork>& forks);
 
   // Whether all slices agree with the books and fit. Changes nothing.
   absl::Status Check(const Step& step) const;
 
-  // Adds the slice's rows to its sequence. Requires that Check passed for the
-  // step. Returns the tokens of the rows.
-  std::vector<int32_t> Append(const Slice& slice);
+  // Takes the slice's tokens, opening its sequence if it is new. Requires that
+  // Check passed for the step. Returns the tokens of the rows.
+  std::vector<int32_t> Begin(const Slice& slice);
+  // Blocks for the next rows, which are about to be stored; and the end of
+  // blocks that no later row sees.
+  void Extend(uint64_t sequence_id, int64_t num_rows);
+  void Trim(uint64_t sequence_id);
 
   Sequence& Get(uint64_t sequence_id) { return sequences_[sequence_id]; }
   const KvBook& book() const { return book_; }
 
  private:
-  absl::Status CheckSlice(const Slice& slice) const;
-  void ExtendTables(uint64_t sequence_id, Sequence* sequence);
+  using PlanPointer = std::shared_ptr<const HeadPlan>;
 
-  const int64_t num_units_;
-  const int64_t vocab_size_;
+  absl::Status CheckPlan(const NumberedPlan& plan) const;
+  absl::Status CheckSlice(const Slice& slice) const;
+  absl::Status CheckTokens(const Slice& slice) const;
+  absl::Status CheckProbe(const Slice& slice) const;
+  absl::Status MakeFork(const Fork& fork);
+  // nullptr: the default plan.
+  PlanPointer FindPlan(uint64_t plan_id) const;
+  std::vector<UnitStorage> StorageUnder(const PlanPointer& plan) const;
+  SequenceKv OpenKv(PlanPointer plan, int64_t prompt_len) const;
+  void ShareSummaries(const SequenceKv& source, int64_t length,
+                      SequenceKv* fork) const;
+  void UpdateTables(uint64_t sequence_id, int64_t first_block);
+
+  const SequencesOptions options_;
   KvBook book_;
-  BlockStore store_;
+  std::vector<BlockStore> stores_;  // by KvElement
+  absl::flat_hash_map<uint64_t, PlanPointer> plans_;
   absl::flat_hash_map<uint64_t, Sequence> sequences_;
 };
 

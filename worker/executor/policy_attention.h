@@ -1,0 +1,108 @@
+// Attention of a few rows of one unit under any policy: every one is a merge of
+// partial attention over spans of positions (docs/architecture.md, "One
+// identity").
+
+#ifndef HEADWISE_WORKER_EXECUTOR_POLICY_ATTENTION_H_
+#define HEADWISE_WORKER_EXECUTOR_POLICY_ATTENTION_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "model/hyperparameters.h"
+#include "worker/backends/cpu/aligned_buffer.h"
+#include "worker/backends/cpu/kernels.h"
+#include "worker/executor/rotation.h"
+#include "worker/executor/unit_kv.h"
+
+namespace headwise {
+
+// Consecutive rows of one sequence, [num_rows] of them, g query heads each.
+// Queries are multiplied by softmax_scale.
+struct UnitRows {
+  const UnitKv* kv = nullptr;
+  int64_t prompt_len = 0;
+  int64_t first_position = 0;
+  int64_t num_rows = 0;
+  // [num_rows][g][head_dim], rotated by their positions (kLongHeads: by their
+  // place in the chunk).
+  const float* queries = nullptr;
+  // The same, not rotated; only for policies that renumber positions.
+  const float* plain_queries = nullptr;
+  // kRazor: means of the dropped keys and values before each row,
+  // [num_rows][2][head_dim].
+  const float* razor_means = nullptr;
+  float* out = nullptr;  // [num_rows][g][head_dim]
+};
+
+// Whether the policy needs UnitRows::plain_queries.
+bool NeedsPlainQueries(const UnitPolicy& policy);
+// Positions of the rotation table that the policy looks up.
+int64_t RotationTableSize(const UnitPolicy& policy);
+
+// One thread's. The bits of a row depend on its sequence alone.
+class PolicyAttention {
+ public:
+  // Everything outlives this.
+  PolicyAttention(const Kernels& kernels, const Hyperparameters& hyper,
+                  const RotationTable& rotations);
+
+  void Attend(const UnitRows& rows);
+
+ private:
+  // Queries of the same unit that see one span each.
+  struct SpanRows {
+    const UnitKv* kv = nullptr;
+    const float* queries = nullptr;  // [count][head_dim]
+    const int64_t* begin = nullptr;  // [count] never descending
+    const int64_t* end = nullptr;    // [count] never descending
+    int64_t count = 0;
+    float* out = nullptr;  // [count][head_dim]
+    float* lse = nullptr;  // [count]
+  };
+  // A chunk that a row sees: the `slot`-th of `num_slots`.
+  struct ChunkRow {
+    int64_t chunk = 0;
+    int64_t row = 0;
+    int64_t head = 0;  // the first of `heads_at_once`
+    int64_t slot = 0;
+    int64_t num_slots = 0;
+  };
+
+  // Adds a span in fixed ranges to (out, lse).
+  void AddSpan(const SpanRows& rows);
+  void AttendSpans(const UnitRows& rows);
+  void AddSinks(const UnitRows& rows, int64_t first, float* lse);
+  void AddCompensation(const UnitRows& rows, int64_t row, int64_t dropped,
+                       float* lse);
+
+  // policy_chunks.cc
+  void AttendChunks(const UnitRows& rows);
+  void ListChunks(const UnitRows& rows, std::vector<ChunkRow>* list);
+  // Scores of chunks [0, count) for one head: out [num_rows][count].
+  void ScoreChunks(const UnitRows& rows, int64_t head, int64_t count,
+                   float* out);
+  void ScorePages(const UnitRows& rows, int64_t head, int64_t count,
+                  float* out);
+  void ScoreBlocks(const UnitRows& rows, int64_t head, int64_t count,
+                   float* out);
+  void ScoreHeads(const UnitRows& rows, int64_t first, int64_t count,
+                  int64_t num_scores);
+  void AddChunk(const UnitRows& rows, const ChunkRow* first, int64_t count,
+                float* lse);
+
+  const Kernels& kernels_;
+  const Hyperparameters& hyper_;
+  const RotationTable& rotations_;
+  const int64_t g_;
+  const int64_t dim_;
+
+  AlignedBuffer<float> scratch_, part_out_, part_lse_, lse_, gathered_;
+  std::vector<int64_t> begin_, end_;
+  std::vector<float> chunk_scores_, best_scores_;
+  std::vector<int64_t> chosen_;
+  std::vector<ChunkRow> chunk_rows_;
+};
+
+}  // namespace headwise
+
+#endif  // HEADWISE_WORKER_EXECUTOR_POLICY_ATTENTION_H_

@@ -1,0 +1,53 @@
+// What one rank holds of one sequence.
+
+#ifndef HEADWISE_WORKER_EXECUTOR_UNIT_KV_H_
+#define HEADWISE_WORKER_EXECUTOR_UNIT_KV_H_
+
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include "model/head_plan/head_plan.h"
+#include "worker/backends/cpu/aligned_buffer.h"
+#include "worker/backends/cpu/kernels.h"
+
+namespace headwise {
+
+// LongHeads: what stands for the whole chunks of one query head's context.
+// Keys of fp32 blocks, so that the scores kernel reads them like a cache.
+struct ChunkKeys {
+  std::vector<std::shared_ptr<AlignedBuffer<uint8_t>>> storage;
+  std::vector<const uint8_t*> blocks;  // of 64 chunks each
+};
+
+// One unit of the rank.
+struct UnitKv {
+  UnitPolicy policy;
+  KvLayout layout;
+  std::vector<uint8_t*> blocks;  // by position / 64; nullptr: dropped
+
+  // kRazor: sums over the dropped positions [num_sinks, folded_end), in
+  // position order: [2][head_dim], keys then values.
+  int64_t folded_end = 0;
+  std::vector<double> folded_sum;
+
+  // kLongHeads: of the whole chunks so far, and the queries of the open one.
+  int64_t num_chunk_keys = 0;
+  std::vector<ChunkKeys> chunk_keys;  // [g]
+  std::vector<float> open_queries;    // [g][chunk_len][head_dim]
+
+  // kQuest: smallest and largest keys of whole pages, [pages][2][head_dim].
+  std::vector<float> page_bounds;
+};
+
+struct SequenceKv {
+  std::shared_ptr<const HeadPlan> plan;  // nullptr: every unit full
+  // INT64_MAX: everything is prompt.
+  int64_t prompt_len = std::numeric_limits<int64_t>::max();
+  std::vector<UnitKv> units;  // [units of the rank]
+};
+
+}  // namespace headwise
+
+#endif  // HEADWISE_WORKER_EXECUTOR_UNIT_KV_H_
