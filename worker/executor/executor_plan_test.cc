@@ -68,6 +68,9 @@ std::shared_ptr<const HeadPlan> MixedPlan() {
   plan->heads[1].mask = HeadMask::kUniform;
   plan->heads[4].mask = HeadMask::kZero;
   plan->heads[8].output_scale = 0.5f;
+  // Head 16 belongs to unit 8, which is full.
+  plan->heads[16].sink_beta = 0.4f;
+  plan->heads[16].sink_threshold = 0.01f;
   return plan;
 }
 
@@ -146,7 +149,7 @@ TEST(ExecutorPlanTest, EveryUnitOfThePlanCounts) {
               expected)
         << unit;
   }
-  for (const int64_t head : {1, 4, 8}) {
+  for (const int64_t head : {1, 4, 8, 16}) {
     auto plan = std::make_shared<HeadPlan>(*whole.plan);
     plan->heads[head] = QueryHeadPlan();
     EXPECT_NE(DigestsOf(*model, 1, Options(), {plan, 600, 512, false}),
@@ -171,6 +174,12 @@ TEST(ExecutorPlanTest, BudgetForEverythingIsFullAttention) {
     // All is prompt, so that Razor drops nothing.
     EXPECT_EQ(DigestsOf(*model, 2, Options(), {plan}), full);
   }
+  auto no_sinks = FullPlan();
+  for (QueryHeadPlan& head : no_sinks->heads) {
+    head.sink_beta = 0.4f;
+    head.sink_threshold = 1.0f;
+  }
+  EXPECT_EQ(DigestsOf(*model, 2, Options(), {no_sinks}), full);
   auto short_of_one = FullPlan();
   for (UnitPolicy& unit : short_of_one->units) {
     unit = Windowed(PolicyKind::kStreaming, 4, 695);
@@ -257,6 +266,10 @@ TEST(ExecutorPlanTest, RefusesPlansAndForksByName) {
   other->num_layers = 4;
   step.plans = {{8, other}};
   refused(step, "plan 8: is for 4 layers");
+  auto calibrated = std::make_shared<HeadPlan>(*MixedPlan());
+  calibrated->heads[0].sink_beta = 0.4f;
+  step.plans = {{8, calibrated}};
+  refused(step, "plan 8: heads[0] sink_beta: only a head of a full unit");
   step.plans.clear();
   step.drop_plan_ids = {9};
   refused(step, "plan 9 is not here");

@@ -184,7 +184,7 @@ void LayerRunner::AttendSpans(int member, int64_t layer) {
 void LayerRunner::AttendSpanOf(Member& self, const AttendSpan& span,
                                int64_t layer, int64_t unit) {
   const UnitKv& kv = KvOf(span.piece, layer, unit);
-  if (kv.policy.kind != PolicyKind::kFull) {
+  if (!kv.is_plain()) {
     return AttendByPolicy(self, span, kv, unit);
   }
   if ((*pieces_)[span.piece].probe != nullptr) {
@@ -292,8 +292,7 @@ void LayerRunner::MixRows(int member, int64_t layer) {
       const int64_t at = (unit * batch_->num_rows + row) * width;
       float* mixed = rows.mixed.data() + at;
       const int64_t piece = piece_of_row_[row];
-      const bool by_policy =
-          KvOf(piece, layer, unit).policy.kind != PolicyKind::kFull;
+      const bool by_policy = !KvOf(piece, layer, unit).is_plain();
       const RowPartials cut =
           by_policy ? RowPartials{} : batch_->row_partials[row];
       if (cut.num_partials == 0) {

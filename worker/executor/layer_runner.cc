@@ -97,7 +97,7 @@ void LayerRunner::LookAtPolicies() {
     if (piece.kv->plan == nullptr) continue;
     for (const UnitKv& unit : piece.kv->units) {
       needs_plain_queries_ |= NeedsPlainQueries(unit.policy);
-      has_summaries_ |= HasSummaries(unit.policy);
+      has_summaries_ |= HasSummaries(unit);
     }
   }
   piece_of_row_.resize(static_cast<size_t>(batch_->num_rows));

@@ -54,6 +54,9 @@ void PolicyAttention::Attend(const UnitRows& rows) {
   } else {
     AttendChunks(rows);
   }
+  for (const CalibratedHead& head : rows.kv->calibrated) {
+    CalibrateRows(rows, head);
+  }
 }
 
 void PolicyAttention::AddSpan(const SpanRows& rows) {

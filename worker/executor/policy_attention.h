@@ -72,6 +72,13 @@ class PolicyAttention {
   void AddSpan(const SpanRows& rows);
   void AttendSpans(const UnitRows& rows);
   void AddSinks(const UnitRows& rows, int64_t first, float* lse);
+  // Rows that share a calibrated head's sinks, [first, first + count).
+  void Calibrate(const UnitRows& rows, const CalibratedHead& head,
+                 const std::vector<int64_t>& sinks, int64_t first,
+                 int64_t count);
+  void CalibrateRows(const UnitRows& rows, const CalibratedHead& head);
+  void AddRuns(const UnitRows& rows, const std::vector<int64_t>& sinks,
+               bool of_sinks, int64_t first, const SpanRows& to);
   void AddCompensation(const UnitRows& rows, int64_t row, int64_t dropped,
                        float* lse);
 
@@ -97,6 +104,7 @@ class PolicyAttention {
   const int64_t dim_;
 
   AlignedBuffer<float> scratch_, part_out_, part_lse_, lse_, gathered_;
+  AlignedBuffer<float> halves_, half_lse_;  // of calibrated rows
   std::vector<int64_t> begin_, end_;
   std::vector<float> chunk_scores_, best_scores_;
   std::vector<int64_t> chosen_;

@@ -74,6 +74,15 @@ absl::Status Sequences::CheckPlan(const NumberedPlan& plan) const {
                  options_.num_layers, ", ", options_.num_heads, " and ",
                  options_.num_kv_heads);
   }
+  const int64_t g = p.num_heads / p.num_kv_heads;
+  for (size_t i = 0; i < p.heads.size(); ++i) {
+    const int64_t unit = static_cast<int64_t>(i) / g;
+    const PolicyKind kind = p.units[unit].kind;
+    if (p.heads[i].sink_beta == 1.0f || kind == PolicyKind::kFull) continue;
+    return error("heads[", i,
+                 "] sink_beta: only a head of a full unit can be "
+                 "calibrated");
+  }
   return absl::OkStatus();
 }
 
@@ -121,6 +130,17 @@ SequenceKv Sequences::OpenKv(PlanPointer plan, int64_t prompt_len) const {
     UnitKv& to = kv.units.emplace_back();
     to.policy = unit.policy;
     to.layout = {static_cast<KvElement>(unit.block_class), options_.head_dim};
+    const size_t index = kv.units.size() - 1;
+    const int64_t g = options_.num_heads / options_.num_kv_heads;
+    for (int64_t h = 0; plan != nullptr && h < g; ++h) {
+      const QueryHeadPlan& head = plan->head(
+          options_.units[index].layer, options_.units[index].kv_head * g + h);
+      if (head.sink_beta == 1.0f) continue;
+      CalibratedHead& calibrated = to.calibrated.emplace_back();
+      calibrated.head = h;
+      calibrated.sink_beta = head.sink_beta;
+      calibrated.sink_threshold = head.sink_threshold;
+    }
   }
   kv.plan = std::move(plan);
   return kv;
@@ -181,6 +201,20 @@ void Sequences::ShareSummaries(const SequenceKv& source, int64_t length,
   for (size_t i = 0; i < fork->units.size(); ++i) {
     const UnitKv& from = source.units[i];
     UnitKv& to = fork->units[i];
+    for (CalibratedHead& head : to.calibrated) {
+      head.search = SinkSearch(length);
+      const int64_t voters = std::min(length, source.prompt_len);
+      if (fork->prompt_len != source.prompt_len) continue;
+      for (const CalibratedHead& before : from.calibrated) {
+        if (before.head != head.head ||
+            before.sink_threshold != head.sink_threshold ||
+            before.search.next_query() != voters) {
+          continue;
+        }
+        head.search = before.search;
+        head.sinks = before.sinks;
+      }
+    }
     if (to.policy.kind == PolicyKind::kRazor && from.policy == to.policy &&
         fork->prompt_len == source.prompt_len) {
       to.folded_end = from.folded_end;

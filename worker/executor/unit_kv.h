@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "model/head_plan/head_plan.h"
+#include "worker/attention/sink_search.h"
 #include "worker/backends/cpu/aligned_buffer.h"
 #include "worker/backends/cpu/kernels.h"
 
@@ -19,6 +20,23 @@ namespace headwise {
 struct ChunkKeys {
   std::vector<std::shared_ptr<AlignedBuffer<uint8_t>>> storage;
   std::vector<const uint8_t*> blocks;  // of 64 chunks each
+};
+
+// ACT: the sinks that one query head's rows from `first_position` on are
+// calibrated by.
+struct CalibratedSinks {
+  int64_t first_position = 0;
+  std::vector<int64_t> sinks;  // ascending
+};
+
+// A query head that is calibrated (QueryHeadPlan::sink_beta below 1).
+struct CalibratedHead {
+  int64_t head = 0;  // within the unit
+  float sink_beta = 1.0f;
+  float sink_threshold = 0.0f;
+  SinkSearch search;
+  // By position; covers at least the rows of the batch that is on its way.
+  std::vector<CalibratedSinks> sinks;
 };
 
 // One unit of the rank.
@@ -37,8 +55,15 @@ struct UnitKv {
   std::vector<ChunkKeys> chunk_keys;  // [g]
   std::vector<float> open_queries;    // [g][chunk_len][head_dim]
 
+  std::vector<CalibratedHead> calibrated;
+
   // kQuest: smallest and largest keys of whole pages, [pages][2][head_dim].
   std::vector<float> page_bounds;
+
+  // Attention as trained.
+  bool is_plain() const {
+    return policy.kind == PolicyKind::kFull && calibrated.empty();
+  }
 };
 
 struct SequenceKv {

@@ -10,10 +10,10 @@
 
 namespace headwise {
 
-bool HasSummaries(const UnitPolicy& policy) {
-  return policy.kind == PolicyKind::kRazor ||
-         policy.kind == PolicyKind::kLongHeads ||
-         policy.kind == PolicyKind::kQuest;
+bool HasSummaries(const UnitKv& kv) {
+  return kv.policy.kind == PolicyKind::kRazor ||
+         kv.policy.kind == PolicyKind::kLongHeads ||
+         kv.policy.kind == PolicyKind::kQuest || !kv.calibrated.empty();
 }
 
 UnitSummarizer::UnitSummarizer(const Kernels& kernels,
@@ -27,6 +27,7 @@ UnitSummarizer::UnitSummarizer(const Kernels& kernels,
 }
 
 void UnitSummarizer::Add(const StoredRows& rows) {
+  for (CalibratedHead& head : rows.kv->calibrated) SearchSinks(rows, &head);
   switch (rows.kv->policy.kind) {
     case PolicyKind::kRazor:
       return FoldDropped(rows);
@@ -223,6 +224,37 @@ void UnitSummarizer::RepresentChunk(const UnitKv& kv, int64_t chunk,
     float sum = 0.0f;
     for (int64_t t = 0; t < n; ++t) sum += probs_.data()[t] * channel[t];
     key[d] = sum / stats.sum;
+  }
+}
+
+// Queries of the prompt vote; what they found stays for the answer.
+void UnitSummarizer::SearchSinks(const StoredRows& rows, CalibratedHead* head) {
+  if (head->sinks.size() > 1) {
+    head->sinks.erase(head->sinks.begin(), head->sinks.end() - 1);
+  }
+  const int64_t end =
+      std::min(rows.first_position + rows.num_rows, rows.prompt_len);
+  for (int64_t t = rows.first_position; t < end; ++t) {
+    if (t % SinkSearch::kBlock == 0) {
+      head->sinks.push_back({t, head->search.Sinks(head->sink_threshold)});
+    }
+    probs_.Reserve(2 * (t + 1));
+    float* scores = probs_.data() + t + 1;
+    ScoresArgs args;
+    args.layout = rows.kv->layout;
+    args.blocks = rows.kv->blocks.data();
+    args.end = t + 1;
+    args.queries =
+        rows.queries + ((t - rows.first_position) * g_ + head->head) * dim_;
+    args.num_rows = 1;
+    args.out = scores;
+    args.out_stride = t + 1;
+    kernels_.scores(args);
+    const SoftmaxStats stats = kernels_.softmax_stats(scores, t + 1);
+    kernels_.exp_below(scores, t + 1, stats.max, probs_.data());
+    const float scale = 1.0f / stats.sum;
+    for (int64_t j = 0; j <= t; ++j) probs_.data()[j] *= scale;
+    head->search.Add({probs_.data(), static_cast<size_t>(t + 1)});
   }
 }
 

@@ -20,7 +20,7 @@ struct StoredRows {
   int64_t first_position = 0;
   int64_t num_rows = 0;
   // [num_rows][g][head_dim], rotated as they are for the cache, times
-  // softmax_scale. kLongHeads.
+  // softmax_scale. kLongHeads, and calibrated heads.
   const float* queries = nullptr;
   float softmax_scale = 1.0f;
   // Out, kRazor: means of the dropped keys and values before each row,
@@ -28,8 +28,8 @@ struct StoredRows {
   float* razor_means = nullptr;
 };
 
-// Whether rows must go through SummarizeRows before they are attended to.
-bool HasSummaries(const UnitPolicy& policy);
+// Whether rows must go through UnitSummarizer before they are attended to.
+bool HasSummaries(const UnitKv& kv);
 
 // One thread's. Rows of a unit come in order of position; everything is a
 // chain over positions, so that it doesn't matter how many come at once.
@@ -50,6 +50,7 @@ class UnitSummarizer {
   void RepresentChunk(const UnitKv& kv, int64_t chunk, const float* queries,
                       float softmax_scale, float* key);
   void BoundPages(const StoredRows& rows);
+  void SearchSinks(const StoredRows& rows, CalibratedHead* head);
   // Keys [begin, end) of the cache, one row of `end - begin` per channel.
   void ReadKeys(const UnitKv& kv, int64_t begin, int64_t end);
 
