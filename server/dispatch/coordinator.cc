@@ -30,6 +30,7 @@ ClusterDispatcherOptions DispatcherOptions(const CoordinatorOptions& options,
   out.step_timeout = options.step_timeout;
   out.limits.vocab_size = hyper.vocab_size;
   out.limits.model_dim = hyper.model_dim;
+  out.limits.probes = {hyper.num_layers, hyper.num_heads};
   out.on_sample = options.on_sample;
   return out;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -51,6 +52,10 @@ void StepBoard::Add(std::shared_ptr<const Step> step, StepDone done) {
   InFlight in_flight;
   in_flight.step = std::move(step);
   in_flight.done = std::move(done);
+  const std::vector<Slice>& slices = in_flight.step->slices;
+  const bool probes = std::any_of(slices.begin(), slices.end(),
+                                  [](auto& s) { return !s.probe.empty(); });
+  if (probes) in_flight.probes.resize(slices.size());
   steps_.push_back(std::move(in_flight));
 }
 
@@ -74,16 +79,63 @@ Verdict StepBoard::TakeAnswer(size_t rank, StepAnswer* answer) {
         "ranks disagree on step ", answer->step_id, ": rank ", rank, " says ",
         status.ToString(), ", another said ", asked.status.ToString()))};
   }
-  if (rank == 0 && status.ok()) {
-    absl::Status checked = CheckResult(*asked.step, *answer->result);
-    if (!checked.ok()) return Wrong(std::move(checked));
-    asked.result.step_id = answer->step_id;
-    asked.result.results = std::move(answer->result->results);
+  if (status.ok()) {
+    absl::Status taken = TakeResult(rank, *std::move(answer->result), &asked);
+    if (!taken.ok()) return Wrong(std::move(taken));
   }
   if (asked.num_answers == 0) asked.status = status;
   ++asked.num_answers;
   ++num_answered_[rank];
+  // Which rank left a head out, nobody can tell.
+  if (asked.num_answers == num_answered_.size() && asked.status.ok()) {
+    return {JoinProbes(&asked)};
+  }
   return {};
+}
+
+absl::Status StepBoard::TakeResult(size_t rank, StepResult result,
+                                   InFlight* asked) const {
+  if (rank == 0) HEADWISE_RETURN_IF_ERROR(CheckResult(*asked->step, result));
+  if (!asked->probes.empty()) {
+    HEADWISE_RETURN_IF_ERROR(TakeProbes(rank, &result.results, asked));
+  }
+  if (rank != 0) return absl::OkStatus();
+  asked->result.step_id = asked->step->step_id;
+  asked->result.results = std::move(result.results);
+  return absl::OkStatus();
+}
+
+// The step asks for probes, so every rank returns those of its heads.
+absl::Status StepBoard::TakeProbes(size_t rank,
+                                   std::vector<SliceResult>* results,
+                                   InFlight* asked) const {
+  const std::vector<Slice>& slices = asked->step->slices;
+  if (results->size() != slices.size()) {
+    return absl::InternalError(
+        absl::StrCat("rank ", rank, " returned ", results->size(),
+                     " slices with probes, expected ", slices.size()));
+  }
+  for (size_t i = 0; i < slices.size(); ++i) {
+    std::vector<HeadProbe>& probes = (*results)[i].probes;
+    const absl::Status checked = CheckProbes(slices[i], probes, limits_.probes);
+    if (!checked.ok()) {
+      return absl::InternalError(
+          absl::StrCat("rank ", rank, ": ", checked.message()));
+    }
+    std::move(probes.begin(), probes.end(),
+              std::back_inserter(asked->probes[i]));
+    probes.clear();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StepBoard::JoinProbes(InFlight* asked) const {
+  for (size_t i = 0; i < asked->probes.size(); ++i) {
+    if (asked->step->slices[i].probe.empty()) continue;
+    HEADWISE_RETURN_IF_ERROR(OrderProbes(limits_.probes, &asked->probes[i]));
+    asked->result.results[i].probes = std::move(asked->probes[i]);
+  }
+  return absl::OkStatus();
 }
 
 // A peer's death or end reads as one of the first four codes, so the others are
@@ -169,6 +221,9 @@ absl::Status StepBoard::CheckSlice(const Slice& slice,
   for (const RankedToken& top : result.top) {
     HEADWISE_RETURN_IF_ERROR(CheckToken(top.token));
     HEADWISE_RETURN_IF_ERROR(CheckFinite("alternative", {&top.logprob, 1}));
+  }
+  if (slice.probe.empty()) {
+    HEADWISE_RETURN_IF_ERROR(CheckCount("probes", result.probes.size(), 0));
   }
   const auto rows = static_cast<size_t>(slice.num_rows());
   HEADWISE_RETURN_IF_ERROR(CheckCount("scores", result.score_logprobs.size(),

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/dispatch/probe_merge.h"
 #include "server/dispatch/worker_link.h"
 #include "server/scheduler/dispatcher.h"
 
@@ -23,6 +24,7 @@ using StepDone = std::function<void(absl::StatusOr<StepResult>)>;
 struct ResultLimits {
   int64_t vocab_size = 0;  // a sampled token must be below it
   int64_t model_dim = 0;   // of the hidden states of an embedding
+  ProbeShape probes;
 };
 
 // What an answer means for the group.
@@ -70,9 +72,15 @@ class StepBoard {
     size_t num_answers = 0;
     absl::Status status;  // of the first rank that answered
     StepResult result;    // of rank 0
+    std::vector<std::vector<HeadProbe>> probes;  // by slice, of all ranks
   };
 
   Verdict JudgeStatus(size_t rank, const StepAnswer& answer) const;
+  absl::Status TakeResult(size_t rank, StepResult result,
+                          InFlight* asked) const;
+  absl::Status TakeProbes(size_t rank, std::vector<SliceResult>* results,
+                          InFlight* asked) const;
+  absl::Status JoinProbes(InFlight* asked) const;
   absl::Status CheckResult(const Step& step, const StepResult& result) const;
   absl::Status CheckSlice(const Slice& slice, const SliceResult& result) const;
   absl::Status CheckToken(int32_t token) const;

@@ -1,10 +1,12 @@
 #include "worker/service/input_checks.h"
 
 #include <cmath>
+#include <set>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "model/head_plan/head_plan_check.h"
 #include "model/work_grid.h"
 
 namespace headwise {
@@ -64,6 +66,60 @@ absl::Status CheckSampling(const SamplingOptions& sampling) {
                     kMaxTopLogprobs);
 }
 
+int64_t SizeOf(const auto& list) { return static_cast<int64_t>(list.size()); }
+
+absl::Status CheckProbe(const ProbeRequest& probe) {
+  HEADWISE_RETURN_IF_ERROR(CheckRange("distance_sets of a probe",
+                                      SizeOf(probe.distance_sets), 0,
+                                      kMaxDistanceSets));
+  for (const std::vector<int64_t>& distances : probe.distance_sets) {
+    HEADWISE_RETURN_IF_ERROR(CheckRange("distances of a set", SizeOf(distances),
+                                        0, kMaxDistancesPerSet));
+    for (const int64_t distance : distances) {
+      HEADWISE_RETURN_IF_ERROR(
+          CheckRange("distance of a probe", distance, 0, kMaxPosition));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckPlans(const Step& step, const Hyperparameters& hyper) {
+  HEADWISE_RETURN_IF_ERROR(
+      CheckRange("plans", SizeOf(step.plans), 0, kMaxPlans));
+  HEADWISE_RETURN_IF_ERROR(
+      CheckRange("drop_plan_ids", SizeOf(step.drop_plan_ids), 0, kMaxPlans));
+  std::set<uint64_t> ids;
+  for (const NumberedPlan& plan : step.plans) {
+    if (plan.plan_id == 0 || !ids.insert(plan.plan_id).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("plan_id ", plan.plan_id, " is 0 or twice in one step"));
+    }
+    const absl::Status fits =
+        CheckPlanFits(*plan.plan, hyper, plan.plan->model_sha256);
+    if (!fits.ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("plan ", plan.plan_id, ": ", fits.message()));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckForks(const Step& step) {
+  HEADWISE_RETURN_IF_ERROR(
+      CheckRange("forks", SizeOf(step.forks), 0, kMaxForks));
+  for (const Fork& fork : step.forks) {
+    HEADWISE_RETURN_IF_ERROR(
+        CheckRange("length of a fork", fork.length, 1, kMaxPosition));
+    HEADWISE_RETURN_IF_ERROR(
+        CheckRange("prompt_len of a fork", fork.prompt_len, 0, kMaxPosition));
+    if (fork.sequence_id == fork.from_sequence_id) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("sequence ", fork.sequence_id, " is a fork of itself"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckSlice(const Slice& slice, int64_t vocab_size) {
   HEADWISE_RETURN_IF_ERROR(CheckRange("slice first_position",
                                       slice.first_position, 0, kMaxPosition));
@@ -87,6 +143,9 @@ absl::Status CheckSlice(const Slice& slice, int64_t vocab_size) {
     HEADWISE_RETURN_IF_ERROR(
         CheckRange("slice score target", target, -1, vocab_size - 1));
   }
+  HEADWISE_RETURN_IF_ERROR(
+      CheckRange("slice prompt_len", slice.prompt_len, 0, kMaxPosition));
+  HEADWISE_RETURN_IF_ERROR(CheckProbe(slice.probe));
   return slice.sample ? CheckSampling(slice.sampling) : absl::OkStatus();
 }
 
@@ -158,13 +217,21 @@ absl::Status CheckShard(const WorkerConfig& config,
   return absl::OkStatus();
 }
 
-absl::Status CheckStep(const Step& step, int64_t vocab_size,
+absl::Status CheckStep(const Step& step, const Hyperparameters& hyper,
                        int64_t max_step_tokens) {
   int64_t num_rows = 0;
+  int64_t probe_bytes = 0;
   for (const Slice& slice : step.slices) {
-    HEADWISE_RETURN_IF_ERROR(CheckSlice(slice, vocab_size));
+    HEADWISE_RETURN_IF_ERROR(CheckSlice(slice, hyper.vocab_size));
     num_rows += slice.num_rows();
+    probe_bytes +=
+        slice.num_rows() *
+        ProbeBytesPerRow(slice.probe, hyper.num_layers * hyper.num_heads);
   }
+  HEADWISE_RETURN_IF_ERROR(
+      CheckRange("bytes of the step's probes", probe_bytes, 0, kMaxProbeBytes));
+  HEADWISE_RETURN_IF_ERROR(CheckPlans(step, hyper));
+  HEADWISE_RETURN_IF_ERROR(CheckForks(step));
   HEADWISE_RETURN_IF_ERROR(
       CheckRange("rows of the step", num_rows, 0, max_step_tokens));
   return CheckRange("free_sequence_ids",

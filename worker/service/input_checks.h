@@ -21,8 +21,10 @@ absl::Status CheckShard(const WorkerConfig& config,
                         const Hyperparameters& hyper);
 
 // Everything of a step that can be checked without the cache's books: counts,
-// tokens of the vocabulary, sampling options in range.
-absl::Status CheckStep(const Step& step, int64_t vocab_size,
+// tokens of the vocabulary, sampling options in range, plans that fit the
+// model's shape (that they are for this very model is the coordinator's
+// business, which knows its hash).
+absl::Status CheckStep(const Step& step, const Hyperparameters& hyper,
                        int64_t max_step_tokens);
 
 }  // namespace headwise

@@ -6,10 +6,13 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/head_plan/test_head_plans.h"
 #include "worker/service/fake_executor.h"
 
 namespace headwise {
 namespace {
+
+using testing::HasSubstr;
 
 WorkerConfig Good() {
   WorkerConfig config;
@@ -75,6 +78,13 @@ TEST(CheckShardTest, PiecesExistAscendAndAgree) {
   EXPECT_TRUE(check(idle).ok()) << check(idle);
 }
 
+// Two layers of four heads in two KV heads, ten tokens.
+Hyperparameters TinyModel() {
+  Hyperparameters hyper = TinyHyperparameters(2, 4, 2);
+  hyper.vocab_size = 10;
+  return hyper;
+}
+
 Step GoodStep() {
   Step step;
   step.slices.resize(2);
@@ -86,7 +96,9 @@ Step GoodStep() {
 }
 
 TEST(CheckStepTest, EachFieldHasItsRange) {
-  const auto check = [](const Step& step) { return CheckStep(step, 10, 3); };
+  const auto check = [](const Step& step) {
+    return CheckStep(step, TinyModel(), 3);
+  };
   ASSERT_TRUE(check(GoodStep()).ok()) << check(GoodStep());
   const auto refused = [&](auto change) {
     Step step = GoodStep();
@@ -105,13 +117,84 @@ TEST(CheckStepTest, EachFieldHasItsRange) {
     s.slices.push_back(s.slices[1]);  // four rows, allowed three
   }));
   EXPECT_TRUE(refused([](auto& s) { s.free_sequence_ids.resize(65537); }));
+  EXPECT_TRUE(refused([](auto& s) { s.slices[0].prompt_len = -1; }));
+}
+
+TEST(CheckStepTest, ProbesAreBounded) {
+  const auto check = [](const ProbeRequest& probe, int64_t num_rows) {
+    Step step;
+    step.slices.resize(1);
+    step.slices[0].tokens.resize(num_rows);
+    step.slices[0].probe = probe;
+    return std::string(CheckStep(step, TinyModel(), 1 << 20).message());
+  };
+  ProbeRequest probe = {
+      .argmax = true,
+      .distance_sets = {4, std::vector<int64_t>(64, int64_t{1} << 40)}};
+  EXPECT_EQ(check(probe, 3), "");
+  // 8 heads, 6 values of 4 bytes each: 192 bytes a row of 32 MiB.
+  EXPECT_EQ(check(probe, 174762), "");
+  EXPECT_THAT(check(probe, 174763), HasSubstr("bytes of the step's probes"));
+  probe.distance_sets.push_back({1});
+  EXPECT_EQ(check(probe, 1), "distance_sets of a probe is 5, allowed 0 to 4");
+  probe.distance_sets = {std::vector<int64_t>(65, 1)};
+  EXPECT_EQ(check(probe, 1), "distances of a set is 65, allowed 0 to 64");
+  probe.distance_sets = {{-1}};
+  EXPECT_THAT(check(probe, 1), HasSubstr("distance of a probe is -1"));
+}
+
+TEST(CheckStepTest, PlansMustFitTheModel) {
+  const auto check = [](const std::vector<NumberedPlan>& plans) {
+    Step step;
+    step.plans = plans;
+    return std::string(CheckStep(step, TinyModel(), 3).message());
+  };
+  const auto good = std::make_shared<const HeadPlan>(FullPlan(2, 4, 2));
+  EXPECT_EQ(check({{1, good}, {2, good}}), "");
+  EXPECT_EQ(check({{0, good}}), "plan_id 0 is 0 or twice in one step");
+  EXPECT_EQ(check({{1, good}, {1, good}}),
+            "plan_id 1 is 0 or twice in one step");
+  EXPECT_THAT(check({{3, std::make_shared<const HeadPlan>(FullPlan(2, 4, 1))}}),
+              testing::AllOf(HasSubstr("plan 3"), HasSubstr("num_kv_heads")));
+  HeadPlan bad = *good;
+  bad.units[1].window = 7;  // of a full unit
+  EXPECT_THAT(check({{3, std::make_shared<const HeadPlan>(bad)}}),
+              HasSubstr("units[1]"));
+  std::vector<NumberedPlan> many;
+  for (uint64_t id = 1; id <= 65; ++id) many.push_back({id, good});
+  EXPECT_EQ(check(many), "plans is 65, allowed 0 to 64");
+  Step step;
+  step.drop_plan_ids.resize(65);
+  EXPECT_FALSE(CheckStep(step, TinyModel(), 3).ok());
+}
+
+TEST(CheckStepTest, ForksAreInRange) {
+  const auto check = [](const Fork& fork) {
+    Step step;
+    step.forks = {fork};
+    return CheckStep(step, TinyModel(), 3).ok();
+  };
+  const Fork good = {.sequence_id = 2, .from_sequence_id = 1, .length = 5};
+  EXPECT_TRUE(check(good));
+  const auto refused = [&](auto change) {
+    Fork fork = good;
+    change(fork);
+    return !check(fork);
+  };
+  EXPECT_TRUE(refused([](auto& f) { f.length = 0; }));
+  EXPECT_TRUE(refused([](auto& f) { f.length = INT64_MAX; }));
+  EXPECT_TRUE(refused([](auto& f) { f.prompt_len = -1; }));
+  EXPECT_TRUE(refused([](auto& f) { f.from_sequence_id = 2; }));
+  Step step;
+  step.forks.resize(4097, good);
+  EXPECT_FALSE(CheckStep(step, TinyModel(), 3).ok());
 }
 
 TEST(CheckStepTest, SamplingOptionsAreChecked) {
   const auto refused = [](auto change) {
     Step step = GoodStep();
     change(step.slices[1].sampling);
-    return absl::IsInvalidArgument(CheckStep(step, 10, 3));
+    return absl::IsInvalidArgument(CheckStep(step, TinyModel(), 3));
   };
   const float nan = std::nanf("");
   const float infinity = std::numeric_limits<float>::infinity();

@@ -358,7 +358,7 @@ absl::StatusOr<StepResult> WorkerNode::DoStep(uint64_t membership_epoch,
     return status;
   }
   last_step_id_ = step.step_id;
-  HEADWISE_RETURN_IF_ERROR(CheckStep(step, model_->hyperparameters().vocab_size,
+  HEADWISE_RETURN_IF_ERROR(CheckStep(step, model_->hyperparameters(),
                                      config_->max_step_tokens));
   absl::StatusOr<StepResult> result = executor_->Run(step);
   if (!result.ok() && !LeavesGroupUsable(result.status())) {

@@ -52,8 +52,16 @@ struct ProbeRequest {
 
   bool empty() const { return !argmax && distance_sets.empty(); }
 };
-inline constexpr int64_t kMaxDistanceSets = 4;
-inline constexpr int64_t kMaxDistancesPerSet = 64;
+inline constexpr int kMaxDistanceSets = 4;
+inline constexpr int kMaxDistancesPerSet = 64;
+// Of the answers of one step, so that a message holds them.
+inline constexpr int64_t kMaxProbeBytes = int64_t{32} << 20;
+
+// Of the answer for each row of a slice; `num_heads` over all layers.
+inline int64_t ProbeBytesPerRow(const ProbeRequest& probe, int64_t num_heads) {
+  const auto sets = static_cast<int64_t>(probe.distance_sets.size());
+  return num_heads * 4 * ((probe.argmax ? 2 : 0) + sets);
+}
 
 // New tokens of one sequence: rows [first_position, first_position + rows).
 struct Slice {
@@ -78,6 +86,10 @@ struct Slice {
   }
 };
 
+// Of one step; the plans also of those that a group keeps at one time.
+inline constexpr int kMaxPlans = 64;
+inline constexpr int kMaxForks = 4096;
+
 // Applied in this order: frees, dropped plans, plans, forks, slices.
 struct Step {
   uint64_t step_id = 0;
@@ -93,7 +105,8 @@ struct RankedToken {
   float logprob = 0.0f;
 };
 
-// What one query head attended to, for the rows of a slice.
+// What one query head attended to, for the rows of a slice. Every head of every
+// layer has one, masked or not.
 struct HeadProbe {
   int32_t layer = 0;
   int32_t head = 0;                   // query head within the layer

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "proto/head_plan_codec.h"
 #include "worker/step_wire/rpc_limits.h"
 
 namespace headwise {
@@ -46,6 +47,54 @@ SamplingOptions ParseSampling(const worker::v1::Sampling& in) {
   return out;
 }
 
+void WriteProbe(const ProbeRequest& probe, worker::v1::Probe* out) {
+  out->set_argmax(probe.argmax);
+  for (const std::vector<int64_t>& distances : probe.distance_sets) {
+    out->add_distance_sets()->mutable_distances()->Add(distances.begin(),
+                                                       distances.end());
+  }
+}
+
+absl::StatusOr<ProbeRequest> ParseProbe(const worker::v1::Probe& in) {
+  HEADWISE_RETURN_IF_ERROR(CheckCount(
+      "distance_sets in a probe", in.distance_sets_size(), kMaxDistanceSets));
+  ProbeRequest out;
+  out.argmax = in.argmax();
+  for (const worker::v1::DistanceSet& set : in.distance_sets()) {
+    HEADWISE_RETURN_IF_ERROR(CheckCount(
+        "distances in a set", set.distances_size(), kMaxDistancesPerSet));
+    out.distance_sets.emplace_back(set.distances().begin(),
+                                   set.distances().end());
+  }
+  return out;
+}
+
+absl::StatusOr<NumberedPlan> ParsePlan(const worker::v1::NumberedPlan& in) {
+  absl::StatusOr<HeadPlan> plan = DecodeHeadPlan(in.plan());
+  if (!plan.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("plan ", in.plan_id(), ": ", plan.status().message()));
+  }
+  return NumberedPlan{in.plan_id(),
+                      std::make_shared<const HeadPlan>(*std::move(plan))};
+}
+
+void WriteFork(const Fork& fork, worker::v1::Fork* out) {
+  out->set_sequence_id(fork.sequence_id);
+  out->set_from_sequence_id(fork.from_sequence_id);
+  out->set_length(fork.length);
+  out->set_plan_id(fork.plan_id);
+  out->set_prompt_len(fork.prompt_len);
+}
+
+Fork ParseFork(const worker::v1::Fork& in) {
+  return {.sequence_id = in.sequence_id(),
+          .from_sequence_id = in.from_sequence_id(),
+          .length = in.length(),
+          .plan_id = in.plan_id(),
+          .prompt_len = in.prompt_len()};
+}
+
 void WriteSlice(const Slice& slice, worker::v1::Slice* out) {
   out->set_sequence_id(slice.sequence_id);
   out->set_first_position(slice.first_position);
@@ -57,9 +106,12 @@ void WriteSlice(const Slice& slice, worker::v1::Slice* out) {
                                     slice.score_targets.end());
   out->set_hash_logits(slice.hash_logits);
   out->set_embed(slice.embed);
+  out->set_plan_id(slice.plan_id);
+  out->set_prompt_len(slice.prompt_len);
+  if (!slice.probe.empty()) WriteProbe(slice.probe, out->mutable_probe());
 }
 
-Slice ParseSlice(const worker::v1::Slice& in) {
+absl::StatusOr<Slice> ParseSlice(const worker::v1::Slice& in) {
   Slice out;
   out.sequence_id = in.sequence_id();
   out.first_position = in.first_position();
@@ -71,6 +123,30 @@ Slice ParseSlice(const worker::v1::Slice& in) {
                            in.score_targets().end());
   out.hash_logits = in.hash_logits();
   out.embed = in.embed();
+  out.plan_id = in.plan_id();
+  out.prompt_len = in.prompt_len();
+  HEADWISE_ASSIGN_OR_RETURN(out.probe, ParseProbe(in.probe()));
+  return out;
+}
+
+void WriteHeadProbe(const HeadProbe& probe, worker::v1::HeadProbe* out) {
+  out->set_layer(probe.layer);
+  out->set_head(probe.head);
+  out->mutable_argmax()->Add(probe.argmax.begin(), probe.argmax.end());
+  out->mutable_argmax_prob()->Add(probe.argmax_prob.begin(),
+                                  probe.argmax_prob.end());
+  out->mutable_distance_probs()->Add(probe.distance_probs.begin(),
+                                     probe.distance_probs.end());
+}
+
+HeadProbe ParseHeadProbe(const worker::v1::HeadProbe& in) {
+  HeadProbe out;
+  out.layer = in.layer();
+  out.head = in.head();
+  out.argmax.assign(in.argmax().begin(), in.argmax().end());
+  out.argmax_prob.assign(in.argmax_prob().begin(), in.argmax_prob().end());
+  out.distance_probs.assign(in.distance_probs().begin(),
+                            in.distance_probs().end());
   return out;
 }
 
@@ -91,6 +167,9 @@ void WriteResult(const SliceResult& result, worker::v1::SliceResult* out) {
     digests->append(digest.begin(), digest.end());
   }
   out->mutable_hidden()->Add(result.hidden.begin(), result.hidden.end());
+  for (const HeadProbe& probe : result.probes) {
+    WriteHeadProbe(probe, out->add_probes());
+  }
 }
 
 absl::StatusOr<SliceResult> ParseResult(const worker::v1::SliceResult& in) {
@@ -116,6 +195,9 @@ absl::StatusOr<SliceResult> ParseResult(const worker::v1::SliceResult& in) {
                 out.logits_digests[row].begin());
   }
   out.hidden.assign(in.hidden().begin(), in.hidden().end());
+  for (const worker::v1::HeadProbe& probe : in.probes()) {
+    out.probes.push_back(ParseHeadProbe(probe));
+  }
   return out;
 }
 
@@ -137,19 +219,43 @@ void WriteStep(uint64_t membership_epoch, const Step& step,
   for (const Slice& slice : step.slices) WriteSlice(slice, out->add_slices());
   out->mutable_free_sequence_ids()->Add(step.free_sequence_ids.begin(),
                                         step.free_sequence_ids.end());
+  for (const NumberedPlan& plan : step.plans) {
+    worker::v1::NumberedPlan* wire = out->add_plans();
+    wire->set_plan_id(plan.plan_id);
+    wire->set_plan(EncodeHeadPlan(*plan.plan));
+  }
+  out->mutable_drop_plan_ids()->Add(step.drop_plan_ids.begin(),
+                                    step.drop_plan_ids.end());
+  for (const Fork& fork : step.forks) WriteFork(fork, out->add_forks());
 }
 
 absl::StatusOr<Step> ParseStep(const worker::v1::StepRequest& request) {
   HEADWISE_RETURN_IF_ERROR(
       CheckCount("slices", request.slices_size(), kMaxSlices));
+  HEADWISE_RETURN_IF_ERROR(
+      CheckCount("plans", request.plans_size(), kMaxPlans));
+  HEADWISE_RETURN_IF_ERROR(
+      CheckCount("drop_plan_ids", request.drop_plan_ids_size(), kMaxPlans));
+  HEADWISE_RETURN_IF_ERROR(
+      CheckCount("forks", request.forks_size(), kMaxForks));
   Step step;
   step.step_id = request.step_id();
   step.slices.reserve(request.slices_size());
-  for (const worker::v1::Slice& slice : request.slices()) {
-    step.slices.push_back(ParseSlice(slice));
+  for (const worker::v1::Slice& in : request.slices()) {
+    HEADWISE_ASSIGN_OR_RETURN(Slice slice, ParseSlice(in));
+    step.slices.push_back(std::move(slice));
   }
   step.free_sequence_ids.assign(request.free_sequence_ids().begin(),
                                 request.free_sequence_ids().end());
+  for (const worker::v1::NumberedPlan& in : request.plans()) {
+    HEADWISE_ASSIGN_OR_RETURN(NumberedPlan plan, ParsePlan(in));
+    step.plans.push_back(std::move(plan));
+  }
+  step.drop_plan_ids.assign(request.drop_plan_ids().begin(),
+                            request.drop_plan_ids().end());
+  for (const worker::v1::Fork& fork : request.forks()) {
+    step.forks.push_back(ParseFork(fork));
+  }
   return step;
 }
 

@@ -15,10 +15,12 @@
 
 namespace headwise {
 
+// Requires plans that CheckHeadPlan accepts.
 void WriteStep(uint64_t membership_epoch, const Step& step,
                worker::v1::StepRequest* out);
 
-// InvalidArgument names the field, its value and the limit.
+// InvalidArgument names the field, its value and the limit; a plan is one that
+// CheckHeadPlan accepts.
 absl::StatusOr<Step> ParseStep(const worker::v1::StepRequest& request);
 
 void WriteStepAnswer(const StepAnswer& answer, worker::v1::StepResponse* out);

@@ -1,9 +1,12 @@
 #include "worker/step_wire/step_wire.h"
 
 #include <limits>
+#include <memory>
+#include <string>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/head_plan/test_head_plans.h"
 
 namespace headwise {
 namespace {
@@ -40,6 +43,17 @@ TEST(StepWireTest, EveryFieldOfAStepComesBack) {
   slice.score_targets = {2, -1};
   slice.hash_logits = true;
   slice.embed = true;
+  slice.plan_id = 2;
+  slice.prompt_len = 40;
+  slice.probe = {.argmax = true, .distance_sets = {{1, 2}, {}}};
+  const auto plan = std::make_shared<const HeadPlan>(EveryFieldPlan());
+  step.plans = {{2, plan}};
+  step.drop_plan_ids = {1, 3};
+  step.forks = {{.sequence_id = 21,
+                 .from_sequence_id = 20,
+                 .length = 64,
+                 .plan_id = 2,
+                 .prompt_len = 70}};
   Slice decode;
   decode.sequence_id = 7;
   decode.use_last_sample = true;
@@ -65,6 +79,21 @@ TEST(StepWireTest, EveryFieldOfAStepComesBack) {
   EXPECT_THAT(back.slices[0].score_targets, ElementsAre(2, -1));
   EXPECT_TRUE(back.slices[0].hash_logits);
   EXPECT_TRUE(back.slices[0].embed);
+  EXPECT_EQ(back.slices[0].plan_id, 2u);
+  EXPECT_EQ(back.slices[0].prompt_len, 40);
+  EXPECT_TRUE(back.slices[0].probe.argmax);
+  EXPECT_EQ(back.slices[0].probe.distance_sets, slice.probe.distance_sets);
+  ASSERT_EQ(back.plans.size(), 1u);
+  EXPECT_EQ(back.plans[0].plan_id, 2u);
+  EXPECT_EQ(*back.plans[0].plan, *plan);
+  EXPECT_THAT(back.drop_plan_ids, ElementsAre(1, 3));
+  ASSERT_EQ(back.forks.size(), 1u);
+  EXPECT_EQ(back.forks[0].sequence_id, 21u);
+  EXPECT_EQ(back.forks[0].from_sequence_id, 20u);
+  EXPECT_EQ(back.forks[0].length, 64);
+  EXPECT_EQ(back.forks[0].plan_id, 2u);
+  EXPECT_EQ(back.forks[0].prompt_len, 70);
+  EXPECT_TRUE(back.slices[1].probe.empty());
   EXPECT_TRUE(back.slices[1].use_last_sample);
   EXPECT_FALSE(back.slices[1].sample || back.slices[1].embed ||
                back.slices[1].hash_logits);
@@ -76,6 +105,46 @@ TEST(StepWireTest, CountOfSlicesIsBounded) {
   const absl::Status status = ParseStep(request).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(status.message(), "step has 65537 slices, limit 65536");
+}
+
+TEST(StepWireTest, CountsOfPlansForksAndDistancesAreBounded) {
+  const auto refusal = [](auto change) {
+    worker::v1::StepRequest request;
+    change(request);
+    return std::string(ParseStep(request).status().message());
+  };
+  EXPECT_EQ(refusal([](auto& r) {
+              for (int i = 0; i < 65; ++i) r.add_plans();
+            }),
+            "step has 65 plans, limit 64");
+  EXPECT_EQ(refusal([](auto& r) {
+              for (int i = 0; i < 65; ++i) r.add_drop_plan_ids(i);
+            }),
+            "step has 65 drop_plan_ids, limit 64");
+  EXPECT_EQ(refusal([](auto& r) {
+              for (int i = 0; i < 4097; ++i) r.add_forks();
+            }),
+            "step has 4097 forks, limit 4096");
+  EXPECT_EQ(refusal([](auto& r) {
+              worker::v1::Probe* probe = r.add_slices()->mutable_probe();
+              for (int i = 0; i < 5; ++i) probe->add_distance_sets();
+            }),
+            "step has 5 distance_sets in a probe, limit 4");
+  EXPECT_EQ(refusal([](auto& r) {
+              worker::v1::DistanceSet* set =
+                  r.add_slices()->mutable_probe()->add_distance_sets();
+              for (int i = 0; i < 65; ++i) set->add_distances(i);
+            }),
+            "step has 65 distances in a set, limit 64");
+}
+
+TEST(StepWireTest, APlanThatCantBeReadIsNamed) {
+  worker::v1::StepRequest request;
+  request.add_plans()->set_plan_id(7);
+  request.mutable_plans(0)->set_plan("no plan");
+  const absl::Status status = ParseStep(request).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(status.message(), HasSubstr("plan 7: "));
 }
 
 TEST(StepAnswerWireTest, EveryFieldComesBack) {
@@ -94,6 +163,11 @@ TEST(StepAnswerWireTest, EveryFieldComesBack) {
   result.results[0].logits_digests.resize(2);
   result.results[0].logits_digests[1][0] = 0xab;
   result.results[0].hidden = {1.0f, 2.0f};
+  result.results[0].probes = {{.layer = 1,
+                               .head = 2,
+                               .argmax = {3, 4},
+                               .argmax_prob = {0.5f, 0.25f},
+                               .distance_probs = {0.0f, 1.0f}}};
   worker::v1::StepResponse response;
   WriteStepAnswer({2, 5, result}, &response);
   const auto back = ParseStepAnswer(response);
@@ -116,6 +190,12 @@ TEST(StepAnswerWireTest, EveryFieldComesBack) {
   EXPECT_THAT(slice.score_logprobs, ElementsAre(-2.0f));
   EXPECT_EQ(slice.logits_digests, result.results[0].logits_digests);
   EXPECT_THAT(slice.hidden, ElementsAre(1.0f, 2.0f));
+  ASSERT_EQ(slice.probes.size(), 1u);
+  EXPECT_EQ(slice.probes[0].layer, 1);
+  EXPECT_EQ(slice.probes[0].head, 2);
+  EXPECT_THAT(slice.probes[0].argmax, ElementsAre(3, 4));
+  EXPECT_THAT(slice.probes[0].argmax_prob, ElementsAre(0.5f, 0.25f));
+  EXPECT_THAT(slice.probes[0].distance_probs, ElementsAre(0.0f, 1.0f));
 }
 
 TEST(StepAnswerWireTest, ErrorsCarryCodeAndMessage) {
