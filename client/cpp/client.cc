@@ -63,15 +63,16 @@ absl::StatusOr<Response> CallUnary(const ClientOptions& options,
   return response;
 }
 
-template <typename Method>
-absl::Status CallStream(const ClientOptions& options, Method method,
-                        Client::OnEvent on_event) {
+template <typename Response, typename Method>
+absl::Status CallStream(
+    const ClientOptions& options, Method method,
+    absl::FunctionRef<bool(const Response&)> on_event) {
   return CallWithRetry(options.retry, options.timeout,
                        [&](absl::Duration remaining) {
                          grpc::ClientContext context;
                          SetTimeout(remaining, &context);
                          const auto reader = method(&context);
-                         v1::GenerateResponse event;
+                         Response event;
                          bool seen = false;
                          while (reader->Read(&event)) {
                            seen = true;
@@ -110,11 +111,12 @@ Client::Client(std::shared_ptr<grpc::Channel> channel,
                const ClientOptions& options)
     : options_(options),
       inference_(v1::Inference::NewStub(channel)),
-      admin_(v1::Admin::NewStub(channel)) {}
+      admin_(v1::Admin::NewStub(channel)),
+      calibration_(v1::Calibration::NewStub(channel)) {}
 
 absl::Status Client::Generate(const v1::GenerateRequest& request,
                               OnEvent on_event) {
-  return CallStream(
+  return CallStream<v1::GenerateResponse>(
       options_,
       [&](grpc::ClientContext* context) {
         return inference_->Generate(context, request);
@@ -123,10 +125,21 @@ absl::Status Client::Generate(const v1::GenerateRequest& request,
 }
 
 absl::Status Client::Chat(const v1::ChatRequest& request, OnEvent on_event) {
-  return CallStream(
+  return CallStream<v1::GenerateResponse>(
       options_,
       [&](grpc::ClientContext* context) {
         return inference_->Chat(context, request);
+      },
+      on_event);
+}
+
+absl::Status Client::Calibrate(
+    const v1::CalibrateRequest& request,
+    absl::FunctionRef<bool(const v1::CalibrateResponse&)> on_event) {
+  return CallStream<v1::CalibrateResponse>(
+      options_,
+      [&](grpc::ClientContext* context) {
+        return calibration_->Calibrate(context, request);
       },
       on_event);
 }

@@ -15,6 +15,7 @@
 #include "client/cpp/retry_policy.h"
 #include "grpcpp/channel.h"
 #include "headwise/v1/admin.grpc.pb.h"
+#include "headwise/v1/calibration.grpc.pb.h"
 #include "headwise/v1/inference.grpc.pb.h"
 
 namespace headwise {
@@ -41,6 +42,11 @@ class Client {
   absl::Status Generate(const v1::GenerateRequest& request, OnEvent on_event);
   absl::Status Chat(const v1::ChatRequest& request, OnEvent on_event);
 
+  // As Generate.
+  absl::Status Calibrate(
+      const v1::CalibrateRequest& request,
+      absl::FunctionRef<bool(const v1::CalibrateResponse&)> on_event);
+
   absl::StatusOr<v1::ScoreResponse> Score(const v1::ScoreRequest& request);
   absl::StatusOr<v1::EmbedResponse> Embed(const v1::EmbedRequest& request);
   absl::StatusOr<v1::TokenizeResponse> Tokenize(
@@ -56,6 +62,7 @@ class Client {
   const ClientOptions options_;
   const std::unique_ptr<v1::Inference::Stub> inference_;
   const std::unique_ptr<v1::Admin::Stub> admin_;
+  const std::unique_ptr<v1::Calibration::Stub> calibration_;
 };
 
 }  // namespace headwise
