@@ -1,0 +1,126 @@
+#include "worker/sessions/session_geometry.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+
+namespace headwise {
+namespace {
+
+constexpr int64_t kBlock = KvLayout::kPositions;
+
+constexpr int64_t BlocksOf(int64_t positions) {
+  return (positions + kBlock - 1) / kBlock;
+}
+
+absl::Status CheckRange(absl::string_view field, int64_t value, int64_t low,
+                        int64_t high) {
+  if (value >= low && value <= high) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(field, ": ", value, ", allowed ", low, " to ", high));
+}
+
+}  // namespace
+
+KeptPositions KeptAt(const UnitShare& share, int64_t length) {
+  if (!share.is_streaming()) return {length, length};
+  const int64_t sinks_end = std::min(share.num_sinks, length);
+  return {sinks_end,
+          std::max(sinks_end, length - share.window - kMaxQueryRows)};
+}
+
+bool IsBlockKeptAt(const UnitShare& share, int64_t length, int64_t index) {
+  const KeptPositions kept = KeptAt(share, length);
+  return kBlock * index < kept.sinks_end ||
+         kBlock * index + kBlock > kept.kept_begin;
+}
+
+bool HoldsRange(const UnitShare& share, int64_t range) {
+  return share.is_whole() ||
+         std::binary_search(share.ranges.begin(), share.ranges.end(), range);
+}
+
+int64_t MaxBlocks(const UnitShare& share, int64_t max_positions) {
+  const int64_t all = BlocksOf(max_positions);
+  if (share.is_streaming()) {
+    // What is kept, the chunk that pushes it out, and a part of a block at
+    // either end.
+    return std::min(
+        all, BlocksOf(share.num_sinks) +
+                 BlocksOf(share.window + kMaxQueryRows + kMaxChunkPositions) +
+                 2);
+  }
+  if (share.is_whole()) return all;
+  int64_t count = 0;
+  for (const int32_t range : share.ranges) {
+    const int64_t begin = BeginOfRange(range);
+    if (begin >= max_positions) break;
+    count += BlocksOf(std::min(RangeEnd(begin), max_positions) - begin);
+  }
+  return count;
+}
+
+std::vector<BlockRun> BlockRuns(const UnitShare& share, int64_t length,
+                                int64_t max_blocks) {
+  std::vector<BlockRun> runs;
+  for (int64_t index = 0; index < BlocksOf(length); ++index) {
+    if (!IsBlockKeptAt(share, length, index)) continue;
+    const int64_t range = RangeIndexOf(kBlock * index);
+    if (!HoldsRange(share, range)) continue;
+    const bool goes_on =
+        !runs.empty() && runs.back().num_blocks < max_blocks &&
+        runs.back().first_block + runs.back().num_blocks == index &&
+        RangeIndexOf(kBlock * runs.back().first_block) == range;
+    if (goes_on) {
+      ++runs.back().num_blocks;
+    } else {
+      runs.push_back({share.kv_head, index, 1});
+    }
+  }
+  return runs;
+}
+
+absl::Status CheckShape(const SessionShape& shape) {
+  HEADWISE_RETURN_IF_ERROR(
+      CheckRange("num_kv_heads", shape.num_kv_heads, 1, kMaxSessionKvHeads));
+  HEADWISE_RETURN_IF_ERROR(CheckRange("heads_per_kv_head",
+                                      shape.heads_per_kv_head, 1,
+                                      kMaxSessionHeadsPerKvHead));
+  HEADWISE_RETURN_IF_ERROR(
+      CheckRange("head_dim", shape.head_dim, 16, kMaxSessionHeadDim));
+  if (shape.head_dim % 16 != 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "head_dim: ", shape.head_dim, ", must be a multiple of 16"));
+  }
+  return CheckRange("max_positions", shape.max_positions, 1,
+                    kMaxSessionPositions);
+}
+
+absl::Status CheckShares(const SessionShape& shape,
+                         const std::vector<UnitShare>& units) {
+  const int64_t num_ranges = NumRanges(shape.max_positions);
+  int64_t last_kv_head = -1;
+  for (const UnitShare& unit : units) {
+    HEADWISE_RETURN_IF_ERROR(CheckRange(
+        "kv_head", unit.kv_head, last_kv_head + 1, shape.num_kv_heads - 1));
+    last_kv_head = unit.kv_head;
+    HEADWISE_RETURN_IF_ERROR(
+        CheckRange("num_sinks", unit.num_sinks, 0, kMaxSessionPositions));
+    HEADWISE_RETURN_IF_ERROR(
+        CheckRange("window", unit.window, 0, kMaxSessionPositions));
+    if (unit.is_streaming() && !unit.is_whole()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "kv_head ", unit.kv_head, ": a streaming unit has no ranges"));
+    }
+    int64_t last_range = -1;
+    for (const int32_t range : unit.ranges) {
+      HEADWISE_RETURN_IF_ERROR(
+          CheckRange("range", range, last_range + 1, num_ranges - 1));
+      last_range = range;
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace headwise

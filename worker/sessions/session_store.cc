@@ -1,0 +1,275 @@
+#include "worker/sessions/session_store.h"
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "worker/sessions/attend_rows.h"
+#include "worker/sessions/block_bytes.h"
+#include "worker/sessions/probe_rows.h"
+#include "worker/sessions/session_geometry.h"
+
+namespace headwise {
+namespace {
+
+constexpr int64_t kBlock = KvLayout::kPositions;
+constexpr size_t kMaxIdBytes = 64;
+
+absl::Status CheckPiece(const SessionShape& shape, const StagePiece& piece,
+                        int64_t length) {
+  const int64_t bytes =
+      piece.num_positions * shape.head_dim * FloatBytes(shape.input_type);
+  if (piece.num_positions < 1 || piece.num_positions > kMaxChunkPositions ||
+      piece.first_position < length ||
+      static_cast<int64_t>(piece.keys.size()) != bytes ||
+      static_cast<int64_t>(piece.values.size()) != bytes) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "piece of kv_head ", piece.kv_head, ": ", piece.num_positions,
+        " positions from ", piece.first_position, " on with ",
+        piece.keys.size(), " and ", piece.values.size(), " bytes; needs ",
+        bytes, " of each and positions from ", length, " on"));
+  }
+  return absl::OkStatus();
+}
+
+// Writes positions [begin, end) of a piece, which lie in one block.
+class PieceWriter {
+ public:
+  PieceWriter(const SessionPart& part, const Kernels& kernels)
+      : part_(part), kernels_(kernels) {}
+
+  void Write(const StagePiece& piece, int64_t begin, int64_t end) {
+    const SessionShape& shape = part_.shape();
+    const SessionPart::Unit& unit = *part_.FindUnit(piece.kv_head);
+    const int64_t stride = shape.head_dim * FloatBytes(shape.input_type);
+    key_.resize(shape.head_dim);
+    value_.resize(shape.head_dim);
+    for (int64_t position = begin; position < end; ++position) {
+      const int64_t at = (position - piece.first_position) * stride;
+      const auto* key = reinterpret_cast<const uint8_t*>(piece.keys.data());
+      const auto* value = reinterpret_cast<const uint8_t*>(piece.values.data());
+      ReadFloats(shape.input_type, key + at, shape.head_dim, key_.data());
+      ReadFloats(shape.input_type, value + at, shape.head_dim, value_.data());
+      kernels_.append({shape.layout(), unit.blocks[position / kBlock],
+                       position % kBlock, key_.data(), value_.data()});
+    }
+  }
+
+ private:
+  const SessionPart& part_;
+  const Kernels& kernels_;
+  std::vector<float> key_;
+  std::vector<float> value_;
+};
+
+}  // namespace
+
+SessionStore::SessionStore(const SessionStoreOptions& options,
+                           const Kernels& kernels, ThreadTeam& team,
+                           const Clock& clock)
+    : options_(options), kernels_(kernels), team_(team), clock_(clock) {}
+
+SessionStore::~SessionStore() = default;
+
+absl::StatusOr<SessionPart*> SessionStore::Find(const std::string& session_id) {
+  const auto found = parts_.find(session_id);
+  if (found == parts_.end()) {
+    return absl::NotFoundError("this worker has no such session");
+  }
+  found->second.lease_end = clock_.Now() + options_.lease;
+  return found->second.part.get();
+}
+
+BlockPool& SessionStore::PoolOf(const SessionShape& shape) {
+  const int64_t bytes = shape.layout().block_bytes();
+  return pools_.try_emplace(bytes, bytes).first->second;
+}
+
+int64_t SessionStore::committed_bytes() const {
+  int64_t bytes = 0;
+  for (const auto& [block_bytes, pool] : pools_) {
+    bytes += block_bytes * pool.blocks_in_use();
+  }
+  for (const auto& [id, entry] : parts_) bytes += entry.part->bytes_to_come();
+  return bytes;
+}
+
+absl::Status SessionStore::CheckFree(int64_t bytes) const {
+  const int64_t available = options_.capacity_bytes - committed_bytes();
+  if (bytes <= available) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "the session needs ", bytes, " bytes, ", std::max<int64_t>(available, 0),
+      " of ", options_.capacity_bytes, " are available"));
+}
+
+absl::Status SessionStore::CheckNew(const std::string& session_id) const {
+  if (session_id.empty() || session_id.size() > kMaxIdBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("session_id has ", session_id.size(),
+                     " bytes, allowed 1 to ", kMaxIdBytes));
+  }
+  if (parts_.count(session_id) > 0) {
+    return absl::AlreadyExistsError("this worker has the session already");
+  }
+  if (num_sessions() >= options_.max_sessions) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        num_sessions(), " sessions are open, at most ", options_.max_sessions));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int64_t> SessionStore::Add(const std::string& session_id,
+                                          std::unique_ptr<SessionPart> part) {
+  const int64_t bytes = part->max_bytes();
+  parts_[session_id] = {std::move(part), clock_.Now() + options_.lease};
+  return bytes;
+}
+
+absl::StatusOr<int64_t> SessionStore::Open(const OpenPartRequest& request) {
+  HEADWISE_RETURN_IF_ERROR(CheckNew(request.session_id));
+  HEADWISE_RETURN_IF_ERROR(CheckShape(request.shape));
+  HEADWISE_RETURN_IF_ERROR(CheckShares(request.shape, request.units));
+  auto part = std::make_unique<SessionPart>(request.shape, request.units,
+                                            PoolOf(request.shape));
+  HEADWISE_RETURN_IF_ERROR(CheckFree(part->bytes_to_come()));
+  return Add(request.session_id, std::move(part));
+}
+
+absl::Status SessionStore::Stage(const StageRequest& request) {
+  HEADWISE_ASSIGN_OR_RETURN(SessionPart* const part, Find(request.session_id));
+  for (const StagePiece& piece : request.pieces) {
+    HEADWISE_RETURN_IF_ERROR(CheckPiece(part->shape(), piece, request.length));
+  }
+  part->DropUnneeded(request.length);
+  struct Span {
+    const StagePiece* piece;
+    int64_t begin;
+    int64_t end;
+  };
+  std::vector<Span> spans;
+  for (const StagePiece& piece : request.pieces) {
+    const int64_t end = piece.first_position + piece.num_positions;
+    HEADWISE_RETURN_IF_ERROR(
+        part->MakeRoom(piece.kv_head, piece.first_position, end));
+    for (int64_t begin = piece.first_position; begin < end;) {
+      const int64_t next = std::min((begin / kBlock + 1) * kBlock, end);
+      spans.push_back({&piece, begin, next});
+      begin = next;
+    }
+  }
+  std::atomic<size_t> next = 0;
+  team_.Run([&](int) {
+    PieceWriter writer(*part, kernels_);
+    for (size_t i = next++; i < spans.size(); i = next++) {
+      writer.Write(*spans[i].piece, spans[i].begin, spans[i].end);
+    }
+  });
+  return absl::OkStatus();
+}
+
+absl::StatusOr<AttendPartResult> SessionStore::Attend(
+    const AttendPartRequest& request) {
+  HEADWISE_ASSIGN_OR_RETURN(SessionPart* const part, Find(request.session_id));
+  return AttendRows(*part, request, kernels_, team_);
+}
+
+absl::StatusOr<ProbePartResult> SessionStore::Probe(
+    const ProbePartRequest& request) {
+  HEADWISE_ASSIGN_OR_RETURN(SessionPart* const part, Find(request.session_id));
+  return ProbeRows(*part, request, kernels_, team_);
+}
+
+absl::StatusOr<int64_t> SessionStore::Fork(const std::string& session_id,
+                                           const std::string& fork_id,
+                                           int64_t length) {
+  HEADWISE_ASSIGN_OR_RETURN(SessionPart* const part, Find(session_id));
+  HEADWISE_RETURN_IF_ERROR(CheckNew(fork_id));
+  if (length < 0 || length > part->shape().max_positions) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "length: ", length, ", allowed 0 to ", part->shape().max_positions));
+  }
+  HEADWISE_RETURN_IF_ERROR(CheckFree(part->fork_bytes(length)));
+  return Add(fork_id, part->Fork(length));
+}
+
+absl::StatusOr<std::string> SessionStore::Export(const std::string& session_id,
+                                                 const BlockRun& run,
+                                                 int64_t length) {
+  HEADWISE_ASSIGN_OR_RETURN(SessionPart* const part, Find(session_id));
+  const SessionPart::Unit* unit = part->FindUnit(run.kv_head);
+  const int64_t block_bytes = part->pool().block_bytes();
+  const bool has_blocks = unit != nullptr && run.first_block >= 0 &&
+                          run.num_blocks > 0 &&
+                          run.first_block + run.num_blocks <=
+                              static_cast<int64_t>(unit->blocks.size());
+  std::string bytes;
+  for (int64_t i = 0; has_blocks && i < run.num_blocks; ++i) {
+    const uint8_t* block = unit->blocks[run.first_block + i];
+    if (block == nullptr) break;
+    bytes.append(reinterpret_cast<const char*>(block),
+                 static_cast<size_t>(block_bytes));
+    const int64_t used = length - (run.first_block + i) * kBlock;
+    if (used < kBlock) {
+      ClearSlots(kernels_, part->shape().layout(), std::max<int64_t>(used, 0),
+                 bytes.data() + i * block_bytes);
+    }
+  }
+  if (static_cast<int64_t>(bytes.size()) != run.num_blocks * block_bytes) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "blocks ", run.first_block, " to ", run.first_block + run.num_blocks,
+        " of kv_head ", run.kv_head, " are not of this worker"));
+  }
+  return bytes;
+}
+
+absl::Status SessionStore::Import(const std::string& session_id,
+                                  const BlockRun& run,
+                                  const std::string& bytes) {
+  HEADWISE_ASSIGN_OR_RETURN(SessionPart* const part, Find(session_id));
+  const SessionShape& shape = part->shape();
+  const int64_t block_bytes = part->pool().block_bytes();
+  const int64_t max_blocks = (shape.max_positions + kBlock - 1) / kBlock;
+  if (run.num_blocks < 1 || run.num_blocks > kMaxChunkPositions / kBlock ||
+      run.first_block < 0 || run.first_block > max_blocks - run.num_blocks ||
+      static_cast<int64_t>(bytes.size()) != run.num_blocks * block_bytes) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        run.num_blocks, " blocks from ", run.first_block, " on with ",
+        bytes.size(), " bytes; a block has ", block_bytes,
+        ", the session at most ", max_blocks, " blocks"));
+  }
+  HEADWISE_RETURN_IF_ERROR(CheckBlocks(shape.layout(), run, bytes));
+  HEADWISE_RETURN_IF_ERROR(
+      part->MakeRoom(run.kv_head, run.first_block * kBlock,
+                     std::min((run.first_block + run.num_blocks) * kBlock,
+                              shape.max_positions)));
+  const SessionPart::Unit* unit = part->FindUnit(run.kv_head);
+  for (int64_t i = 0; i < run.num_blocks; ++i) {
+    std::copy_n(bytes.data() + i * block_bytes, block_bytes,
+                reinterpret_cast<char*>(unit->blocks[run.first_block + i]));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SessionStore::Delete(const std::string& session_id) {
+  HEADWISE_RETURN_IF_ERROR(Find(session_id).status());
+  parts_.erase(session_id);
+  return absl::OkStatus();
+}
+
+std::vector<std::string> SessionStore::Renew(
+    const std::vector<std::string>& session_ids) {
+  std::vector<std::string> missing;
+  for (const std::string& id : session_ids) {
+    if (!Find(id).ok()) missing.push_back(id);
+  }
+  const absl::Time now = clock_.Now();
+  for (auto entry = parts_.begin(); entry != parts_.end();) {
+    entry =
+        entry->second.lease_end < now ? parts_.erase(entry) : std::next(entry);
+  }
+  return missing;
+}
+
+}  // namespace headwise
