@@ -15,6 +15,10 @@ _WORKER_BELOW_SERVICE = ['worker/attention', 'worker/cache',
 # 2026-11-26-share-one-step-between-coordinator-and-worker.md
 _STEP = 'worker/step'
 _STEP_WIRE = 'worker/step_wire'
+# Attention sessions: the coordinator merges partials with the workers' own
+# kernel, or the bits would differ.
+# docs/decisions/2026-11-26-merge-partials-at-the-coordinator.md
+_SESSIONS = 'worker/sessions'
 _SERVER_INSIDE = ['server/scheduler', 'server/placement', 'server/membership']
 
 ALLOWED = {
@@ -28,17 +32,22 @@ ALLOWED = {
     'worker/neural_memory': ['base', 'model', 'worker/backends'],
     'worker/step': ['base', 'model'],
     'worker/step_wire': ['base', 'model', _STEP, _PROTO],
+    _SESSIONS: ['base', 'model', 'worker/attention', 'worker/backends'],
+    'worker/session_wire': ['base', _SESSIONS, _PROTO],
     'worker/executor': ['base', 'model', _STEP, *_WORKER_BELOW_SERVICE],
     'worker': ['base', 'model', 'worker', _PROTO],  # service/, main programs
     'server/membership': ['base', 'model', _PROTO, 'server/placement'],
     'server/placement': ['base', 'model', 'server/membership'],
     'server/scheduler': ['base', 'model', _STEP, 'server/placement',
                          'server/membership'],
+    'server/attention': ['base', 'model', _PROTO, 'server/membership',
+                         'worker/backends', _SESSIONS, 'worker/session_wire',
+                         _STEP_WIRE],
     'server/calibration': ['base', 'model', _STEP, 'server/scheduler'],
     'server/dispatch': ['base', 'model', _STEP, _STEP_WIRE, _PROTO,
                         *_SERVER_INSIDE],
     'server/frontends': ['base', 'model', _STEP, _PROTO, *_SERVER_INSIDE,
-                         'server/calibration'],
+                         'server/attention', 'server/calibration'],
     'server': ['base', 'model', _STEP, _PROTO, 'server'],  # the program itself
     'client/cpp': ['base', 'model', _PROTO],
     'client': ['base', 'model', _STEP, _PROTO, 'client'],
@@ -61,8 +70,9 @@ _TEST_FILE = re.compile(r'(_test|_fuzz|_bench)\.(cc|cu|h)$')
 _RPC = re.compile(r'^(grpc|grpcpp|grpc\+\+|google/protobuf)/|\.pb\.h$')
 _RPC_FOLDERS = ('server/frontends/', 'server/dispatch/', 'server/membership/',
                 'server/coordinator/',  # the program, which joins the rest
-                'worker/service/', 'worker/step_wire/', 'client/', 'proto/',
-                'tests/', 'bench/')
+                'server/attention/grpc_', 'worker/service/',
+                'worker/session_wire/', 'worker/step_wire/', 'client/',
+                'proto/', 'tests/', 'bench/')
 _CUDA = re.compile(r'^(cuda|cublas|cudnn|nccl|device_launch|flashinfer|cute/|'
                    r'cutlass/)')
 _CUDA_FILES = re.compile(r'^(worker/backends/cuda/|worker/collectives/nccl_)')
