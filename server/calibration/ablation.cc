@@ -160,8 +160,8 @@ double MeanSquaredDifference(const std::vector<float>& a,
 absl::StatusOr<TestRecord> Ablation::RunTest(int64_t index,
                                              ModelRunner& runner) const {
   const NeedlePrompt prompt = Prompt(static_cast<uint64_t>(index));
-  HEADWISE_ASSIGN_OR_RETURN(const HeldPrefix prefix,
-                            HeldPrefix::Create(runner, prompt.prefix));
+  HEADWISE_ASSIGN_OR_RETURN(const ScopedPrefix prefix,
+                            ScopedPrefix::Create(runner, prompt.prefix));
   HEADWISE_ASSIGN_OR_RETURN(
       const std::vector<ContinuationResult> full,
       runner.Run({Labelled(prompt, prefix.id(), /*unit=*/-1)}));

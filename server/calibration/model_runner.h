@@ -72,27 +72,27 @@ class ModelRunner {
 };
 
 // A prefix that is released when this goes.
-class HeldPrefix {
+class ScopedPrefix {
  public:
-  static absl::StatusOr<HeldPrefix> Create(ModelRunner& runner,
-                                           absl::Span<const int32_t> tokens) {
+  static absl::StatusOr<ScopedPrefix> Create(ModelRunner& runner,
+                                             absl::Span<const int32_t> tokens) {
     absl::StatusOr<uint64_t> id = runner.Hold(tokens);
     if (!id.ok()) return id.status();
-    return HeldPrefix(runner, *id);
+    return ScopedPrefix(runner, *id);
   }
-  ~HeldPrefix() {
+  ~ScopedPrefix() {
     if (id_ != 0) runner_->Release(id_);
   }
-  HeldPrefix(HeldPrefix&& other) noexcept
+  ScopedPrefix(ScopedPrefix&& other) noexcept
       : runner_(other.runner_), id_(other.id_) {
     other.id_ = 0;
   }
-  HeldPrefix& operator=(HeldPrefix&&) = delete;
+  ScopedPrefix& operator=(ScopedPrefix&&) = delete;
 
   uint64_t id() const { return id_; }
 
  private:
-  HeldPrefix(ModelRunner& runner, uint64_t id) : runner_(&runner), id_(id) {}
+  ScopedPrefix(ModelRunner& runner, uint64_t id) : runner_(&runner), id_(id) {}
   ModelRunner* runner_;
   uint64_t id_;
 };

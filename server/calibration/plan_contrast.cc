@@ -56,8 +56,8 @@ absl::StatusOr<TestRecord> RunContrast(std::string id,
                                        const NeedlePrompt& prompt,
                                        const Variants& variants,
                                        ModelRunner& runner) {
-  HEADWISE_ASSIGN_OR_RETURN(const HeldPrefix prefix,
-                            HeldPrefix::Create(runner, prompt.prefix));
+  HEADWISE_ASSIGN_OR_RETURN(const ScopedPrefix prefix,
+                            ScopedPrefix::Create(runner, prompt.prefix));
   std::vector<Continuation> work;
   for (const auto& plan : variants) {
     AddVariant(prompt, prefix.id(), plan, work);

@@ -174,8 +174,8 @@ absl::StatusOr<TestRecord> Retrieval::RunTest(int64_t index,
   Draws draws(options_.seed, static_cast<uint64_t>(index));
   const NeedlePrompt prompt = MakeNeedlePrompt(
       haystack_, place.length, place.depth, place.needle, draws);
-  HEADWISE_ASSIGN_OR_RETURN(const HeldPrefix prefix,
-                            HeldPrefix::Create(runner, prompt.prefix));
+  HEADWISE_ASSIGN_OR_RETURN(const ScopedPrefix prefix,
+                            ScopedPrefix::Create(runner, prompt.prefix));
   const auto num_answer = static_cast<int64_t>(prompt.answer.size());
   Continuation given;
   given.prefix = prefix.id();
