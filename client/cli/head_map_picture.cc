@@ -13,18 +13,6 @@ namespace {
 
 constexpr int64_t kNoRank = -1;
 
-// Okabe and Ito's colours, which people with any colour vision can tell apart,
-// as the nearest of the 256 that terminals have: orange, sky blue, bluish
-// green, yellow, blue, vermilion, reddish purple.
-constexpr std::array<int, 7> kRankColors = {214, 117, 36, 227, 32, 202, 175};
-
-std::string Paint(const std::string& text, int64_t rank, bool color) {
-  if (!color || rank < 0) return text;
-  const int index = kRankColors[rank % kRankColors.size()];
-  // Black letters on the colour.
-  return absl::StrFormat("\x1b[30;48;5;%dm%s\x1b[0m", index, text);
-}
-
 // [num_layers][num_kv_heads]; kNoRank where the map says nothing.
 std::vector<std::vector<int64_t>> RankGrid(const v1::HeadMap& map) {
   std::vector<std::vector<int64_t>> grid(
@@ -42,38 +30,11 @@ std::vector<std::vector<int64_t>> RankGrid(const v1::HeadMap& map) {
   return grid;
 }
 
-// A mark above every fifth layer: "0    5    10".
-std::string LayerRuler(size_t begin, size_t end) {
-  std::string ruler;
-  for (size_t layer = begin; layer < end; ++layer) {
-    if (layer % 5 != 0 || ruler.size() > layer - begin) continue;
-    ruler.resize(layer - begin, ' ');
-    absl::StrAppend(&ruler, layer);
-  }
-  return ruler;
-}
-
-void AppendBand(const std::vector<std::vector<int64_t>>& grid, size_t begin,
-                size_t end, bool color, std::string* out) {
-  absl::StrAppend(out, "   layer  ", LayerRuler(begin, end), "\n");
-  const size_t num_kv_heads = grid[begin].size();
-  for (size_t kv_head = 0; kv_head < num_kv_heads; ++kv_head) {
-    absl::StrAppendFormat(out, "kv head %-2d", static_cast<int>(kv_head));
-    for (size_t layer = begin; layer < end; ++layer) {
-      const int64_t rank = grid[layer][kv_head];
-      absl::StrAppend(
-          out, Paint(std::string(1, rank < 0 ? '.' : RankLetter(rank)), rank,
-                     color));
-    }
-    absl::StrAppend(out, "\n");
-  }
-}
-
 void AppendWorker(const v1::HeadMap& map, const v1::WorkerShare& worker,
                   bool color, std::string* out) {
   absl::StrAppend(out,
                   Paint(absl::StrFormat(" %c ", RankLetter(worker.rank())),
-                        worker.rank(), color),
+                        DistinctColor(worker.rank()), color),
                   " ", worker.name());
   if (!worker.address().empty()) absl::StrAppend(out, " at ", worker.address());
   absl::StrAppendFormat(
@@ -125,14 +86,17 @@ std::string RenderHeadMap(const v1::HeadMap& map,
       map.model(), map.num_layers(), map.num_heads(), map.num_kv_heads(),
       map.world_size(), map.group_kind(), map.membership_epoch());
   const auto grid = RankGrid(map);
-  constexpr int kMarginColumns = 10;
-  const size_t band =
-      static_cast<size_t>(std::max(1, options.columns - kMarginColumns));
-  for (size_t begin = 0; begin < grid.size(); begin += band) {
-    absl::StrAppend(&out, "\n");
-    AppendBand(grid, begin, std::min(begin + band, grid.size()), options.color,
-               &out);
-  }
+  AppendGrid({.num_layers = map.num_layers(),
+              .num_rows = map.num_kv_heads(),
+              .row_label = "kv head",
+              .cell =
+                  [&](int64_t layer, int64_t kv_head) {
+                    const int64_t rank = grid[layer][kv_head];
+                    return rank < 0 ? GridCell{}
+                                    : GridCell{RankLetter(rank),
+                                               DistinctColor(rank)};
+                  }},
+             options, &out);
   absl::StrAppend(&out, "\n");
   for (const v1::WorkerShare& worker : map.workers()) {
     AppendWorker(map, worker, options.color, &out);
@@ -146,11 +110,6 @@ std::string RenderHeadMap(const v1::HeadMap& map,
                           map.forecast_ms_per_token());
   }
   return out;
-}
-
-bool WantsColor(bool is_terminal) {
-  const char* no_color = std::getenv("NO_COLOR");
-  return is_terminal && (no_color == nullptr || no_color[0] == '\0');
 }
 
 }  // namespace headwise

@@ -6,14 +6,10 @@
 #include <cstdint>
 #include <string>
 
+#include "client/cli/grid_picture.h"
 #include "headwise/v1/admin.pb.h"
 
 namespace headwise {
-
-struct PictureOptions {
-  bool color = false;  // ANSI colours beside the letters, never in their place
-  int columns = 80;    // of the terminal; >= 20
-};
 
 // A letter for each rank: A-Z, a-z, 0-9, then '#'.
 char RankLetter(int64_t rank);
@@ -25,9 +21,6 @@ std::string FormatBytes(int64_t bytes);
 // then a legend with every worker's share. Ends with a newline.
 std::string RenderHeadMap(const v1::HeadMap& map,
                           const PictureOptions& options);
-
-// Colour if `is_terminal` and the environment's NO_COLOR is unset or empty.
-bool WantsColor(bool is_terminal);
 
 }  // namespace headwise
 

@@ -1,6 +1,3 @@
-#include <sys/ioctl.h>
-#include <unistd.h>
-
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -53,24 +50,13 @@ absl::StatusOr<v1::HeadMap> GetMap(const HeadsMapFlags& flags) {
                     : session->client().GetHeadMap({});
 }
 
-int TerminalColumns() {
-  winsize size;
-  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col < 20) {
-    return 80;
-  }
-  return size.ws_col;
-}
-
 absl::Status RunHeadsMap(const HeadsMapFlags& flags) {
   HEADWISE_ASSIGN_OR_RETURN(const v1::HeadMap map, GetMap(flags));
   if (flags.json) {
     PrintJsonLine(HeadMapToJson(map));
     return absl::OkStatus();
   }
-  PictureOptions options;
-  options.color = WantsColor(isatty(STDOUT_FILENO) == 1);
-  options.columns = TerminalColumns();
-  std::fputs(RenderHeadMap(map, options).c_str(), stdout);
+  std::fputs(RenderHeadMap(map, StdoutPicture()).c_str(), stdout);
   return absl::OkStatus();
 }
 
