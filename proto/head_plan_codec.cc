@@ -160,7 +160,8 @@ absl::StatusOr<HeadPlan> DecodeHeadPlan(absl::string_view bytes) {
   // It would log what a stranger sent.
   const google::protobuf::LogSilencer silence;
   if (!message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
-    return absl::InvalidArgumentError("not a headwise.v1.HeadPlan message");
+    return absl::InvalidArgumentError(
+        "not a head plan: neither JSON nor a headwise.v1.HeadPlan message");
   }
   return ReadHeadPlan(message);
 }

@@ -94,7 +94,7 @@ TEST(HeadPlanCodecTest, BytesThatAreNoMessageAreRefused) {
         << size;
   }
   EXPECT_EQ(DecodeHeadPlan("GGUF").status().message(),
-            "not a headwise.v1.HeadPlan message");
+            "not a head plan: neither JSON nor a headwise.v1.HeadPlan message");
   EXPECT_EQ(DecodeHeadPlan(std::string(kMaxHeadPlanBytes + 1, 'x'))
                 .status()
                 .message(),

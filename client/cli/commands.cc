@@ -24,6 +24,7 @@ void AddAllCommands(CLI::App& app, CommandRun* run) {
   AddTokenizeCommand(app, run);
   AddDetokenizeCommand(app, run);
   AddHeadsCommand(app, run);
+  AddPlanCommand(app, run);
   AddBenchCommand(app, run);
   AddInspectCommand(app, run);
 }

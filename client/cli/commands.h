@@ -23,6 +23,7 @@ void AddEmbedCommand(CLI::App& app, CommandRun* run);
 void AddTokenizeCommand(CLI::App& app, CommandRun* run);
 void AddDetokenizeCommand(CLI::App& app, CommandRun* run);
 void AddHeadsCommand(CLI::App& app, CommandRun* run);
+void AddPlanCommand(CLI::App& app, CommandRun* run);
 void AddBenchCommand(CLI::App& app, CommandRun* run);
 void AddInspectCommand(CLI::App& app, CommandRun* run);
 
