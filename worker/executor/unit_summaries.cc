@@ -57,10 +57,6 @@ void UnitSummarizer::ReadKeys(const UnitKv& kv, int64_t begin, int64_t end) {
 
 // Sums in double, in position order.
 void UnitSummarizer::FoldUpTo(UnitKv* kv, int64_t end) {
-  if (kv->folded_sum.empty()) {
-    kv->folded_sum.assign(static_cast<size_t>(2 * dim_), 0.0);
-    kv->folded_end = kv->policy.num_sinks;
-  }
   constexpr int64_t kBlock = KvLayout::kPositions;
   while (kv->folded_end < end) {
     const int64_t begin = kv->folded_end;
@@ -102,6 +98,10 @@ void UnitSummarizer::FoldUpTo(UnitKv* kv, int64_t end) {
 
 void UnitSummarizer::FoldDropped(const StoredRows& rows) {
   UnitKv* kv = rows.kv;
+  if (kv->folded_sum.empty()) {
+    kv->folded_sum.assign(static_cast<size_t>(2 * dim_), 0.0);
+    kv->folded_end = kv->policy.num_sinks;
+  }
   for (int64_t row = 0; row < rows.num_rows; ++row) {
     float* means = rows.razor_means + row * 2 * dim_;
     const VisibleSpans spans =
@@ -263,6 +263,11 @@ void UnitSummarizer::BoundPages(const StoredRows& rows) {
   constexpr int64_t kPage = KvLayout::kPositions;
   const int64_t num_pages = (rows.first_position + rows.num_rows) / kPage;
   auto page = static_cast<int64_t>(kv->page_bounds.size()) / (2 * dim_);
+  // Grows by 1/64, not by half: the room to spare is not in the books.
+  const auto size = static_cast<size_t>(num_pages * 2 * dim_);
+  if (size > kv->page_bounds.capacity()) {
+    kv->page_bounds.reserve(size + size / 64);
+  }
   for (; page < num_pages; ++page) {
     ReadKeys(*kv, page * kPage, (page + 1) * kPage);
     for (const bool largest : {false, true}) {
