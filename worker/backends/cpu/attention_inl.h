@@ -74,6 +74,33 @@ inline void ExpRow(const RowTile& tile, int r) {
   }
 }
 
+// Adds `count` values of one block to what rows gathered. probs [kRows]
+// [kAttendChunk] begin with the run's first position.
+template <int kRows, int kVectors, class Source>
+inline void AddValueRun(const Source& source,
+                        const typename Source::ValueRun& run, int64_t count,
+                        const float* probs, int64_t first_dim,
+                        F32x16 (*acc)[kVectors]) {
+  constexpr int kPerLine = 64 / sizeof(typename Source::Type);
+  for (int64_t i = 0; i < count; ++i) {
+    if constexpr (Source::kReadsAhead) {
+      for (int d = 0; d < 16 * kVectors; d += kPerLine) {
+        source.FetchWithValues(run, i, first_dim + d);
+      }
+    }
+    F32x16 value[kVectors];
+    for (int v = 0; v < kVectors; ++v) {
+      value[v] = source.LoadValues(run, i, first_dim + 16 * v);
+    }
+    for (int r = 0; r < kRows; ++r) {
+      const F32x16 p = Set(probs[r * kAttendChunk + i]);
+      for (int v = 0; v < kVectors; ++v) {
+        acc[r][v] = Fma(p, value[v], acc[r][v]);
+      }
+    }
+  }
+}
+
 // Adds the values of positions [span.begin, span.end) to rows [first_row,
 // first_row + kRows), all of which see them.
 template <int kRows, int kVectors, class Source>
@@ -87,18 +114,13 @@ inline void AddValueVectors(const RowTile& tile, const Source& source,
       acc[r][v] = Load(out + r * tile.head_dim + 16 * v);
     }
   }
-  for (int64_t j = span.begin; j < span.end; ++j) {
-    const auto row = source.Values(j);
-    F32x16 value[kVectors];
-    for (int v = 0; v < kVectors; ++v) {
-      value[v] = source.LoadValues(row, first_dim + 16 * v);
-    }
-    for (int r = 0; r < kRows; ++r) {
-      const F32x16 p = Set(probs[r * kAttendChunk + j]);
-      for (int v = 0; v < kVectors; ++v) {
-        acc[r][v] = Fma(p, value[v], acc[r][v]);
-      }
-    }
+  for (int64_t j = span.begin; j < span.end;) {
+    const int64_t block_end =
+        (j / KvLayout::kPositions + 1) * KvLayout::kPositions;
+    const int64_t end = block_end < span.end ? block_end : span.end;
+    AddValueRun<kRows, kVectors>(source, source.Values(j), end - j, probs + j,
+                                 first_dim, acc);
+    j = end;
   }
   for (int r = 0; r < kRows; ++r) {
     for (int v = 0; v < kVectors; ++v) {
@@ -214,28 +236,36 @@ void ForRowTiles(const AttendArgs& args, const AttendState& state,
   }
 }
 
+// Few rows: the cache is read once, so it is converted as it is loaded. Many
+// rows: converted once for all of them, but fp32 is as good where it lies.
 template <KvElement kElement>
 void AttendChunkRows(const AttendArgs& args, const AttendState& state,
                      const ChunkRows& chunk) {
-  const CacheChunk<kElement> cached(
-      args.layout, args.blocks + chunk.begin / KvLayout::kPositions);
+  const uint8_t* const* blocks =
+      args.blocks + chunk.begin / KvLayout::kPositions;
+  const int64_t num_blocks = NumBlocks(args.end - chunk.begin);
+  const CacheChunk<kElement, true> near(args.layout, blocks, num_blocks);
   if (chunk.last_row - chunk.first_row <= kMaxTileRows) {
     ForRowTiles(args, state, chunk, [&](const RowTile& tile, int rows) {
-      AttendTileOf(rows, tile, cached);
+      AttendTileOf(rows, tile, near);
     });
-    return;
+  } else if constexpr (kElement == KvElement::kFp32) {
+    const CacheChunk<kElement, false> again(args.layout, blocks, num_blocks);
+    ForRowTiles(args, state, chunk, [&](const RowTile& tile, int rows) {
+      AttendTileOf(rows, tile, again);
+    });
+  } else {
+    const FloatChunk converted(args.layout.head_dim, state.keys, state.values);
+    int64_t done = 0;  // tiles of 16 positions
+    ForRowTiles(args, state, chunk, [&](const RowTile& tile, int rows) {
+      const int64_t first = tile.seen[0].begin / 16;
+      const int64_t last = (tile.seen[rows - 1].end + 15) / 16;
+      if (first > done) done = first;
+      near.Convert(done, last, state.keys, state.values);
+      if (last > done) done = last;
+      AttendTileOf(rows, tile, converted);
+    });
   }
-  // Many rows: convert once what any of them sees, use it for every tile.
-  const FloatChunk converted(args.layout.head_dim, state.keys, state.values);
-  int64_t done = 0;  // tiles of 16 positions
-  ForRowTiles(args, state, chunk, [&](const RowTile& tile, int rows) {
-    const int64_t first = tile.seen[0].begin / 16;
-    const int64_t last = (tile.seen[rows - 1].end + 15) / 16;
-    if (first > done) done = first;
-    cached.Convert(done, last, state.keys, state.values);
-    if (last > done) done = last;
-    AttendTileOf(rows, tile, converted);
-  });
 }
 
 template <KvElement kElement>

@@ -92,7 +92,7 @@ struct MatMulArgs {
 using KvElement = KvType;
 
 // One block of the KV cache of one unit: 64 positions.
-//   keys    [4][head_dim][16]  tiles of 16 positions, transposed
+//   keys    [head_dim][64]  transposed
 //   values  [64][head_dim]
 //   key_scales, value_scales  [64] fp32, kInt8 only
 // Bytes of a block, and where its parts begin. head_dim is a multiple of 16, at

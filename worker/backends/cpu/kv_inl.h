@@ -36,93 +36,140 @@ inline F32x16 LoadElements(const typename ElementOf<kElement>::Type* p) {
   }
 }
 
+// Blocks that hold `count` positions.
+inline int64_t NumBlocks(int64_t count) {
+  return (count + KvLayout::kPositions - 1) / KvLayout::kPositions;
+}
+
 // A chunk of the cache, converted as it is loaded.
-template <KvElement kElement>
+//
+// With kAhead the next chunk is read ahead meanwhile, a line at a time: its
+// first two blocks beside this chunk's keys, the others beside its values. So
+// memory is read in the order in which it lies, which hardware follows best,
+// and at the pace of the arithmetic. (Decode over a million positions, of the
+// bandwidth of a plain read: 0.55 without, 0.70 when lines are fetched in the
+// order in which they are used, 0.88 so.)
+template <KvElement kElement, bool kAhead>
 class CacheChunk {
  public:
   using Type = typename ElementOf<kElement>::Type;
+  static constexpr bool kReadsAhead = kAhead;
   struct KeyTile {
     const Type* data;
     const float* scales;
+    const Type* ahead;
   };
-  struct ValueRow {
+  // Positions of one block.
+  struct ValueRun {
     const Type* data;
-    float scale;
+    const float* scales;
+    const Type* ahead;
   };
 
-  // `blocks` begins with the chunk's first block.
-  CacheChunk(const KvLayout& layout, const uint8_t* const* blocks)
-      : layout_(layout), blocks_(blocks) {}
+  // `blocks` begins with the chunk's first block and has `num_blocks` entries;
+  // those after the chunk's are read ahead.
+  CacheChunk(const KvLayout& layout, const uint8_t* const* blocks,
+             int64_t num_blocks)
+      : head_dim_(layout.head_dim),
+        values_offset_(layout.values_offset()),
+        scales_offset_(layout.scales_offset()),
+        blocks_(blocks),
+        num_blocks_(num_blocks) {}
 
   // Tile t: positions [16 t, 16 t + 16) of the chunk.
   KeyTile Keys(int64_t t) const {
     const uint8_t* block = blocks_[t / 4];
-    const auto* data = reinterpret_cast<const Type*>(block);
-    const auto* scales =
-        reinterpret_cast<const float*>(block + layout_.scales_offset());
-    return {data + t % 4 * 16 * layout_.head_dim, scales + t % 4 * 16};
+    const int64_t slot = t % 4 * 16;
+    return {Elements(block) + slot, Scales(block) + slot,
+            Ahead(t / 8, block) + t % 8 / 4 * kPositions * head_dim_ + slot};
   }
   F32x16 LoadKeys(const KeyTile& tile, int64_t d) const {
-    const F32x16 k = LoadElements<kElement>(tile.data + 16 * d);
+    const F32x16 k = LoadElements<kElement>(tile.data + kPositions * d);
     if constexpr (kElement == KvElement::kInt8) {
       return Mul(k, Load(tile.scales));
     }
     return k;
   }
-
-  // Position j of the chunk.
-  ValueRow Values(int64_t j) const {
-    const uint8_t* block = blocks_[j / KvLayout::kPositions];
-    const int64_t slot = j % KvLayout::kPositions;
-    const auto* data =
-        reinterpret_cast<const Type*>(block + layout_.values_offset());
-    float scale = 1.0f;
-    if constexpr (kElement == KvElement::kInt8) {
-      scale = reinterpret_cast<const float*>(
-          block + layout_.scales_offset())[KvLayout::kPositions + slot];
-    }
-    return {data + slot * layout_.head_dim, scale};
+  void FetchWithKeys(const KeyTile& tile, int64_t d) const {
+    Prefetch(tile.ahead + kPositions * d);
   }
-  F32x16 LoadValues(const ValueRow& row, int64_t d) const {
-    const F32x16 v = LoadElements<kElement>(row.data + d);
-    if constexpr (kElement == KvElement::kInt8) return Mul(v, Set(row.scale));
+
+  // From position j of the chunk on to the end of its block.
+  ValueRun Values(int64_t j) const {
+    const uint8_t* block = blocks_[j / kPositions];
+    const int64_t slot = j % kPositions;
+    return {Elements(block + values_offset_) + slot * head_dim_,
+            Scales(block) + kPositions + slot,
+            Ahead(2 + j / 128, block) + j % 128 * head_dim_};
+  }
+  // Position i of the run.
+  F32x16 LoadValues(const ValueRun& run, int64_t i, int64_t d) const {
+    const F32x16 v = LoadElements<kElement>(run.data + i * head_dim_ + d);
+    if constexpr (kElement == KvElement::kInt8) {
+      return Mul(v, Set(run.scales[i]));
+    }
     return v;
+  }
+  void FetchWithValues(const ValueRun& run, int64_t i, int64_t d) const {
+    Prefetch(run.ahead + i * head_dim_ + d);
   }
 
   // Tiles [first, last) as fp32, keys in tiles of 16.
   void Convert(int64_t first, int64_t last, float* keys, float* values) const {
-    const int64_t head_dim = layout_.head_dim;
     for (int64_t t = first; t < last; ++t) {
       const KeyTile tile = Keys(t);
-      for (int64_t d = 0; d < head_dim; ++d) {
-        Store(LoadKeys(tile, d), keys + (t * head_dim + d) * 16);
+      for (int64_t d = 0; d < head_dim_; ++d) {
+        Store(LoadKeys(tile, d), keys + (t * head_dim_ + d) * 16);
       }
-    }
-    for (int64_t j = 16 * first; j < 16 * last; ++j) {
-      const ValueRow row = Values(j);
-      for (int64_t d = 0; d < head_dim; d += 16) {
-        Store(LoadValues(row, d), values + j * head_dim + d);
+      const ValueRun run = Values(16 * t);
+      for (int64_t i = 0; i < 16; ++i) {
+        for (int64_t d = 0; d < head_dim_; d += 16) {
+          Store(LoadValues(run, i, d), values + (16 * t + i) * head_dim_ + d);
+        }
       }
     }
   }
 
  private:
-  const KvLayout layout_;
+  static constexpr int64_t kPositions = KvLayout::kPositions;
+
+  static const Type* Elements(const uint8_t* p) {
+    return reinterpret_cast<const Type*>(p);
+  }
+  const float* Scales(const uint8_t* block) const {  // kInt8 only
+    return reinterpret_cast<const float*>(block + scales_offset_);
+  }
+  // Block b of the next chunk; `block`, which is near, if there is none.
+  const Type* Ahead(int64_t b, const uint8_t* block) const {
+    b += kAttendChunk / kPositions;
+    const uint8_t* next = b < num_blocks_ ? blocks_[b] : nullptr;
+    return Elements(next == nullptr ? block : next);
+  }
+
+  const int64_t head_dim_;
+  const int64_t values_offset_;
+  const int64_t scales_offset_;
   const uint8_t* const* blocks_;
+  const int64_t num_blocks_;
 };
 
 // A chunk that was converted before.
 class FloatChunk {
  public:
+  using Type = float;
   using KeyTile = const float*;
+  using ValueRun = const float*;
+  static constexpr bool kReadsAhead = false;
 
   FloatChunk(int64_t head_dim, const float* keys, const float* values)
       : head_dim_(head_dim), keys_(keys), values_(values) {}
 
   KeyTile Keys(int64_t t) const { return keys_ + t * head_dim_ * 16; }
   F32x16 LoadKeys(KeyTile tile, int64_t d) const { return Load(tile + 16 * d); }
-  const float* Values(int64_t j) const { return values_ + j * head_dim_; }
-  F32x16 LoadValues(const float* row, int64_t d) const { return Load(row + d); }
+  ValueRun Values(int64_t j) const { return values_ + j * head_dim_; }
+  F32x16 LoadValues(ValueRun run, int64_t i, int64_t d) const {
+    return Load(run + i * head_dim_ + d);
+  }
 
  private:
   const int64_t head_dim_;
@@ -190,9 +237,10 @@ void AppendOf(const AppendArgs& args) {
   }
   Type key[kMaxHeadDim];
   Narrow<kElement>(args.key, head_dim, key_inverse, key);
-  Type* keys = reinterpret_cast<Type*>(args.block) +
-               args.slot / 16 * 16 * head_dim + args.slot % 16;
-  for (int64_t d = 0; d < head_dim; ++d) keys[16 * d] = key[d];
+  Type* keys = reinterpret_cast<Type*>(args.block) + args.slot;
+  for (int64_t d = 0; d < head_dim; ++d) {
+    keys[KvLayout::kPositions * d] = key[d];
+  }
   Narrow<kElement>(
       args.value, head_dim, value_inverse,
       reinterpret_cast<Type*>(args.block + args.layout.values_offset()) +

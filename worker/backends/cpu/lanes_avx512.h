@@ -80,6 +80,10 @@ inline __m256 Low(F32x16 a) { return _mm512_castps512_ps256(a.v); }
 inline __m256 High(F32x16 a) { return _mm512_extractf32x8_ps(a.v, 1); }
 inline int32_t SumOfInts(I32x16 a) { return _mm512_reduce_add_epi32(a.v); }
 
+inline void Prefetch(const void* p) {
+  // g++ 12 drops a loop of __builtin_prefetch as one without effect.
+  asm volatile("prefetcht0 %0" : : "m"(*static_cast<const char*>(p)));
+}
 inline F32x16 LoadHalf(const uint16_t* p) {  // IEEE fp16
   return {
       _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};

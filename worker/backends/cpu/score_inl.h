@@ -30,6 +30,13 @@ inline void ScoreTiles(const ScoreTile& tile, const Source& source, int64_t t) {
     for (int r = 0; r < kRows; ++r) acc[r][c] = Zero();
   }
   for (int64_t d = 0; d < tile.head_dim; ++d) {
+    if constexpr (Source::kReadsAhead) {
+      // Tiles of a block share lines unless the elements are fp32.
+      constexpr int kTilesPerLine = 4 / sizeof(typename Source::Type);
+      for (int c = 0; c < kCols; c += kTilesPerLine) {
+        source.FetchWithKeys(keys[c], d);
+      }
+    }
     F32x16 k[kCols];
     for (int c = 0; c < kCols; ++c) k[c] = source.LoadKeys(keys[c], d);
     for (int r = 0; r < kRows; ++r) {
@@ -60,7 +67,8 @@ inline void ScoreRows(const ScoreTile& tile, const Source& source,
 template <KvElement kElement, int kRows>
 void ScoresOfRows(const ScoresArgs& args, int64_t first_row) {
   const int64_t head_dim = args.layout.head_dim;
-  const CacheChunk<kElement> source(args.layout, args.blocks);
+  const CacheChunk<kElement, true> source(args.layout, args.blocks,
+                                          NumBlocks(args.end));
   float* out = args.out + first_row * args.out_stride;
   ScoreTile tile = {args.queries + first_row * head_dim, out - args.begin,
                     args.out_stride, head_dim};
