@@ -36,10 +36,18 @@ absl::StatusOr<HeadPlan> ReadHeadPlanFile(const std::string& path) {
 }
 
 absl::Status WriteHeadPlanFile(const HeadPlan& plan, const std::string& path) {
+  const std::string bytes = absl::EndsWith(path, ".json")
+                                ? HeadPlanToText(plan)
+                                : EncodeHeadPlan(plan);
+  // No reader would take it.
+  if (bytes.size() > kMaxHeadPlanBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": the plan has ", bytes.size(),
+                     " bytes in this form; the limit is ", kMaxHeadPlanBytes));
+  }
   const std::string fresh = path + ".tmp";
   std::ofstream out(fresh, std::ios::binary);
-  out << (absl::EndsWith(path, ".json") ? HeadPlanToText(plan)
-                                        : EncodeHeadPlan(plan));
+  out << bytes;
   out.close();
   if (out.good() && std::rename(fresh.c_str(), path.c_str()) == 0) {
     return absl::OkStatus();

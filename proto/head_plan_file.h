@@ -21,7 +21,9 @@ absl::StatusOr<HeadPlan> ParseHeadPlan(absl::string_view bytes);
 absl::StatusOr<HeadPlan> ReadHeadPlanFile(const std::string& path);
 
 // The text form if `path` ends with ".json". The file appears whole or not at
-// all. Unavailable names the path and what the system said.
+// all. Unavailable names the path and what the system said; InvalidArgument if
+// the text, which may say something of each of many heads, would have more than
+// kMaxHeadPlanBytes.
 absl::Status WriteHeadPlanFile(const HeadPlan& plan, const std::string& path);
 
 }  // namespace headwise

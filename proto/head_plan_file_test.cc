@@ -66,5 +66,27 @@ TEST_F(HeadPlanFileTest, LargeFilesAreRefusedUnread) {
             path_ + ": the head plan has 4194305 bytes; the limit is 4194304");
 }
 
+// The largest plan that says something else of every head fits in binary.
+TEST_F(HeadPlanFileTest, WhatNoReaderWouldTakeIsNotWritten) {
+  HeadPlan plan = FullPlan(64, 1024, 1024);
+  for (size_t i = 0; i < plan.heads.size(); ++i) {
+    plan.heads[i] = {.output_scale = 1.0f + static_cast<float>(i) * 0x1p-20f,
+                     .sink_beta = 0.25f,
+                     .sink_threshold = static_cast<float>(i + 1) * 0x1p-17f};
+    plan.units[i] = {.kind = PolicyKind::kRazor,
+                     .kv_type = PlanKvType::kInt8,
+                     .num_sinks = 4096,
+                     .window = static_cast<int64_t>(i) + (1 << 19),
+                     .count_weight = false,
+                     .window_divisor = 1 << 20};
+  }
+  EXPECT_EQ(WriteHeadPlanFile(plan, path_), absl::OkStatus());
+  EXPECT_EQ(*ReadHeadPlanFile(path_), plan);
+  const std::string json = path_ + ".json";
+  EXPECT_THAT(WriteHeadPlanFile(plan, json).message(),
+              HasSubstr("bytes in this form; the limit is 4194304"));
+  EXPECT_FALSE(std::ifstream(json).is_open());
+}
+
 }  // namespace
 }  // namespace headwise

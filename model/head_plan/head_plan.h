@@ -66,7 +66,7 @@ struct UnitPolicy {
   // (as published). Else from the first position on, as kStreaming.
   bool full_prompt = true;
   // With full_prompt: the window is max(window, prompt_len / window_divisor);
-  // 0: window.
+  // 0 to 2^20, 0: window. Without it: 0.
   int64_t window_divisor = 0;
 
   // kLongHeads, kQuest, kLandmarkOracle: positions of a chunk, 64 to 4,096 and
@@ -93,19 +93,19 @@ struct QueryHeadPlan {
   // first whose mean attention exceeds `sink_threshold` keeps `sink_beta` of
   // its probability, the rest goes to the others. 1: no calibration.
   float sink_beta = 1.0f;       // 0 to 1
-  float sink_threshold = 0.0f;  // (0, 1] where sink_beta < 1
+  float sink_threshold = 0.0f;  // (0, 1] where sink_beta < 1, else 0
 
   friend bool operator==(const QueryHeadPlan&, const QueryHeadPlan&) = default;
 };
 
 struct HeadPlan {
   std::string model_sha256;  // 64 hexadecimal digits, lower case
-  int64_t num_layers = 0;
-  int64_t num_heads = 0;  // query heads of a layer
-  int64_t num_kv_heads = 0;
+  int64_t num_layers = 0;    // 1 to 1,024
+  int64_t num_heads = 0;     // query heads of a layer, 1 to 1,024
+  int64_t num_kv_heads = 0;  // divides num_heads; at most 65,536 heads in all
   std::vector<UnitPolicy> units;     // [num_layers * num_kv_heads]
   std::vector<QueryHeadPlan> heads;  // [num_layers * num_heads]
-  std::string origin;  // what made it, for people; at most 4,096 bytes
+  std::string origin;  // what made it, for people; UTF-8, to 4,096 bytes
 
   const UnitPolicy& unit(int64_t layer, int64_t kv_head) const {
     return units[static_cast<size_t>(layer * num_kv_heads + kv_head)];
