@@ -29,6 +29,12 @@ constexpr int64_t RangeBegin(int64_t at) {
   return at / size * size;
 }
 
+// The index of the range that holds position `at`.
+constexpr int64_t RangeIndex(int64_t at) {
+  return at < kLongRange ? at / kShortRange
+                         : kLongRange / kShortRange + at / kLongRange - 1;
+}
+
 // How many ranges hold positions below `end`.
 constexpr int64_t NumRanges(int64_t end) {
   const int64_t in_short = std::min(end, kLongRange);

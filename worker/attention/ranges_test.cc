@@ -21,6 +21,18 @@ TEST(RangesTest, TileEveryContext) {
   }
 }
 
+TEST(RangesTest, EveryPositionLiesInTheRangeOfItsIndex) {
+  int64_t index = 0;
+  for (int64_t begin = 0; begin < 100'000; begin = RangeEnd(begin)) {
+    for (const int64_t at : {begin, begin + 1, RangeEnd(begin) - 1}) {
+      EXPECT_EQ(RangeIndex(at), index) << at;
+      EXPECT_EQ(RangeBegin(at), begin) << at;
+    }
+    ++index;
+    EXPECT_EQ(NumRanges(RangeEnd(begin)), index);
+  }
+}
+
 TEST(RangesTest, AMillionPositionsAreFewRanges) {
   EXPECT_EQ(NumRanges(0), 0);
   EXPECT_EQ(NumRanges(1), 1);

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "model/head_plan/kv_retention.h"
+#include "worker/attention/ranges.h"
 
 namespace headwise {
 namespace {
@@ -15,6 +16,16 @@ static_assert(kKvBlockPositions == kRetentionBlock);
 
 int64_t BlocksFor(int64_t positions) {
   return (positions + kKvBlockPositions - 1) / kKvBlockPositions;
+}
+
+// Blocks [begin, end) of a unit that this rank holds.
+int64_t CountHeld(const UnitStorage& unit, int64_t begin, int64_t end) {
+  if (unit.held_ranges.empty()) return end - begin;
+  int64_t count = 0;
+  for (int64_t block = begin; block < end; ++block) {
+    count += unit.Holds(block) ? 1 : 0;
+  }
+  return count;
 }
 
 // Keys of LongHeads are rotated within their chunk, all others by their true
@@ -31,6 +42,12 @@ bool RemembersOnlyItsEnd(const UnitPolicy& policy, int64_t length) {
 }
 
 }  // namespace
+
+bool UnitStorage::Holds(int64_t block) const {
+  if (held_ranges.empty()) return true;
+  const int64_t range = RangeIndex(block * kKvBlockPositions);
+  return held_ranges[range % static_cast<int64_t>(held_ranges.size())];
+}
 
 KvBook::KvBook(const KvBookOptions& options)
     : options_(options), pools_(options.class_bytes.size()) {
@@ -71,11 +88,13 @@ int64_t KvBook::ExtraBytes(const Sequence& sequence, int64_t length) const {
 int64_t KvBook::GrowthBytes(const Sequence& sequence,
                             int64_t num_positions) const {
   const int64_t length = sequence.length + num_positions;
-  const int64_t blocks = BlocksFor(length) - BlocksFor(sequence.length);
+  const int64_t begin = BlocksFor(sequence.length);
+  const int64_t end = BlocksFor(length);
   int64_t bytes =
       ExtraBytes(sequence, length) - ExtraBytes(sequence, sequence.length);
   for (const UnitStorage& unit : sequence.units) {
-    bytes += blocks * options_.class_bytes[unit.block_class];
+    bytes +=
+        CountHeld(unit, begin, end) * options_.class_bytes[unit.block_class];
   }
   return bytes;
 }
@@ -95,16 +114,19 @@ int64_t KvBook::MaxBytesNeeded(uint64_t sequence_id,
   int64_t bytes =
       ExtraBytes(sequence, length) - ExtraBytes(sequence, sequence.length);
   for (const UnitStorage& unit : sequence.units) {
-    // Dropping a block that another sequence holds too makes no room.
-    const int64_t held =
-        sequence.shares_blocks
-            ? 0
-            : BlocksHeld(unit.policy, sequence.length, sequence.prompt_len);
-    const int64_t most =
-        MaxBlocksHeld(unit.policy, length, sequence.prompt_len);
-    const int64_t all = BlocksFor(length) - BlocksFor(sequence.length);
-    bytes += std::clamp<int64_t>(most - held, 0, all) *
-             options_.class_bytes[unit.block_class];
+    int64_t blocks =
+        CountHeld(unit, BlocksFor(sequence.length), BlocksFor(length));
+    if (unit.held_ranges.empty()) {
+      // Dropping a block that another sequence holds too makes no room.
+      const int64_t held =
+          sequence.shares_blocks
+              ? 0
+              : BlocksHeld(unit.policy, sequence.length, sequence.prompt_len);
+      const int64_t most =
+          MaxBlocksHeld(unit.policy, length, sequence.prompt_len);
+      blocks = std::clamp<int64_t>(most - held, 0, blocks);
+    }
+    bytes += blocks * options_.class_bytes[unit.block_class];
   }
   return bytes;
 }
@@ -113,8 +135,11 @@ int64_t KvBook::MaxBytesOfNew(const std::vector<UnitStorage>& units,
                               int64_t prompt_len, int64_t num_positions) const {
   int64_t bytes = 0;
   for (const UnitStorage& unit : units) {
-    bytes += MaxBlocksHeld(unit.policy, num_positions, prompt_len) *
-                 options_.class_bytes[unit.block_class] +
+    const int64_t blocks =
+        unit.held_ranges.empty()
+            ? MaxBlocksHeld(unit.policy, num_positions, prompt_len)
+            : CountHeld(unit, 0, BlocksFor(num_positions));
+    bytes += blocks * options_.class_bytes[unit.block_class] +
              ExtraBytesHeld(unit.policy, num_positions, options_.head_dim,
                             options_.heads_per_kv_head);
   }
@@ -139,8 +164,10 @@ absl::Status KvBook::Append(uint64_t sequence_id, int64_t num_positions) {
   const auto count = static_cast<size_t>(BlocksFor(sequence.length));
   for (size_t unit = 0; unit < sequence.tables.size(); ++unit) {
     std::vector<int32_t>& table = sequence.tables[unit];
+    const UnitStorage& storage = sequence.units[unit];
     while (table.size() < count) {
-      table.push_back(TakeBlock(sequence.units[unit].block_class));
+      const bool held = storage.Holds(static_cast<int64_t>(table.size()));
+      table.push_back(held ? TakeBlock(storage.block_class) : kDropped);
     }
   }
   return absl::OkStatus();
@@ -175,7 +202,8 @@ absl::Status KvBook::CheckFork(const Sequence& source,
     const UnitStorage& from = source.units[unit];
     const UnitStorage& to = fork.units[unit];
     if (from.block_class != to.block_class ||
-        RotationPeriod(from.policy) != RotationPeriod(to.policy)) {
+        RotationPeriod(from.policy) != RotationPeriod(to.policy) ||
+        from.held_ranges != to.held_ranges) {
       return error("is stored otherwise under the new plan");
     }
     if (fork.length != source.length &&
@@ -185,12 +213,12 @@ absl::Status KvBook::CheckFork(const Sequence& source,
     }
     const KeptSpans kept = KeptOf(to.policy, fork.length, fork.prompt_len);
     // A compensation slot is made of what is dropped, or taken over as it is.
-    const bool needs_all = to.policy.kind == PolicyKind::kRazor &&
-                           (to.policy != from.policy ||
-                            fork.length != source.length ||
-                            fork.prompt_len != source.prompt_len);
+    const bool needs_all =
+        to.policy.kind == PolicyKind::kRazor &&
+        (to.policy != from.policy || fork.length != source.length ||
+         fork.prompt_len != source.prompt_len);
     for (int64_t b = 0; b < BlocksFor(fork.length); ++b) {
-      if (source.tables[unit][b] != kDropped) continue;
+      if (source.tables[unit][b] != kDropped || !to.Holds(b)) continue;
       if (!needs_all && !IsBlockKept(kept, b)) continue;
       return error("has dropped positions from ", b * kKvBlockPositions,
                    " on, which the fork needs");
@@ -214,7 +242,7 @@ absl::StatusOr<std::vector<BlockCopy>> KvBook::Fork(
   int64_t needed = ExtraBytes(fork, length);
   if (length % kKvBlockPositions != 0) {
     for (const UnitStorage& unit : fork.units) {
-      needed += options_.class_bytes[unit.block_class];
+      if (unit.Holds(whole)) needed += options_.class_bytes[unit.block_class];
     }
   }
   if (needed > options_.capacity_bytes - used_bytes_) {
@@ -237,6 +265,10 @@ absl::StatusOr<std::vector<BlockCopy>> KvBook::Fork(
       if (id != kDropped) ++pools_[block_class].references[id];
     }
     if (length % kKvBlockPositions == 0) continue;
+    if (!fork.units[unit].Holds(whole)) {
+      table.push_back(kDropped);
+      continue;
+    }
     table.push_back(TakeBlock(block_class));
     copies.push_back({static_cast<int64_t>(unit), from[whole], table.back()});
   }

@@ -21,21 +21,13 @@
 namespace headwise {
 namespace {
 
-int64_t CountUnits(const Shard& shard) {
-  int64_t count = 0;
-  for (const Shard::Layer& layer : shard.layers) {
-    count += static_cast<int64_t>(layer.units.size());
-  }
-  return count;
-}
-
 // The KV that fits beside the packed weights, at most what was ordered.
 absl::StatusOr<int64_t> KvBytesBeside(const Model& model, const Shard& shard,
                                       const ExecutorOptions& options) {
   if (options.memory_bytes == 0) return options.kv_capacity_bytes;
   HEADWISE_ASSIGN_OR_RETURN(const int64_t weight_bytes,
                             PackedShardBytes(model, shard));
-  const int64_t num_units = CountUnits(shard);
+  const int64_t num_units = shard.num_units();
   const KvLayout layout = {options.kv_type, model.hyperparameters().head_dim};
   const int64_t least = num_units * layout.block_bytes();
   const int64_t left = options.memory_bytes - weight_bytes;
@@ -48,15 +40,31 @@ absl::StatusOr<int64_t> KvBytesBeside(const Model& model, const Shard& shard,
       " units; this worker's --memory-bytes is ", options.memory_bytes));
 }
 
+bool HasCuts(const Shard& shard) {
+  return std::any_of(
+      shard.layers.begin(), shard.layers.end(),
+      [](const Shard::Layer& layer) { return !layer.cuts.empty(); });
+}
+
 SequencesOptions SequencesOf(const Model& model, const Shard& shard,
                              const ExecutorOptions& options) {
   const Hyperparameters& hyper = model.hyperparameters();
   SequencesOptions out;
   for (size_t layer = 0; layer < shard.layers.size(); ++layer) {
     for (const int kv_head : shard.layers[layer].units) {
-      out.units.push_back({static_cast<int64_t>(layer), kv_head});
+      SequencesOptions::UnitName& unit = out.units.emplace_back();
+      unit.layer = static_cast<int64_t>(layer);
+      unit.kv_head = kv_head;
+      for (const ContextCut& cut : shard.layers[layer].cuts) {
+        if (cut.kv_head != kv_head) continue;
+        unit.is_owner = cut.owner == shard.rank;
+        for (const int rank : cut.rank_of_range) {
+          unit.held_ranges.push_back(rank == shard.rank);
+        }
+      }
     }
   }
+  out.has_cuts = HasCuts(shard);
   out.capacity_bytes = options.kv_capacity_bytes;
   out.default_element = options.kv_type;
   out.num_layers = hyper.num_layers;
@@ -302,7 +310,11 @@ absl::StatusOr<StepResult> CpuExecutor::Run(const Step& step) {
   for (LayerRunner& lane : lanes_) lane.collective_use() = {};
   const std::vector<RowBatch> batches = CutIntoBatches(step);
   // Alone there is nobody to wait for, and one batch stays in the cache.
-  const size_t num_lanes = group_->world_size() > 1 ? lanes_.size() : 1;
+  // So it is where partials are gathered: between the halves of a sum no other
+  // call may be made.
+  const size_t num_lanes =
+      group_->world_size() > 1 && !sequences_options_.has_cuts ? lanes_.size()
+                                                               : 1;
   for (size_t i = 0; i < batches.size(); i += num_lanes) {
     HEADWISE_RETURN_IF_ERROR(RunBatches(
         step, absl::MakeConstSpan(batches).subspan(i, num_lanes), &result));

@@ -63,17 +63,41 @@ inline Shard ShardOf(const Model& model, int rank, int world_size) {
   return shard;
 }
 
+inline Shard WithCuts(const Model& model, Shard shard, int rank, int world_size,
+                      const std::vector<int>& rank_of_range) {
+  shard.rank = rank;
+  if (rank_of_range.empty()) return shard;
+  const int64_t num_units = MakeWorkGrid(model.hyperparameters()).num_units;
+  for (size_t l = 0; l < shard.layers.size(); ++l) {
+    Shard::Layer& layer = shard.layers[l];
+    layer.units.clear();
+    for (int u = 0; u < num_units; ++u) {
+      const int owner = (u + static_cast<int>(l)) % world_size;
+      layer.cuts.push_back({u, owner, rank_of_range});
+      if (layer.cuts.back().Involves(rank)) layer.units.push_back(u);
+    }
+  }
+  return shard;
+}
+
 // All ranks of a model in this process; Run gives every rank the same step.
 class Cluster {
  public:
-  Cluster(const Model& model, int world_size, const ExecutorOptions& options) {
+  Cluster(const Model& model, int world_size, const ExecutorOptions& options)
+      : Cluster(model, world_size, options, {}) {}
+  // Every unit's context is dealt over ranks as `rank_of_range` says.
+  Cluster(const Model& model, int world_size, const ExecutorOptions& options,
+          const std::vector<int>& rank_of_range) {
     GroupOptions group_options;
     group_options.timeout = absl::Seconds(30);
     group_options.started_sum_bytes = MaxSumBytes(model.hyperparameters());
     groups_ = *CreateInProcessGroups(world_size, 1, group_options);
     for (int rank = 0; rank < world_size; ++rank) {
-      absl::StatusOr<std::unique_ptr<Executor>> executor = Executor::Create(
-          model, ShardOf(model, rank, world_size), options, nullptr);
+      absl::StatusOr<std::unique_ptr<Executor>> executor =
+          Executor::Create(model,
+                           WithCuts(model, ShardOf(model, rank, world_size),
+                                    rank, world_size, rank_of_range),
+                           options, nullptr);
       EXPECT_TRUE(executor.ok()) << executor.status();
       executors_.push_back(*std::move(executor));
       executors_.back()->SetGroup(groups_[rank].get());

@@ -138,6 +138,46 @@ TEST(ExecutorPlanTest, BitsDependOnPlanAndTokensAlone) {
   }
 }
 
+// Ranges of 512 positions: 2,300 positions are five of them.
+TEST(ExecutorPlanTest, CuttingContextsOverRanksChangesNoBit) {
+  const TinyModel model(ModelOptions());
+  const std::vector<int32_t> tokens = SomeTokens(2300);
+  auto masked = std::make_shared<HeadPlan>(*FullPlan());
+  masked->units[4] = Windowed(PolicyKind::kStreaming, 4, 100);
+  masked->heads[2].mask = HeadMask::kUniform;
+  const auto digests = [&](int world_size, const std::vector<int>& cut,
+                           int64_t chunk) {
+    Cluster cluster(*model, world_size, Options(2), cut);
+    return Digests(cluster, tokens, {masked, 2000, chunk, true});
+  };
+  const auto expected = digests(1, {}, 512);
+  ASSERT_EQ(expected.size(), 2300u);
+  EXPECT_EQ(digests(1, {0}, 512), expected);
+  EXPECT_EQ(digests(2, {0, 1}, 512), expected);
+  EXPECT_EQ(digests(2, {1, 0, 0}, 333), expected);
+  EXPECT_EQ(digests(3, {2, 2, 0, 1}, 512), expected);
+  EXPECT_EQ(digests(5, {4, 0, 3, 1, 2}, 77), expected);
+  EXPECT_EQ(digests(5, {3}, 512), expected) << "all on a rank that owns little";
+}
+
+TEST(ExecutorPlanTest, RanksHoldTheirRangesAlone) {
+  const TinyModel model(ModelOptions());
+  Cluster cluster(*model, 3, Options(), {0, 1, 1});
+  Step step;
+  step.slices.push_back(ScoreSlice(1, SomeTokens(1536), 0, 1536));
+  ASSERT_TRUE(cluster.Run(step).ok());
+  EXPECT_EQ(cluster.rank(0).kv_blocks_used(), kLayers * kKvHeads * 8);
+  EXPECT_EQ(cluster.rank(1).kv_blocks_used(), kLayers * kKvHeads * 16);
+  EXPECT_EQ(cluster.rank(2).kv_blocks_used(), 0);
+  step.slices.clear();
+  step.forks.push_back({2, 1, 1500});
+  step.slices.push_back(ScoreSlice(2, SomeTokens(1600), 1500, 1600));
+  EXPECT_TRUE(cluster.Run(step).ok());
+  // Range 2 is rank 1's: a copy of the open block, and one more for rank 0.
+  EXPECT_EQ(cluster.rank(0).kv_blocks_used(), kLayers * kKvHeads * (8 + 1));
+  EXPECT_EQ(cluster.rank(1).kv_blocks_used(), kLayers * kKvHeads * (16 + 1));
+}
+
 TEST(ExecutorPlanTest, EveryUnitOfThePlanCounts) {
   const TinyModel model(ModelOptions());
   const RunOptions whole = {MixedPlan(), 600, 512, false};

@@ -137,9 +137,11 @@ void LayerRunner::ProjectKeyValue(Member& self, const Rows& rows, int64_t layer,
         kernels_.rms_norm(key, weights.key_norm.data(), hyper_.norm_epsilon,
                           dim, key);
       }
+      uint8_t* block = kv.blocks[position / KvLayout::kPositions];
+      if (block == nullptr) continue;  // another rank's range
       RotateHead(hyper_.rope, AnglesOf(kv, row), key);
-      kernels_.append({kv.layout, kv.blocks[position / KvLayout::kPositions],
-                       position % KvLayout::kPositions, key, value});
+      kernels_.append(
+          {kv.layout, block, position % KvLayout::kPositions, key, value});
     }
   }
 }
@@ -184,6 +186,7 @@ void LayerRunner::AttendSpans(int member, int64_t layer) {
 void LayerRunner::AttendSpanOf(Member& self, const AttendSpan& span,
                                int64_t layer, int64_t unit) {
   const UnitKv& kv = KvOf(span.piece, layer, unit);
+  if (kv.is_elsewhere) return;
   if (!kv.is_plain()) {
     return AttendByPolicy(self, span, kv, unit);
   }
@@ -209,6 +212,7 @@ void LayerRunner::AttendSpanOf(Member& self, const AttendSpan& span,
   args.visible_end = self.visible.data();
   args.num_rows = num_rows;
   args.scratch = self.attend.data();
+  if (kv.is_cut) return AttendCut(self, span, args, layer, unit);
   if (span.partial < 0) {
     return AttendWhole(self, span, args, attended_.data() + first * g * dim);
   }
@@ -288,18 +292,21 @@ void LayerRunner::MixRows(int member, int64_t layer) {
   const std::vector<UnitWeights>& units = context_.weights->layers[layer].units;
   const int64_t stride = batch_->max_partial_rows * g;
   for (int64_t unit = 0; unit < static_cast<int64_t>(units.size()); ++unit) {
+    if (!units[unit].is_owner) continue;
     for (int64_t row = part.begin; row < part.end; ++row) {
       const int64_t at = (unit * batch_->num_rows + row) * width;
       float* mixed = rows.mixed.data() + at;
       const int64_t piece = piece_of_row_[row];
       const bool by_policy = !KvOf(piece, layer, unit).is_plain();
+      const bool is_cut = KvOf(piece, layer, unit).is_cut;
+      float* lse = members_[member]->lse.data();
+      if (is_cut) MergeGathered(layer, unit, row, mixed, lse);
       const RowPartials cut =
-          by_policy ? RowPartials{} : batch_->row_partials[row];
-      if (cut.num_partials == 0) {
+          by_policy || is_cut ? RowPartials{} : batch_->row_partials[row];
+      if (cut.num_partials == 0 && !is_cut) {
         std::memcpy(mixed, attended_.data() + at,
                     static_cast<size_t>(width) * sizeof(float));
       }
-      float* lse = members_[member]->lse.data();
       for (int64_t p = 0; p < cut.num_partials; ++p) {
         const int64_t from =
             (unit * batch_->num_partials + cut.first_partial + p) * stride +
@@ -330,6 +337,7 @@ void LayerRunner::ProjectOutput(int member, int64_t layer) {
       PartOf(hyper_.model_dim / 16, member, static_cast<int>(num_threads_));
   ClearSums(groups);
   for (int64_t unit = 0; unit < static_cast<int64_t>(units.size()); ++unit) {
+    if (!units[unit].is_owner) continue;
     MultiplyAndAdd(
         {&units[unit].output, rows.mixed_q[unit].View(),
          rows.mixed.data() + unit * batch_->num_rows * width, width, groups},

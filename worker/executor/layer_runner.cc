@@ -114,6 +114,7 @@ void LayerRunner::SetBatch(const RowBatch& batch, const PieceStates& pieces,
   pieces_ = &pieces;
   group_ = group;
   LookAtPolicies();
+  LookAtCuts();
   every_member_ = batch.num_rows <= kRowsForEveryMember;
   status_ = absl::OkStatus();
   is_started_ = false;
@@ -126,7 +127,7 @@ const float* LayerRunner::residual() const {
                        : shared_.residual.data();
 }
 
-void LayerRunner::Attention(int member, int64_t layer) {
+bool LayerRunner::Attention(int member, int64_t layer) {
   NormRows(member, context_.weights->layers[layer].attention_norm);
   ProjectHeads(member, layer);
   context_.team->Barrier();
@@ -136,8 +137,10 @@ void LayerRunner::Attention(int member, int64_t layer) {
   }
   AttendSpans(member, layer);
   context_.team->Barrier();
+  if (!GatherPartials(member, layer)) return false;
   MixRows(member, layer);
   ProjectOutput(member, layer);
+  return true;
 }
 
 void LayerRunner::Mlp(int member, int64_t layer) {
@@ -329,7 +332,7 @@ class LayerTurns {
     for (int64_t layer = 0; layer < num_layers_; ++layer) {
       for (LayerRunner* runner : runners_) {
         if (layer > 0 && !TakeSums(runner, member, layer - 1, 1)) return false;
-        runner->Attention(member, layer);
+        if (!runner->Attention(member, layer)) return false;
         runner->StartSums(member, 0);
       }
       for (LayerRunner* runner : runners_) {

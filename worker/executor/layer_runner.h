@@ -14,6 +14,7 @@
 #include "model/model.h"
 #include "worker/backends/cpu/kernels.h"
 #include "worker/collectives/group.h"
+#include "worker/executor/cut_layout.h"
 #include "worker/executor/policy_attention.h"
 #include "worker/executor/quantized_buffer.h"
 #include "worker/executor/rotation.h"
@@ -98,8 +99,9 @@ class LayerRunner {
 
   void Reserve(const RowBatch& batch);
   void LookAtPolicies();
-  // The halves of a layer, up to the sums of this rank.
-  void Attention(int member, int64_t layer);
+  // The halves of a layer, up to the sums of this rank. False if the group
+  // failed, then for every member.
+  bool Attention(int member, int64_t layer);
   void Mlp(int member, int64_t layer);
   Rows& RowsOf(int member) {
     return every_member_ ? members_[member]->rows : shared_;
@@ -130,6 +132,15 @@ class LayerRunner {
                     int64_t unit);
   void AttendWhole(Member& self, const AttendSpan& span, AttendArgs args,
                    float* out);
+  // layer_cuts.cc: units whose context is cut over ranks.
+  void LookAtCuts();
+  void AttendCut(Member& self, const AttendSpan& span, AttendArgs args,
+                 int64_t layer, int64_t unit);
+  // Partials of all ranks, by every rank. False if the batch failed.
+  bool GatherPartials(int member, int64_t layer);
+  void MergeGathered(int64_t layer, int64_t unit, int64_t row, float* mixed,
+                     float* lse) const;
+
   void AttendByPolicy(Member& self, const AttendSpan& span, const UnitKv& kv,
                       int64_t unit);
   // Gates and scales of query heads (HeadPlan::heads).
@@ -203,6 +214,9 @@ class LayerRunner {
   AlignedBuffer<float>
       partial_out_;  // [units][partials][partial rows * g][dim]
   AlignedBuffer<float> partial_lse_;
+  std::vector<CutLayout> cut_layouts_;     // [layers], of this batch
+  AlignedBuffer<float> my_partials_;       // one section
+  AlignedBuffer<float> all_partials_;      // [ranks] sections
   AlignedBuffer<float> hidden_;            // [tiles][rows][mlp_tile_width]
   std::vector<QuantizedBuffer> hidden_q_;  // [tiles]
   AlignedBuffer<int64_t> sums_;            // [rows][model_dim], then one flag

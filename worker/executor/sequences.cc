@@ -1,7 +1,6 @@
 #include "worker/executor/sequences.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
@@ -17,7 +16,6 @@ static_assert(kKvBlockPositions == KvLayout::kPositions);
 
 constexpr KvElement kElements[] = {KvElement::kFp32, KvElement::kFp16,
                                    KvElement::kBf16, KvElement::kInt8};
-constexpr int64_t kEverything = std::numeric_limits<int64_t>::max();
 
 KvBookOptions BookOptions(const SequencesOptions& options) {
   KvBookOptions out;
@@ -30,16 +28,6 @@ KvBookOptions BookOptions(const SequencesOptions& options) {
   out.head_dim = options.head_dim;
   out.heads_per_kv_head = options.num_heads / options.num_kv_heads;
   return out;
-}
-
-int64_t PromptLenOf(int64_t prompt_len) {
-  return prompt_len == 0 ? kEverything : prompt_len;
-}
-
-template <typename... Parts>
-absl::Status Refuse(uint64_t sequence_id, const Parts&... parts) {
-  return absl::InvalidArgumentError(
-      absl::StrCat("sequence ", sequence_id, ": ", parts...));
 }
 
 }  // namespace
@@ -117,6 +105,14 @@ std::vector<UnitStorage> Sequences::StorageUnder(
       units[i].policy =
           plan->unit(options_.units[i].layer, options_.units[i].kv_head);
     }
+    const SequencesOptions::UnitName& name = options_.units[i];
+    if (!name.held_ranges.empty()) {
+      if (IsAsTrained(plan.get(), name.layer, name.kv_head)) {
+        units[i].held_ranges = name.held_ranges;
+      } else if (!name.is_owner) {
+        units[i].held_ranges = {false};
+      }
+    }
     units[i].block_class = static_cast<int>(
         ResolveKvType(units[i].policy.kv_type, options_.default_element));
   }
@@ -131,6 +127,10 @@ SequenceKv Sequences::OpenKv(PlanPointer plan, int64_t prompt_len) const {
     to.policy = unit.policy;
     to.layout = {static_cast<KvElement>(unit.block_class), options_.head_dim};
     const size_t index = kv.units.size() - 1;
+    const SequencesOptions::UnitName& name = options_.units[index];
+    const bool as_trained = IsAsTrained(plan.get(), name.layer, name.kv_head);
+    to.is_cut = !name.held_ranges.empty() && as_trained;
+    to.is_elsewhere = !name.is_owner && !as_trained;
     const int64_t g = options_.num_heads / options_.num_kv_heads;
     for (int64_t h = 0; plan != nullptr && h < g; ++h) {
       const QueryHeadPlan& head = plan->head(
@@ -144,105 +144,6 @@ SequenceKv Sequences::OpenKv(PlanPointer plan, int64_t prompt_len) const {
   }
   kv.plan = std::move(plan);
   return kv;
-}
-
-absl::Status Sequences::MakeForks(const std::vector<Fork>& forks) {
-  for (size_t i = 0; i < forks.size(); ++i) {
-    const absl::Status status = MakeFork(forks[i]);
-    if (status.ok()) continue;
-    for (size_t made = 0; made < i; ++made) Free(forks[made].sequence_id);
-    return status;
-  }
-  return absl::OkStatus();
-}
-
-absl::Status Sequences::MakeFork(const Fork& fork) {
-  if (book_.Contains(fork.sequence_id)) {
-    return Refuse(fork.sequence_id, "a fork under an id that is taken");
-  }
-  if (!book_.Contains(fork.from_sequence_id)) {
-    return Refuse(fork.sequence_id, "a fork of ", fork.from_sequence_id,
-                  ", which is not here");
-  }
-  const int64_t stored = book_.Length(fork.from_sequence_id);
-  if (fork.length < 1 || fork.length > stored) {
-    return Refuse(fork.sequence_id, "a fork at ", fork.length, " of ", stored,
-                  " positions");
-  }
-  const PlanPointer plan = FindPlan(fork.plan_id);
-  if (fork.plan_id != 0 && plan == nullptr) {
-    return Refuse(fork.sequence_id, "plan ", fork.plan_id, " is not here");
-  }
-  HEADWISE_ASSIGN_OR_RETURN(
-      const std::vector<BlockCopy> copies,
-      book_.Fork(fork.sequence_id, fork.from_sequence_id, fork.length,
-                 StorageUnder(plan), PromptLenOf(fork.prompt_len)));
-  // The map may move what it holds.
-  Sequence forked;
-  forked.kv = OpenKv(plan, fork.prompt_len);
-  const Sequence& source = sequences_[fork.from_sequence_id];
-  forked.tokens.assign(source.tokens.begin(),
-                       source.tokens.begin() + fork.length);
-  ShareSummaries(source.kv, fork.length, &forked.kv);
-  const std::vector<UnitStorage>& units = book_.Units(fork.sequence_id);
-  sequences_[fork.sequence_id] = std::move(forked);
-  UpdateTables(fork.sequence_id, 0);
-  for (const BlockCopy& copy : copies) {
-    BlockStore& store = stores_[units[copy.unit].block_class];
-    std::memcpy(store.Block(copy.to), store.Block(copy.from),
-                static_cast<size_t>(store.block_bytes()));
-  }
-  return absl::OkStatus();
-}
-
-// What a policy remembers beside its blocks, as of `length`.
-void Sequences::ShareSummaries(const SequenceKv& source, int64_t length,
-                               SequenceKv* fork) const {
-  for (size_t i = 0; i < fork->units.size(); ++i) {
-    const UnitKv& from = source.units[i];
-    UnitKv& to = fork->units[i];
-    for (CalibratedHead& head : to.calibrated) {
-      head.search = SinkSearch(length);
-      const int64_t voters = std::min(length, source.prompt_len);
-      if (fork->prompt_len != source.prompt_len) continue;
-      for (const CalibratedHead& before : from.calibrated) {
-        if (before.head != head.head ||
-            before.sink_threshold != head.sink_threshold ||
-            before.search.next_query() != voters) {
-          continue;
-        }
-        head.search = before.search;
-        head.sinks = before.sinks;
-      }
-    }
-    if (to.policy.kind == PolicyKind::kRazor && from.policy == to.policy &&
-        fork->prompt_len == source.prompt_len) {
-      to.folded_end = from.folded_end;
-      to.folded_sum = from.folded_sum;
-    }
-    if (to.policy.kind == PolicyKind::kQuest && from.policy == to.policy) {
-      const auto size = static_cast<size_t>(length / kKvBlockPositions * 2 *
-                                            options_.head_dim);
-      to.page_bounds.assign(
-          from.page_bounds.begin(),
-          from.page_bounds.begin() + static_cast<int64_t>(size));
-    }
-    if (to.policy.kind == PolicyKind::kLongHeads) {
-      to.num_chunk_keys = length / to.policy.chunk_len;
-      to.open_queries = from.open_queries;
-      to.chunk_keys = from.chunk_keys;
-      for (ChunkKeys& keys : to.chunk_keys) {
-        // The last block may still grow, here and there.
-        if (keys.storage.empty()) continue;
-        auto copy = std::make_shared<AlignedBuffer<uint8_t>>(
-            keys.storage.back()->capacity());
-        std::memcpy(copy->data(), keys.storage.back()->data(),
-                    static_cast<size_t>(copy->capacity()));
-        keys.storage.back() = std::move(copy);
-        keys.blocks.back() = keys.storage.back()->data();
-      }
-    }
-  }
 }
 
 absl::Status Sequences::CheckTokens(const Slice& slice) const {
@@ -268,6 +169,10 @@ absl::Status Sequences::CheckTokens(const Slice& slice) const {
 
 absl::Status Sequences::CheckProbe(const Slice& slice) const {
   if (slice.probe.empty()) return absl::OkStatus();
+  if (options_.has_cuts) {
+    return Refuse(slice.sequence_id,
+                  "a probe reads whole contexts; here they are cut over ranks");
+  }
   const auto it = sequences_.find(slice.sequence_id);
   const PlanPointer plan =
       it == sequences_.end() ? FindPlan(slice.plan_id) : it->second.kv.plan;

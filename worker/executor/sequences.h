@@ -4,11 +4,13 @@
 #define HEADWISE_WORKER_EXECUTOR_SEQUENCES_H_
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "worker/cache/kv_book.h"
 #include "worker/executor/block_store.h"
 #include "worker/executor/unit_kv.h"
@@ -26,8 +28,13 @@ struct SequencesOptions {
   struct UnitName {
     int64_t layer = 0;
     int64_t kv_head = 0;
+    // Of a unit whose context is cut: which ranges are here (as in
+    // UnitStorage), and whether the rest of its work is.
+    std::vector<bool> held_ranges;
+    bool is_owner = true;
   };
   std::vector<UnitName> units;  // of the rank
+  bool has_cuts = false;        // on any rank
   int64_t capacity_bytes = 0;   // of KV
   KvElement default_element = KvElement::kFp16;
   int64_t num_layers = 0;
@@ -71,6 +78,15 @@ class Sequences {
  private:
   using PlanPointer = std::shared_ptr<const HeadPlan>;
 
+  template <typename... Parts>
+  static absl::Status Refuse(uint64_t sequence_id, const Parts&... parts) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("sequence ", sequence_id, ": ", parts...));
+  }
+  // 0, unknown: everything is prompt.
+  static int64_t PromptLenOf(int64_t prompt_len) {
+    return prompt_len == 0 ? std::numeric_limits<int64_t>::max() : prompt_len;
+  }
   absl::Status CheckPlan(const NumberedPlan& plan) const;
   absl::Status CheckSlice(const Slice& slice) const;
   absl::Status CheckTokens(const Slice& slice) const;

@@ -1,5 +1,6 @@
 #include "worker/executor/shard_weights.h"
 
+#include <algorithm>
 #include <atomic>
 #include <utility>
 
@@ -76,6 +77,23 @@ absl::Status CheckIndices(const std::vector<int>& indices, int64_t limit,
   return absl::OkStatus();
 }
 
+// A rank that a cut involves has the unit, and no other rank has.
+absl::Status CheckCuts(const Shard& shard, const Shard::Layer& layer,
+                       int64_t num_units) {
+  std::vector<int> cut_units;
+  for (const ContextCut& cut : layer.cuts) {
+    cut_units.push_back(cut.kv_head);
+    const bool has_unit =
+        std::binary_search(layer.units.begin(), layer.units.end(), cut.kv_head);
+    if (cut.rank_of_range.empty() || has_unit != cut.Involves(shard.rank)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "the cut of KV head ", cut.kv_head, " in the shard of rank ",
+          shard.rank, " does not go with the rank's units"));
+    }
+  }
+  return CheckIndices(cut_units, num_units, "cut KV head");
+}
+
 absl::Status ShardPacker::Validate() const {
   if (static_cast<int64_t>(shard_.layers.size()) != grid_.num_layers) {
     return absl::InvalidArgumentError(
@@ -85,6 +103,7 @@ absl::Status ShardPacker::Validate() const {
   for (const Shard::Layer& layer : shard_.layers) {
     HEADWISE_RETURN_IF_ERROR(
         CheckIndices(layer.units, grid_.num_units, "KV head"));
+    HEADWISE_RETURN_IF_ERROR(CheckCuts(shard_, layer, grid_.num_units));
     HEADWISE_RETURN_IF_ERROR(
         CheckIndices(layer.mlp_tiles, grid_.num_mlp_tiles, "MLP tile"));
   }
@@ -109,8 +128,16 @@ void ShardPacker::PlanUnit(int64_t layer, int kv_head, UnitWeights* unit) {
   Add(Tensor(layer, "attn_q.weight"), query, &unit->query);
   Add(Tensor(layer, "attn_k.weight"), key, &unit->key);
   Add(Tensor(layer, "attn_v.weight"), key, &unit->value);
-  Add(Tensor(layer, "attn_output.weight"),
-      {0, model_dim, kv_head * width, (kv_head + 1) * width}, &unit->output);
+  const std::vector<ContextCut>& cuts = shard_.layers[layer].cuts;
+  for (size_t i = 0; i < cuts.size(); ++i) {
+    if (cuts[i].kv_head != kv_head) continue;
+    unit->cut = static_cast<int>(i);
+    unit->is_owner = cuts[i].owner == shard_.rank;
+  }
+  if (unit->is_owner) {
+    Add(Tensor(layer, "attn_output.weight"),
+        {0, model_dim, kv_head * width, (kv_head + 1) * width}, &unit->output);
+  }
   if (!hyper_.qkv_bias) return;
   unit->query_bias =
       FloatRow(Tensor(layer, "attn_q.bias"), kv_head * width, width);
@@ -155,6 +182,7 @@ void ShardPacker::Plan(ShardWeights* weights) {
       layer.key_norm =
           FloatRow(Tensor(l, "attn_k_norm.weight"), 0, hyper_.head_dim);
     }
+    layer.cuts = held.cuts;
     layer.units.resize(held.units.size());
     for (size_t i = 0; i < held.units.size(); ++i) {
       PlanUnit(l, held.units[i], &layer.units[i]);

@@ -19,6 +19,10 @@ namespace headwise {
 // One unit: a KV head with the g = heads_per_kv_head query heads that share it.
 struct UnitWeights {
   int kv_head = 0;
+  // Index in LayerWeights::cuts, or -1: the context is not cut.
+  int cut = -1;
+  // Whether this rank has the output; another rank's cut unit has none here.
+  bool is_owner = true;
   PackedMatrix query;             // [g * head_dim, model_dim]
   PackedMatrix key;               // [head_dim, model_dim]
   PackedMatrix value;             // [head_dim, model_dim]
@@ -42,6 +46,7 @@ struct LayerWeights {
   std::vector<float> key_norm;        // [head_dim] or empty
   std::vector<float> mlp_norm;        // [model_dim]
   std::vector<UnitWeights> units;
+  std::vector<ContextCut> cuts;  // of all ranks
   std::vector<MlpTileWeights> mlp_tiles;
 };
 

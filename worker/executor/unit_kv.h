@@ -42,8 +42,14 @@ struct CalibratedHead {
 // One unit of the rank.
 struct UnitKv {
   UnitPolicy policy;
+  // This rank holds only some ranges of the context, and gives partials.
+  bool is_cut = false;
+  // Another rank has all of it: a unit whose placement is cut, under a policy
+  // that is not.
+  bool is_elsewhere = false;
   KvLayout layout;
-  std::vector<uint8_t*> blocks;  // by position / 64; nullptr: dropped
+  // By position / 64; nullptr: dropped, or on another rank.
+  std::vector<uint8_t*> blocks;
 
   // kRazor: sums over the dropped positions [num_sinks, folded_end), in
   // position order: [2][head_dim], keys then values.
@@ -65,6 +71,17 @@ struct UnitKv {
     return policy.kind == PolicyKind::kFull && calibrated.empty();
   }
 };
+
+// Whether a plan leaves a unit's attention as it was trained.
+inline bool IsAsTrained(const HeadPlan* plan, int64_t layer, int64_t kv_head) {
+  if (plan == nullptr) return true;
+  if (plan->unit(layer, kv_head).kind != PolicyKind::kFull) return false;
+  const int64_t g = plan->num_heads / plan->num_kv_heads;
+  for (int64_t h = kv_head * g; h < (kv_head + 1) * g; ++h) {
+    if (plan->head(layer, h).sink_beta != 1.0f) return false;
+  }
+  return true;
+}
 
 struct SequenceKv {
   std::shared_ptr<const HeadPlan> plan;  // nullptr: every unit full

@@ -1,8 +1,15 @@
 #include "worker/step/worker_config.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 
 namespace headwise {
+
+bool ContextCut::Involves(int rank) const {
+  return owner == rank || std::find(rank_of_range.begin(), rank_of_range.end(),
+                                    rank) != rank_of_range.end();
+}
 
 int64_t Shard::num_units() const {
   int64_t sum = 0;

@@ -16,12 +16,31 @@ namespace headwise {
 // Of one group.
 inline constexpr int kMaxRanks = 64;
 
+// A unit whose context is cut over ranks: range i of it
+// (worker/attention/ranges.h) lies on rank_of_range[i % size]. Each of these
+// ranks projects the unit's queries, keys and values itself, as the residual
+// stream is everywhere, and attends to its ranges; the owner merges the
+// partials in position order and has the unit's rows of the output. So the bits
+// are those of an uncut unit.
+struct ContextCut {
+  int kv_head = 0;
+  int owner = 0;                   // a rank
+  std::vector<int> rank_of_range;  // ranks; not empty
+
+  bool Involves(int rank) const;
+  friend bool operator==(const ContextCut&, const ContextCut&) = default;
+};
+
 // What one rank holds.
 struct Shard {
   struct Layer {
     std::vector<int> units;      // KV heads, ascending
     std::vector<int> mlp_tiles;  // ascending
+    // Of all ranks, alike on all, by kv_head. Every rank that one involves has
+    // the unit in `units`.
+    std::vector<ContextCut> cuts;
   };
+  int rank = 0;                      // whose shard it is; for cuts
   std::vector<Layer> layers;         // [num_layers]
   std::vector<int> vocab_tiles;      // ascending
   std::vector<int> vocab_tile_rank;  // [num_vocab_tiles], of all ranks
