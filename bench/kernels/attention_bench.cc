@@ -88,8 +88,8 @@ void PrintDecode(const Options& options, int64_t bytes, int64_t g,
   printf(
       "{\"work\": \"decode\", \"threads\": %d, \"positions\": %lld, "
       "\"kv_heads\": %lld, \"heads_per_kv_head\": %lld, \"head_dim\": %lld, "
-      "\"isa\": \"%s\", \"seconds\": %.6f, \"least_seconds\": %.6f, "
-      "\"read_seconds\": %.6f, \"least_read_seconds\": %.6f, "
+      "\"isa\": \"%s\", \"seconds\": %.9f, \"least_seconds\": %.9f, "
+      "\"read_seconds\": %.9f, \"least_read_seconds\": %.9f, "
       "\"read_gb_per_s\": %.1f, \"bandwidth_share\": %.3f, "
       "\"to_first\": %.3f}\n",
       shape.threads, static_cast<long long>(shape.positions),
@@ -145,7 +145,7 @@ void PrintPrefill(const AttentionShape& shape, const std::string& name,
   printf(
       "{\"work\": \"%s\", \"threads\": %d, \"positions\": %lld, "
       "\"kv_heads\": %lld, \"heads_per_kv_head\": %lld, \"head_dim\": %lld, "
-      "\"seconds\": %.6f, \"gflops\": %.1f}\n",
+      "\"seconds\": %.9f, \"gflops\": %.1f}\n",
       name.c_str(), shape.threads, static_cast<long long>(shape.positions),
       static_cast<long long>(shape.kv_heads), static_cast<long long>(g),
       static_cast<long long>(shape.head_dim), seconds,

@@ -74,55 +74,40 @@ inline void ExpRow(const RowTile& tile, int r) {
   }
 }
 
-// Adds `count` values of one block to what rows gathered. probs [kRows]
-// [kAttendChunk] begin with the run's first position.
-template <int kRows, int kVectors, class Source>
-inline void AddValueRun(const Source& source,
-                        const typename Source::ValueRun& run, int64_t count,
-                        const float* probs, int64_t first_dim,
-                        F32x16 (*acc)[kVectors]) {
-  constexpr int kPerLine = 64 / sizeof(typename Source::Type);
-  for (int64_t i = 0; i < count; ++i) {
-    if constexpr (Source::kReadsAhead) {
-      for (int d = 0; d < 16 * kVectors; d += kPerLine) {
-        source.FetchWithValues(run, i, first_dim + d);
-      }
-    }
-    F32x16 value[kVectors];
-    for (int v = 0; v < kVectors; ++v) {
-      value[v] = source.LoadValues(run, i, first_dim + 16 * v);
-    }
-    for (int r = 0; r < kRows; ++r) {
-      const F32x16 p = Set(probs[r * kAttendChunk + i]);
-      for (int v = 0; v < kVectors; ++v) {
-        acc[r][v] = Fma(p, value[v], acc[r][v]);
-      }
-    }
-  }
-}
-
 // Adds the values of positions [span.begin, span.end) to rows [first_row,
 // first_row + kRows), all of which see them.
 template <int kRows, int kVectors, class Source>
 inline void AddValueVectors(const RowTile& tile, const Source& source,
                             int first_row, SeenSpan span, int64_t first_dim) {
   float* out = tile.out + first_row * tile.head_dim + first_dim;
-  const float* probs = tile.scores + first_row * kAttendChunk;
   F32x16 acc[kRows][kVectors];
+#pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
       acc[r][v] = Load(out + r * tile.head_dim + 16 * v);
     }
   }
   for (int64_t j = span.begin; j < span.end;) {
-    const int64_t block_end =
-        (j / KvLayout::kPositions + 1) * KvLayout::kPositions;
-    const int64_t end = block_end < span.end ? block_end : span.end;
-    AddValueRun<kRows, kVectors>(source, source.Values(j), end - j, probs + j,
-                                 first_dim, acc);
-    j = end;
+    const auto run = source.Values(j);
+    const float* probs = tile.scores + first_row * kAttendChunk + j;
+    const int64_t count = BlockEnd(j, span.end) - j;
+    for (int64_t i = 0; i < count; ++i) {
+      source.template FetchWithValues<kVectors>(run, i, first_dim);
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) {
+        const F32x16 value = source.LoadValues(run, i, first_dim + 16 * v);
+#pragma GCC unroll 8
+        for (int r = 0; r < kRows; ++r) {
+          acc[r][v] = Fma(Set(probs[r * kAttendChunk + i]), value, acc[r][v]);
+        }
+      }
+    }
+    j += count;
   }
+#pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
       Store(acc[r][v], out + r * tile.head_dim + 16 * v);
     }
@@ -133,9 +118,15 @@ template <int kRows, class Source>
 inline void AddValues(const RowTile& tile, const Source& source, int first_row,
                       SeenSpan span) {
   if (span.begin >= span.end) return;
+  constexpr int kVectors = ValueVectors(kRows);
   int64_t d = 0;
-  for (; d + 16 * kValueVectors <= tile.head_dim; d += 16 * kValueVectors) {
-    AddValueVectors<kRows, kValueVectors>(tile, source, first_row, span, d);
+  for (; d + 16 * kVectors <= tile.head_dim; d += 16 * kVectors) {
+    AddValueVectors<kRows, kVectors>(tile, source, first_row, span, d);
+  }
+  // The rest of a head_dim that is no multiple, in halves.
+  constexpr int kHalf = kVectors > 1 ? kVectors / 2 : 1;
+  for (; d + 16 * kHalf <= tile.head_dim; d += 16 * kHalf) {
+    AddValueVectors<kRows, kHalf>(tile, source, first_row, span, d);
   }
   for (; d < tile.head_dim; d += 16) {
     AddValueVectors<kRows, 1>(tile, source, first_row, span, d);

@@ -8,10 +8,12 @@
 
 namespace headwise::avx2 {
 namespace {
-// Tiles of 16 keys, and vectors of 16 values, that a row tile holds in
-// registers.
-constexpr int kScoreColumns = 1;
-constexpr int kValueVectors = 1;
+// Tiles of 16 keys, and vectors of 16 values, that a tile of rows adds up at
+// once: two of 16 registers each.
+constexpr int ScoreColumns(int num_rows) {
+  return num_rows == 1 ? 4 : num_rows == 2 ? 2 : 1;
+}
+constexpr int ValueVectors(int num_rows) { return ScoreColumns(num_rows); }
 }  // namespace
 }  // namespace headwise::avx2
 

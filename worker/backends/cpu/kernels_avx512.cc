@@ -8,10 +8,11 @@
 
 namespace headwise::avx512 {
 namespace {
-// Tiles of 16 keys, and vectors of 16 values, that a row tile holds in
-// registers.
-constexpr int kScoreColumns = 4;
-constexpr int kValueVectors = 4;
+// Tiles of 16 keys, and vectors of 16 values, that a tile of rows adds up at
+// once: 24 of 32 registers for six rows. Four tiles are one block, so keys are
+// read in one stream.
+constexpr int ScoreColumns(int) { return 4; }
+constexpr int ValueVectors(int num_rows) { return num_rows == 1 ? 8 : 4; }
 }  // namespace
 }  // namespace headwise::avx512
 

@@ -41,6 +41,12 @@ inline int64_t NumBlocks(int64_t count) {
   return (count + KvLayout::kPositions - 1) / KvLayout::kPositions;
 }
 
+// The end of position j's block, or `limit` if that comes before.
+inline int64_t BlockEnd(int64_t j, int64_t limit) {
+  const int64_t end = (j / KvLayout::kPositions + 1) * KvLayout::kPositions;
+  return end < limit ? end : limit;
+}
+
 // A chunk of the cache, converted as it is loaded.
 //
 // With kAhead the next chunk is read ahead meanwhile, a line at a time: its
@@ -53,7 +59,6 @@ template <KvElement kElement, bool kAhead>
 class CacheChunk {
  public:
   using Type = typename ElementOf<kElement>::Type;
-  static constexpr bool kReadsAhead = kAhead;
   struct KeyTile {
     const Type* data;
     const float* scales;
@@ -90,8 +95,13 @@ class CacheChunk {
     }
     return k;
   }
-  void FetchWithKeys(const KeyTile& tile, int64_t d) const {
-    Prefetch(tile.ahead + kPositions * d);
+  template <int kCols>
+  void FetchWithKeys(const KeyTile* tiles, int64_t d) const {
+    if constexpr (!kAhead) return;
+    // Tiles of a block share lines unless elements are fp32.
+    for (int c = 0; c < kCols; c += kPerLine / 16) {
+      Prefetch(tiles[c].ahead + kPositions * d);
+    }
   }
 
   // From position j of the chunk on to the end of its block.
@@ -110,8 +120,12 @@ class CacheChunk {
     }
     return v;
   }
+  template <int kVectors>
   void FetchWithValues(const ValueRun& run, int64_t i, int64_t d) const {
-    Prefetch(run.ahead + i * head_dim_ + d);
+    if constexpr (!kAhead) return;
+    for (int v = 0; v < kVectors; v += kPerLine / 16) {
+      Prefetch(run.ahead + i * head_dim_ + d + 16 * v);
+    }
   }
 
   // Tiles [first, last) as fp32, keys in tiles of 16.
@@ -132,6 +146,7 @@ class CacheChunk {
 
  private:
   static constexpr int64_t kPositions = KvLayout::kPositions;
+  static constexpr int kPerLine = 64 / sizeof(Type);  // elements
 
   static const Type* Elements(const uint8_t* p) {
     return reinterpret_cast<const Type*>(p);
@@ -156,20 +171,22 @@ class CacheChunk {
 // A chunk that was converted before.
 class FloatChunk {
  public:
-  using Type = float;
   using KeyTile = const float*;
   using ValueRun = const float*;
-  static constexpr bool kReadsAhead = false;
 
   FloatChunk(int64_t head_dim, const float* keys, const float* values)
       : head_dim_(head_dim), keys_(keys), values_(values) {}
 
   KeyTile Keys(int64_t t) const { return keys_ + t * head_dim_ * 16; }
   F32x16 LoadKeys(KeyTile tile, int64_t d) const { return Load(tile + 16 * d); }
+  template <int kCols>
+  void FetchWithKeys(const KeyTile*, int64_t) const {}  // near as they are
   ValueRun Values(int64_t j) const { return values_ + j * head_dim_; }
   F32x16 LoadValues(ValueRun run, int64_t i, int64_t d) const {
     return Load(run + i * head_dim_ + d);
   }
+  template <int kVectors>
+  void FetchWithValues(ValueRun, int64_t, int64_t) const {}
 
  private:
   const int64_t head_dim_;
