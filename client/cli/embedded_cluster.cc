@@ -10,12 +10,15 @@
 #include "absl/time/clock.h"
 #include "base/status_macros.h"
 #include "client/cli/local_worker_link.h"
+#include "server/attention/grpc_attention_link.h"
+#include "server/attention/local_attention_link.h"
 #include "server/dispatch/grpc_worker_link.h"
 #include "server/dispatch/registry_service.h"
 #include "server/dispatch/static_workers.h"
 #include "worker/collectives/process_identity.h"
 #include "worker/service/in_process_rendezvous.h"
 #include "worker/service/worker_node.h"
+#include "worker/sessions/session_node.h"
 
 namespace headwise {
 namespace {
@@ -92,6 +95,7 @@ CoordinatorOptions MakeCoordinatorOptions(
 class EmbeddedClusterImpl final : public EmbeddedCluster {
  public:
   ~EmbeddedClusterImpl() override {
+    attention_.reset();       // asks the book, and the nodes
     static_workers_.reset();  // changes the book
     coordinator_.reset();     // before the nodes that it sends steps to
     nodes_.clear();           // before the rendezvous
@@ -100,18 +104,25 @@ class EmbeddedClusterImpl final : public EmbeddedCluster {
   absl::Status Init(const EmbeddedClusterOptions& options) {
     HEADWISE_RETURN_IF_ERROR(CheckOptions(options));
     HEADWISE_ASSIGN_OR_RETURN(model_, Model::Open(options.model_path));
-    return options.worker_addresses.empty() ? InitLocal(options)
-                                            : InitRemote(options);
+    HEADWISE_RETURN_IF_ERROR(options.worker_addresses.empty()
+                                 ? InitLocal(options)
+                                 : InitRemote(options));
+    if (options.attention) MakeAttention();
+    return absl::OkStatus();
   }
 
   Engine& engine() override { return coordinator_->engine(); }
   const Model& model() const override { return *model_; }
   const ModelShape& shape() const override { return coordinator_->shape(); }
   ClusterStatus status() const override { return coordinator_->status(); }
+  AttentionSessions* attention() override { return attention_.get(); }
 
  private:
   absl::Status InitLocal(const EmbeddedClusterOptions& options);
   absl::Status InitRemote(const EmbeddedClusterOptions& options);
+  void MakeSessionNode(const std::string& name, const WorkerNodeOptions& node,
+                       const EmbeddedClusterOptions& options);
+  void MakeAttention();
   absl::StatusOr<std::vector<WorkerNodeOptions>> PlanNodes(
       const EmbeddedClusterOptions& options);
 
@@ -120,6 +131,9 @@ class EmbeddedClusterImpl final : public EmbeddedCluster {
   std::map<std::string, std::unique_ptr<WorkerNode>> nodes_;  // by name
   std::unique_ptr<Coordinator> coordinator_;
   std::unique_ptr<StaticWorkers> static_workers_;
+  std::map<std::string, std::unique_ptr<SessionNode>>
+      session_nodes_;  // by name
+  std::unique_ptr<AttentionSessions> attention_;
 };
 
 // Threads are pinned to CPUs of their own if there are enough of them; else the
@@ -151,6 +165,32 @@ absl::StatusOr<std::vector<WorkerNodeOptions>> EmbeddedClusterImpl::PlanNodes(
   return nodes;
 }
 
+void EmbeddedClusterImpl::MakeSessionNode(
+    const std::string& name, const WorkerNodeOptions& node,
+    const EmbeddedClusterOptions& options) {
+  SessionNodeOptions sessions;
+  sessions.num_threads = node.num_threads;
+  sessions.isa = node.isa;
+  const int64_t bytes = options.attention_bytes > 0 ? options.attention_bytes
+                                                    : DefaultSessionBytes();
+  sessions.store.capacity_bytes = bytes / options.num_workers;
+  session_nodes_[name] = std::make_unique<SessionNode>(sessions);
+}
+
+void EmbeddedClusterImpl::MakeAttention() {
+  AttentionSessionsOptions options;
+  options.view = [this] { return coordinator_->membership().view(); };
+  options.make_link =
+      [this](const MemberInfo& info) -> std::shared_ptr<AttentionLink> {
+    const auto node = session_nodes_.find(info.name);
+    if (node != session_nodes_.end()) {
+      return std::make_shared<LocalAttentionLink>(*node->second);
+    }
+    return std::make_shared<GrpcAttentionLink>(MakeWorkerChannel(info.address));
+  };
+  attention_ = std::make_unique<AttentionSessions>(std::move(options));
+}
+
 absl::Status EmbeddedClusterImpl::InitLocal(
     const EmbeddedClusterOptions& options) {
   HEADWISE_ASSIGN_OR_RETURN(std::vector<WorkerNodeOptions> nodes,
@@ -172,6 +212,7 @@ absl::Status EmbeddedClusterImpl::InitLocal(
     info.speed = options.speeds.empty() ? 1.0 : options.speeds[i];
     info.num_threads = static_cast<uint32_t>(nodes[i].num_threads);
     info.isa = IsaName(nodes[i].isa);
+    if (options.attention) MakeSessionNode(info.name, nodes[i], options);
     nodes_[info.name] = std::make_unique<WorkerNode>(std::move(nodes[i]));
     members.push_back(info);
   }

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "model/model.h"
+#include "server/attention/attention_sessions.h"
 #include "server/dispatch/coordinator.h"
 #include "server/scheduler/engine.h"
 
@@ -38,6 +39,10 @@ struct EmbeddedClusterOptions {
   int64_t prefill_chunk = 512;    // rows of one sequence in one step
   int64_t max_step_tokens = 512;  // rows of one step; at least prefill_chunk
   int64_t max_running_sequences = 64;
+  // Serve attention sessions too: with so many bytes of all local workers; 0:
+  // DefaultSessionBytes().
+  bool attention = false;
+  int64_t attention_bytes = 0;
   absl::Duration ready_timeout = absl::Minutes(10);
   // Of one step and of one collective. Generous by default where nobody is
   // remote: a worker here dies only with us, and a machine may be overloaded.
@@ -67,6 +72,8 @@ class EmbeddedCluster {
   // `group` is what the head map needs; server/coordinator/cluster_state.h
   // turns it into the frontends' ClusterState.
   virtual ClusterStatus status() const = 0;
+  // Null unless options.attention.
+  virtual AttentionSessions* attention() = 0;
 };
 
 }  // namespace headwise

@@ -45,8 +45,10 @@ class LocalServerImpl final : public LocalServer {
       absl::MutexLock lock(&mutex_);
       progress_ = options.progress;
     }
-    HEADWISE_ASSIGN_OR_RETURN(const EmbeddedClusterOptions cluster,
+    HEADWISE_ASSIGN_OR_RETURN(EmbeddedClusterOptions cluster,
                               MakeClusterOptions(options.cluster));
+    cluster.attention = options.attention;
+    cluster.attention_bytes = options.attention_bytes;
     HEADWISE_ASSIGN_OR_RETURN(cluster_, EmbeddedCluster::Create(cluster));
     {
       // The caller's function may end with this call.
@@ -61,7 +63,8 @@ class LocalServerImpl final : public LocalServer {
     frontends.shape = cluster_->shape();
     return frontends_.Start(
         frontends, model(), engine(),
-        [cluster = cluster_.get()] { return cluster->status(); });
+        [cluster = cluster_.get()] { return cluster->status(); },
+        /*extra_services=*/{}, cluster_->attention());
   }
 
   const Model& model() const override { return cluster_->model(); }

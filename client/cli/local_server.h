@@ -20,6 +20,8 @@ struct LocalServerOptions {
   ClusterFlags cluster;
   std::string listen_address;   // empty: no socket
   std::string metrics_address;  // empty: none
+  bool attention = false;       // serve attention sessions too
+  int64_t attention_bytes = 0;  // of all local workers; 0: by memory
   // Of loading, from 0 to 1; may come from any thread, one at a time.
   std::function<void(double)> progress;
 };

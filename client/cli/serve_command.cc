@@ -23,6 +23,7 @@ struct ServeFlags {
   ClusterFlags cluster;
   std::string listen = "127.0.0.1:7600";
   std::string metrics_listen = "127.0.0.1:7601";
+  int64_t attention_bytes = 0;
   std::string port_file;
   double drain_seconds = 30;
   std::string log_level = "info";
@@ -68,6 +69,8 @@ absl::Status RunServe(const ServeFlags& flags) {
     options.cluster = flags.cluster;
     options.listen_address = flags.listen;
     options.metrics_address = flags.metrics_listen;
+    options.attention = true;
+    options.attention_bytes = flags.attention_bytes;
     options.progress = [&bar](double fraction) { bar.Show(fraction); };
     HEADWISE_ASSIGN_OR_RETURN(server, LocalServer::Create(options));
   }
@@ -103,6 +106,12 @@ void AddServeCommand(CLI::App& app, CommandRun* run) {
   command
       ->add_option("--metrics-listen", flags->metrics_listen,
                    "host:port for /metrics; empty: none")
+      ->capture_default_str();
+  command
+      ->add_option("--attention-bytes", flags->attention_bytes,
+                   "For attention sessions, of all local workers; 0: a quarter "
+                   "of the free memory")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command->add_option("--port-file", flags->port_file,
                       "Written once clients are served: the gRPC port, then "

@@ -176,6 +176,7 @@ class AttendCall {
     const int64_t row_bytes = shape_.head_dim * FloatBytes(type);
     AttendAnswer answer;
     answer.stored_positions = length_;
+    answer.output_type = type;
     answer.output.resize(lse_.size() * static_cast<size_t>(row_bytes));
     answer.lse.resize(lse_.size());
     answer.top.resize(lse_.size() * query_.probes.num_top_keys);

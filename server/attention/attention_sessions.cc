@@ -20,7 +20,7 @@ namespace headwise {
 namespace {
 
 // Of calls that no caller waits for.
-constexpr absl::Duration kHouseTimeout = absl::Seconds(5);
+constexpr absl::Duration kHouseTimeout = absl::Seconds(2);
 
 // 128 bits that nobody can guess.
 std::string NewSessionId() {

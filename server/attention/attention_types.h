@@ -107,6 +107,7 @@ struct AttendQuery {
 };
 
 struct AttendAnswer {
+  FloatType output_type = FloatType::kFp32;
   std::string output;      // [query_len][num_heads][head_dim]
   std::vector<float> lse;  // [query_len][num_heads]
   int64_t stored_positions = 0;

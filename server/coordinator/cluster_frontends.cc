@@ -32,10 +32,11 @@ std::function<void(const GroupChange&)> ClusterFrontends::on_change() {
   };
 }
 
-absl::Status ClusterFrontends::Start(
-    const ServerFrontendsOptions& options, const Model& model, Engine& engine,
-    std::function<ClusterStatus()> status,
-    std::vector<grpc::Service*> extra_services) {
+absl::Status ClusterFrontends::Start(const ServerFrontendsOptions& options,
+                                     const Model& model, Engine& engine,
+                                     std::function<ClusterStatus()> status,
+                                     std::vector<grpc::Service*> extra_services,
+                                     AttentionSessions* attention) {
   HEADWISE_RETURN_IF_ERROR(OpenText(model));
   state_ = std::make_unique<LiveClusterState>(options.model_name, model,
                                               options.shape, std::move(status));
@@ -48,6 +49,7 @@ absl::Status ClusterFrontends::Start(
                               .tokenizer = *tokenizer_,
                               .chat_template = chat_template_.get(),
                               .cluster = *state_,
+                              .attention = attention,
                               .extra_services = std::move(extra_services)}));
   published_ = frontends_.get();
   // The group may have come to stand before anybody could hear of it.

@@ -16,6 +16,8 @@
 #include "base/status_macros.h"
 #include "model/files/model_name.h"
 #include "model/model.h"
+#include "server/attention/attention_sessions.h"
+#include "server/attention/grpc_attention_link.h"
 #include "server/coordinator/cluster_frontends.h"
 #include "server/dispatch/coordinator.h"
 #include "server/dispatch/grpc_worker_link.h"
@@ -141,6 +143,7 @@ class Program {
     // Registrations last as long as their workers; the server waits for calls.
     if (registry_ != nullptr) registry_->Close();
     frontends_.Shutdown(kFlushTime);
+    attention_.reset();  // asks the coordinator who is alive
     coordinator_.reset();
   }
 
@@ -151,12 +154,14 @@ class Program {
  private:
   absl::StatusOr<CoordinatorOptions> MakeOptions(const Flags& flags);
   absl::Status StartFrontends(const Flags& flags);
+  void MakeAttention();
 
   // The gRPC server that uses the registry is one of the frontends.
   std::unique_ptr<RegistryService> registry_;
   ClusterFrontends frontends_;
   std::unique_ptr<Coordinator> coordinator_;
   std::unique_ptr<StaticWorkers> static_workers_;
+  std::unique_ptr<AttentionSessions> attention_;
   absl::Duration drain_;
 };
 
@@ -197,7 +202,16 @@ absl::Status Program::StartFrontends(const Flags& flags) {
   return frontends_.Start(
       options, coordinator_->model(), coordinator_->engine(),
       [coordinator = coordinator_.get()] { return coordinator->status(); },
-      {registry_.get()});
+      {registry_.get()}, attention_.get());
+}
+
+void Program::MakeAttention() {
+  AttentionSessionsOptions options;
+  options.view = [this] { return coordinator_->membership().view(); };
+  options.make_link = [](const MemberInfo& info) {
+    return std::make_shared<GrpcAttentionLink>(MakeWorkerChannel(info.address));
+  };
+  attention_ = std::make_unique<AttentionSessions>(std::move(options));
 }
 
 absl::Status Program::Start(const Flags& flags) {
@@ -216,6 +230,7 @@ absl::Status Program::Start(const Flags& flags) {
                           return std::make_shared<GrpcWorkerLink>(
                               MakeWorkerChannel(info.address));
                         }));
+  MakeAttention();
   HEADWISE_RETURN_IF_ERROR(StartFrontends(flags));
   if (!workers.addresses.empty()) {
     workers.log = [](const std::string& line) { spdlog::warn("{}", line); };

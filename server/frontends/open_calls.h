@@ -1,4 +1,4 @@
-// Counts the requests that the engine still speaks of.
+// Counts the calls that something still works for.
 
 #ifndef HEADWISE_SERVER_FRONTENDS_OPEN_CALLS_H_
 #define HEADWISE_SERVER_FRONTENDS_OPEN_CALLS_H_
@@ -32,6 +32,18 @@ class OpenCalls {
           absl::MutexLock lock(&mutex_);
           --num_open_;
         });
+  }
+
+  // A call that the engine does not know, open until what is returned is let
+  // go. Null once Close was called.
+  std::shared_ptr<void> Count() {
+    absl::MutexLock lock(&mutex_);
+    if (closed_) return nullptr;
+    ++num_open_;
+    return std::shared_ptr<void>(this, [this](void*) {
+      absl::MutexLock unlock(&mutex_);
+      --num_open_;
+    });
   }
 
   // From now on none is opened.

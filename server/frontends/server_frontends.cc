@@ -15,6 +15,8 @@
 #include "grpcpp/server_builder.h"
 #include "prometheus/exposer.h"
 #include "server/frontends/admin_service.h"
+#include "server/frontends/attention_collector.h"
+#include "server/frontends/attention_service.h"
 #include "server/frontends/inference_service.h"
 #include "server/frontends/server_metrics.h"
 
@@ -76,7 +78,17 @@ class ServerFrontendsImpl final : public ServerFrontends {
                   .max_call_time = options.max_call_time},
         inference_(frontend_),
         admin_(frontend_),
+        attention_(MakeAttention(deps)),
         extra_services_(deps.extra_services) {}
+
+  // Null unless sessions are served.
+  std::unique_ptr<AttentionService> MakeAttention(
+      const ServerFrontendsDeps& deps) {
+    if (deps.attention == nullptr) return nullptr;
+    attention_collector_ =
+        std::make_shared<AttentionCollector>(*deps.attention);
+    return std::make_unique<AttentionService>(frontend_, *deps.attention);
+  }
 
   ~ServerFrontendsImpl() override { Shutdown(absl::ZeroDuration()); }
 
@@ -141,8 +153,13 @@ class ServerFrontendsImpl final : public ServerFrontends {
   }
 
   std::vector<std::string> ServiceNames() const {
-    return {v1::Inference::service_full_name(), v1::Admin::service_full_name(),
-            model_.name};
+    std::vector<std::string> names = {v1::Inference::service_full_name(),
+                                      v1::Admin::service_full_name(),
+                                      model_.name};
+    if (attention_ != nullptr) {
+      names.push_back(v1::Attention::service_full_name());
+    }
+    return names;
   }
 
   absl::Status StartMetrics() {
@@ -152,6 +169,9 @@ class ServerFrontendsImpl final : public ServerFrontends {
           std::make_unique<prometheus::Exposer>(options_.metrics_address);
       for (const auto& collectable : metrics_.collectables()) {
         exposer_->RegisterCollectable(collectable);
+      }
+      if (attention_collector_ != nullptr) {
+        exposer_->RegisterCollectable(attention_collector_);
       }
       metrics_port_ = exposer_->GetListeningPorts().at(0);
     } catch (const std::exception& error) {
@@ -189,6 +209,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
     }
     builder.RegisterService(&inference_);
     builder.RegisterService(&admin_);
+    if (attention_ != nullptr) builder.RegisterService(attention_.get());
     for (grpc::Service* service : extra_services_) {
       builder.RegisterService(service);
     }
@@ -218,6 +239,8 @@ class ServerFrontendsImpl final : public ServerFrontends {
   const FrontendContext frontend_;
   InferenceService inference_;
   AdminService admin_;
+  std::shared_ptr<AttentionCollector> attention_collector_;
+  std::unique_ptr<AttentionService> attention_;
   const std::vector<grpc::Service*> extra_services_;
   std::unique_ptr<prometheus::Exposer> exposer_;
   std::unique_ptr<grpc::Server> server_;

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "grpcpp/channel.h"
 #include "grpcpp/impl/codegen/service_type.h"
+#include "server/attention/attention_sessions.h"
 #include "server/frontends/head_map.h"
 #include "server/frontends/served_model.h"
 #include "server/frontends/step_observer.h"
@@ -47,6 +48,7 @@ struct ServerFrontendsDeps {
   const ChatTemplate* chat_template = nullptr;  // null: Chat is refused
   const ClusterState& cluster;
   const Clock& clock = Clock::Monotonic();
+  AttentionSessions* attention = nullptr;  // null: Attention is not served
   // Served on the same port as well: the registry of workers.
   std::vector<grpc::Service*> extra_services = {};
 };

@@ -17,10 +17,12 @@
 #include "base/program_log.h"
 #include "spdlog/spdlog.h"
 #include "worker/collectives/process_identity.h"
+#include "worker/service/attention_worker_service.h"
 #include "worker/service/registrar.h"
 #include "worker/service/worker_address.h"
 #include "worker/service/worker_node.h"
 #include "worker/service/worker_server.h"
+#include "worker/sessions/session_node.h"
 
 namespace headwise {
 namespace {
@@ -34,6 +36,7 @@ struct Flags {
   int threads = 0;
   std::string isa = "best";
   int64_t memory_bytes = 0;
+  int64_t attention_bytes = 0;
   std::string model_root;
   std::string group_address;
   std::string port_file;
@@ -82,6 +85,11 @@ void AddFlags(CLI::App& app, Flags& flags) {
                  "for weights and KV together; 0: no limit")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  app.add_option("--attention-bytes", flags.attention_bytes,
+                 "for attention sessions, beside --memory-bytes; 0: a quarter "
+                 "of it, or of the memory that is available")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   app.add_option("--model-root", flags.model_root,
                  "only models below this folder may be opened; relative paths "
                  "start there; default: any path");
@@ -127,6 +135,18 @@ worker::v1::WorkerInfo MakeInfo(const Flags& flags,
   info.set_process_id(
       ProcessNumber(OwnIdentity().value_or(ProcessIdentity{getpid(), 0})));
   return info;
+}
+
+SessionNodeOptions MakeSessionOptions(const Flags& flags,
+                                      const WorkerNodeOptions& node) {
+  SessionNodeOptions options;
+  options.num_threads = node.num_threads;
+  options.isa = node.isa;
+  options.store.capacity_bytes =
+      flags.attention_bytes > 0 ? flags.attention_bytes
+      : flags.memory_bytes > 0  ? flags.memory_bytes / 4
+                                : DefaultSessionBytes();
+  return options;
 }
 
 // Set before any thread starts, so that all inherit the mask and the signals
@@ -194,10 +214,13 @@ int Run(const Flags& flags) {
     return 2;
   }
   WorkerNode node(*options);
+  SessionNode sessions(MakeSessionOptions(flags, *options));
+  AttentionWorkerService attention(sessions);
   WorkerServerOptions server_options;
   server_options.listen = flags.listen;
   server_options.advertise_host = addresses->advertise_host;
   server_options.info = MakeInfo(flags, *options);
+  server_options.services = {&attention};
   absl::StatusOr<std::unique_ptr<WorkerServer>> server =
       WorkerServer::Start(std::move(server_options), node);
   if (!server.ok()) {

@@ -5,10 +5,12 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "grpcpp/impl/codegen/service_type.h"
 #include "grpcpp/server.h"
 #include "headwise/worker/v1/worker.pb.h"
 #include "worker/service/worker_node.h"
@@ -23,6 +25,8 @@ struct WorkerServerOptions {
   // What GetInfo and Register say. The address is filled in from the bound
   // port; so is an empty name.
   worker::v1::WorkerInfo info;
+  // Served on the same port as well; must outlive the server.
+  std::vector<grpc::Service*> services;
 };
 
 // This build's version, as compared between coordinator and worker.
