@@ -1,27 +1,47 @@
 """Makes the virtual environment of the conformance tests, once.
 
-    setup_venv.py VENV REQUIREMENTS
+    setup_venv.py VENV REQUIREMENTS PACKAGE PROTO
 
-Does nothing if VENV was made from the same requirements.
+Does nothing if VENV was made from the same requirements, and if PACKAGE, a
+folder with a pyproject.toml, and the .proto files that it is built from are
+those that were installed.
 """
 
+import hashlib
 import pathlib
 import subprocess
 import sys
 
 
-def main() -> int:
-    venv, requirements = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
-    wanted = requirements.read_text()
-    stamp = venv / "requirements.installed"
-    if stamp.exists() and stamp.read_text() == wanted:
-        return 0
-    subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
+def install(venv: pathlib.Path, *arguments: str) -> None:
     subprocess.run(
         [venv / "bin/python", "-m", "pip", "install", "--quiet",
-         "--disable-pip-version-check", "--requirement", requirements],
-        check=True)
-    stamp.write_text(wanted)
+         "--disable-pip-version-check", *arguments], check=True)
+
+
+def digest_of(*folders: pathlib.Path) -> str:
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            if path.suffix in (".py", ".toml", ".proto"):
+                digest.update(str(path).encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def main() -> int:
+    venv, requirements, package, proto = map(pathlib.Path, sys.argv[1:])
+    wanted = requirements.read_text()
+    stamp = venv / "requirements.installed"
+    if not stamp.exists() or stamp.read_text() != wanted:
+        subprocess.run([sys.executable, "-m", "venv", "--clear", venv],
+                       check=True)
+        install(venv, "--requirement", str(requirements))
+        stamp.write_text(wanted)
+    sources = digest_of(package, proto)
+    package_stamp = venv / "package.installed"
+    if not package_stamp.exists() or package_stamp.read_text() != sources:
+        install(venv, "--force-reinstall", "--no-deps", str(package))
+        package_stamp.write_text(sources)
     return 0
 
 

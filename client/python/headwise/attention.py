@@ -1,0 +1,302 @@
+"""Sessions of headwise.v1.Attention."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import grpc
+import numpy as np
+
+from headwise import tensors
+from headwise.snapshot_file import read_parts, write_parts
+from headwise.v1 import attention_pb2 as pb
+from headwise.v1 import attention_pb2_grpc as pb_grpc
+
+_FLOAT_TYPES = {"fp32": pb.FLOAT_TYPE_FP32, "fp16": pb.FLOAT_TYPE_FP16,
+                "bf16": pb.FLOAT_TYPE_BF16}
+_KV_TYPES = {"fp32": pb.KV_TYPE_FP32, "fp16": pb.KV_TYPE_FP16,
+             "bf16": pb.KV_TYPE_BF16, "int8": pb.KV_TYPE_INT8}
+_MAX_CHUNK_BYTES = 4 << 20  # of keys and values together
+_MAX_CHUNK_POSITIONS = 8192
+_MAX_CALL_BYTES = 12 << 20  # of queries, and of an answer
+_MAX_QUERIES = 4096
+_OPTIONS = [("grpc.max_receive_message_length", 64 << 20),
+            ("grpc.max_send_message_length", -1)]
+# After these an Append goes on from where the server says that it is.
+_RETRIED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED)
+
+
+class HeadwiseError(RuntimeError):
+    """A call that the server refused; `code` is a grpc.StatusCode."""
+
+    def __init__(self, error: grpc.RpcError):
+        self.code = error.code()
+        self.details = error.details()
+        super().__init__(f"{self.code.name}: {self.details}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Streaming:
+    """A head whose queries see `num_sinks` first keys and `window` last."""
+    num_sinks: int
+    window: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Probes:
+    """What to tell of where queries look."""
+    top_keys: int = 0
+    segment_bounds: Sequence[int] = ()
+    entropy: bool = False
+    max_bytes: int = 0  # 0: 1 MiB
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """Arrays of float32, [query_len, num_heads, ...]; what was not asked for
+    has a last dimension of 0."""
+    output: np.ndarray         # [query_len, num_heads, head_dim]
+    lse: np.ndarray            # [query_len, num_heads], natural log
+    top_positions: np.ndarray  # [query_len, num_heads, top_keys], int64
+    top_probs: np.ndarray      # [query_len, num_heads, top_keys]
+    segment_mass: np.ndarray   # [query_len, num_heads, segments]
+    entropy: np.ndarray        # [query_len, num_heads], or [.., 0]
+
+
+def _policy(policy: Streaming | None) -> pb.AttentionPolicy:
+    if policy is None:
+        return pb.AttentionPolicy(kind="full")
+    return pb.AttentionPolicy(kind="streaming", num_sinks=policy.num_sinks,
+                              window=policy.window)
+
+
+class _Server:
+    """Calls with a tenant, a deadline, and errors of ours."""
+
+    def __init__(self, address: str, tenant: str, timeout: float):
+        self._channel = grpc.insecure_channel(address, options=_OPTIONS)
+        self._stub = pb_grpc.AttentionStub(self._channel)
+        self._metadata = [("x-headwise-tenant", tenant)] if tenant else []
+        self._timeout = timeout
+
+    def call(self, method: str, request: Any) -> Any:
+        try:
+            return getattr(self._stub, method)(
+                request, timeout=self._timeout, metadata=self._metadata)
+        except grpc.RpcError as error:
+            raise HeadwiseError(error) from error
+
+    def stream(self, method: str, request: Any) -> Iterator[Any]:
+        try:
+            yield from self.call(method, request)
+        except grpc.RpcError as error:
+            raise HeadwiseError(error) from error
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+class Session:
+    """Keys and values on a cluster. Not to be shared between threads."""
+
+    def __init__(self, server: _Server, info: pb.AttentionSession,
+                 owns_server: bool = True):
+        self._server = server
+        self._owns_server = owns_server
+        self._config = info.config
+        self.session_id: str = info.session_id
+        self.stored_positions: int = info.stored_positions
+
+    @classmethod
+    def open(cls, address: str, *, num_heads: int, num_kv_heads: int,
+             head_dim: int, max_positions: int, input_type: str = "fp32",
+             kv_type: str | None = None, softmax_scale: float = 0.0,
+             policies: Sequence[Streaming | None] = (), ttl_seconds: int = 0,
+             tenant: str = "", timeout: float = 600.0) -> Session:
+        """Reserves room for max_positions. kv_type: how keys and values are
+        stored, fp32, fp16, bf16 or int8; None: as they come. policies: one
+        for all KV heads, or one each; None stands for a full head."""
+        request = pb.OpenSessionRequest(
+            num_heads=num_heads, num_kv_heads=num_kv_heads,
+            head_dim=head_dim, input_type=_FLOAT_TYPES[input_type],
+            kv_type=_KV_TYPES[kv_type or input_type],
+            softmax_scale=softmax_scale, max_positions=max_positions,
+            policies=[_policy(p) for p in policies], ttl_seconds=ttl_seconds)
+        return cls._started(address, tenant, timeout, "Open", request)
+
+    @classmethod
+    def attach(cls, address: str, session_id: str, *, tenant: str = "",
+               timeout: float = 600.0) -> Session:
+        """A session that was opened before, by this process or another."""
+        return cls._started(address, tenant, timeout, "GetSession",
+                            pb.GetSessionRequest(session_id=session_id))
+
+    @classmethod
+    def restore(cls, address: str, path: str, *, tenant: str = "",
+                timeout: float = 600.0) -> Session:
+        """A new session from a file of snapshot()."""
+        return cls._started(address, tenant, timeout, "Restore",
+                            read_parts(path))
+
+    @classmethod
+    def _started(cls, address: str, tenant: str, timeout: float, method: str,
+                 request: Any) -> Session:
+        server = _Server(address, tenant, timeout)
+        try:
+            return cls(server, server.call(method, request))
+        except BaseException:
+            server.close()
+            raise
+
+    @property
+    def input_type(self) -> str:
+        return tensors.TYPES[self._config.input_type - pb.FLOAT_TYPE_FP32]
+
+    def append(self, keys: Any, values: Any, *, retries: int = 5) -> int:
+        """Adds [positions, num_kv_heads, head_dim] each; returns how many
+        positions are stored. Goes on where it was after a broken stream."""
+        shape = (self._config.num_kv_heads, self._config.head_dim)
+        keys = self._checked(keys, "keys", shape)
+        values = self._checked(values, "values", shape)
+        if len(keys) != len(values):
+            raise ValueError(f"{len(keys)} keys and {len(values)} values")
+        begin = self.stored_positions
+        for attempt in range(retries + 1):
+            done = self.stored_positions - begin
+            if done >= len(keys):
+                break
+            try:
+                answer = self._server.call("Append", self._chunks(
+                    keys[done:], values[done:], self.stored_positions))
+                self.stored_positions = answer.stored_positions
+            except HeadwiseError as error:
+                if error.code not in _RETRIED or attempt == retries:
+                    self._refresh()
+                    raise
+                time.sleep(min(0.1 * 2 ** attempt, 2.0))
+                self._refresh()
+        return self.stored_positions
+
+    def attend(self, queries: Any, *,
+               visible_end: Sequence[int] | None = None,
+               all_keys: bool = False, probes: Probes = Probes()) -> Answer:
+        """Attention of [query_len, num_heads, head_dim]. By default queries
+        are those of the last positions, causal; or row i sees the positions
+        below visible_end[i]; or all. Large queries go in several calls."""
+        shape = (self._config.num_heads, self._config.head_dim)
+        queries = self._checked(queries, "queries", shape)
+        count = len(queries)
+        if all_keys:
+            ends = [self.stored_positions] * count
+        elif visible_end is None:
+            last = self.stored_positions
+            ends = list(range(last - count + 1, last + 1))
+        else:
+            ends = [int(end) for end in visible_end]
+        if len(ends) != count:
+            raise ValueError(f"{len(ends)} visible_end for {count} queries")
+        row_bytes = shape[0] * (4 * shape[1] + 4 + 12 * probes.top_keys
+                                + 4 * len(probes.segment_bounds) + 4)
+        step = max(1, min(_MAX_QUERIES, _MAX_CALL_BYTES // row_bytes))
+        parts = [self._attend(queries[i:i + step], ends[i:i + step], probes)
+                 for i in range(0, max(count, 1), step)]
+        if len(parts) == 1:
+            return parts[0]
+        return Answer(*(np.concatenate([getattr(p, field.name)
+                                        for p in parts])
+                        for field in dataclasses.fields(Answer)))
+
+    def fork(self) -> Session:
+        """A session with the same positions, which grows on its own."""
+        info = self._server.call("Fork", pb.ForkSessionRequest(
+            session_id=self.session_id))
+        return Session(self._server, info, owns_server=False)
+
+    def snapshot(self, path: str) -> None:
+        """Writes the session to a file; see restore()."""
+        write_parts(path, self._server.stream(
+            "Snapshot", pb.SnapshotRequest(session_id=self.session_id)))
+
+    def delete(self) -> None:
+        self._server.call("Delete", pb.DeleteSessionRequest(
+            session_id=self.session_id))
+
+    def close(self) -> None:
+        """Leaves the session on the cluster until it expires."""
+        if self._owns_server:
+            self._server.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
+        """Deletes the session."""
+        try:
+            self.delete()
+        except HeadwiseError:
+            if kind is None:
+                raise
+        finally:
+            self.close()
+
+    def _checked(self, tensor: Any, name: str,
+                 shape: tuple[int, int]) -> np.ndarray:
+        if tensors.type_of(tensor) != self.input_type:
+            raise TypeError(f"{name} are {tensors.type_of(tensor)}, the "
+                            f"session takes {self.input_type}")
+        if tuple(tensor.shape[1:]) != shape or len(tensor.shape) != 3:
+            raise ValueError(f"{name} have shape {tuple(tensor.shape)}, must "
+                             f"be [positions, {shape[0]}, {shape[1]}]")
+        return tensors.as_array(tensor)
+
+    def _chunks(self, keys: np.ndarray, values: np.ndarray,
+                offset: int) -> Iterator[pb.AppendRequest]:
+        position_bytes = 2 * keys[0].nbytes
+        step = max(1, min(_MAX_CHUNK_POSITIONS,
+                          _MAX_CHUNK_BYTES // position_bytes))
+        for i in range(0, len(keys), step):
+            k, v = keys[i:i + step].tobytes(), values[i:i + step].tobytes()
+            digest = hashlib.sha256(k)
+            digest.update(v)
+            yield pb.AppendRequest(session_id=self.session_id,
+                                   offset=offset + i, keys=k, values=v,
+                                   sha256=digest.digest())
+
+    def _attend(self, queries: np.ndarray, ends: Sequence[int],
+                probes: Probes) -> Answer:
+        count, heads, head_dim = queries.shape
+        answer = self._server.call("Attend", pb.AttendRequest(
+            session_id=self.session_id, query_len=count,
+            queries=queries.tobytes(), visible_end=ends,
+            probes=pb.ProbeOptions(
+                top_keys=probes.top_keys, entropy=probes.entropy,
+                segment_bounds=probes.segment_bounds,
+                max_bytes=probes.max_bytes)))
+
+        def array(values: Any, dtype: Any = np.float32) -> np.ndarray:
+            width = len(values) // (count * heads)
+            return np.array(values, dtype).reshape(count, heads, width)
+
+        entropy = array(answer.entropy)
+        return Answer(
+            output=tensors.floats_of(answer.output, "fp32",
+                                     (count, heads, head_dim)),
+            lse=array(answer.lse)[..., 0],
+            top_positions=array(answer.top_positions, np.int64),
+            top_probs=array(answer.top_probs),
+            segment_mass=array(answer.segment_mass),
+            entropy=entropy[..., 0] if probes.entropy else entropy)
+
+    def _refresh(self) -> None:
+        """Asks how much is stored; keeps what it knows if nobody answers."""
+        try:
+            self.stored_positions = self._server.call(
+                "GetSession", pb.GetSessionRequest(session_id=self.session_id)
+            ).stored_positions
+        except HeadwiseError as error:
+            if error.code not in _RETRIED:
+                raise
