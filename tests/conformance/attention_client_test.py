@@ -19,6 +19,24 @@ from headwise_server import HeadwiseServer
 EXAMPLES = (pathlib.Path(__file__).resolve().parents[2]
             / "client/python/examples")
 HEADS, KV_HEADS, DIM = 4, 2, 32
+# torch is some gigabytes; a bench may have installed it.
+TORCH_SITE = next(pathlib.Path(os.environ.get("HEADWISE_TORCH_VENV", "/-"))
+                  .glob("lib/python3*/site-packages/torch/.."), None)
+
+
+BF16_SCRIPT = '''
+import sys, torch, headwise
+k, v = torch.randn(2, 3000, 2, 32, generator=torch.manual_seed(3)).bfloat16()
+q = torch.randn(4, 2, 32).bfloat16()
+with headwise.Session.open(sys.argv[1], num_heads=2, num_kv_heads=2,
+                           head_dim=32, max_positions=3000,
+                           input_type="bf16") as session:
+    session.append(k, v)
+    got = torch.from_numpy(session.attend(q, all_keys=True).output.copy())
+want = torch.nn.functional.scaled_dot_product_attention(
+    *(x.double().transpose(0, 1) for x in (q, k, v))).transpose(0, 1)
+print((got - want).abs().max().item())
+'''
 
 
 def attention(queries, keys, values, sees):
@@ -217,13 +235,14 @@ class AttentionClientTest(unittest.TestCase):
 
 
 class ExamplesTest(unittest.TestCase):
-    def run_example(self, name, *arguments):
+    def run_example(self, name, *arguments, python_path=""):
         server = HeadwiseServer("--local-workers", "2",
                                 "--attention-bytes", str(400 << 20))
         self.addCleanup(server.close)
         done = subprocess.run(
             [sys.executable, "-B", EXAMPLES / name, server.address,
-             *arguments], capture_output=True, text=True, timeout=300)
+             *arguments], capture_output=True, text=True, timeout=300,
+            env={**os.environ, "PYTHONPATH": str(python_path)})
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stdout
 
@@ -239,10 +258,20 @@ class ExamplesTest(unittest.TestCase):
             self.assertIn(f"key {4095 - 1000 * head:4d}", lines[head])
             self.assertEqual(lines[head].split("|")[1].strip(), "@")
 
-    @unittest.skipUnless(importlib.util.find_spec("torch"),
-                         "torch is some gigabytes: installed by hand")
+    @unittest.skipUnless(TORCH_SITE or importlib.util.find_spec("torch"),
+                         "no torch: bench/kernels/attention_peer.py installs it")
+    def test_bf16_tensors_of_torch_go_in(self):
+        with tempfile.TemporaryDirectory() as folder:
+            script = pathlib.Path(folder) / "bf16.py"
+            script.write_text(BF16_SCRIPT)
+            out = self.run_example(script, python_path=TORCH_SITE or "")
+        self.assertLess(float(out), 1e-5)
+
+    @unittest.skipUnless(TORCH_SITE or importlib.util.find_spec("torch"),
+                         "no torch: bench/kernels/attention_peer.py installs it")
     def test_the_million_keys_match_torch(self):
-        out = self.run_example("million_keys.py", "50000")
+        out = self.run_example("million_keys.py", "50000",
+                               python_path=TORCH_SITE or "")
         self.assertEqual(out.count("largest difference"), 3)
 
 
