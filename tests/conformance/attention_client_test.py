@@ -259,7 +259,7 @@ class ExamplesTest(unittest.TestCase):
             self.assertEqual(lines[head].split("|")[1].strip(), "@")
 
     @unittest.skipUnless(TORCH_SITE or importlib.util.find_spec("torch"),
-                         "no torch: bench/kernels/attention_peer.py installs it")
+                         "no torch; bench/kernels/attention_peer.py has it")
     def test_bf16_tensors_of_torch_go_in(self):
         with tempfile.TemporaryDirectory() as folder:
             script = pathlib.Path(folder) / "bf16.py"
@@ -268,7 +268,7 @@ class ExamplesTest(unittest.TestCase):
         self.assertLess(float(out), 1e-5)
 
     @unittest.skipUnless(TORCH_SITE or importlib.util.find_spec("torch"),
-                         "no torch: bench/kernels/attention_peer.py installs it")
+                         "no torch; bench/kernels/attention_peer.py has it")
     def test_the_million_keys_match_torch(self):
         out = self.run_example("million_keys.py", "50000",
                                python_path=TORCH_SITE or "")
