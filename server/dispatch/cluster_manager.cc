@@ -260,7 +260,7 @@ void ClusterManager::Serve(FormedGroup formed) {
   deps_.dispatcher.SetGroup(
       std::move(steps),
       [this, epoch](const GroupLoss& loss) { OnLost(epoch, loss); });
-  deps_.engine.Resume(group_->kv_capacity_tokens);
+  deps_.engine.Resume(group_->kv_capacity);
   Log(absl::StrCat("serving, ", Describe(*group_)));
   SetStatus(true, Describe(*group_), group_);
   Tell({absl::OkStatus(), group_->group});

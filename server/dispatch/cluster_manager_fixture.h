@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,8 +32,11 @@ class FakeEngine final : public Engine {
     history.push_back("suspend");
     last_reason = reason;
   }
-  void Resume(int64_t tokens) override {
-    history.push_back("resume " + std::to_string(tokens));
+  void Release(uint64_t) override {}
+  void Resume(KvCapacity capacity) override {
+    const int64_t sum = std::accumulate(capacity.rank_bytes.begin(),
+                                        capacity.rank_bytes.end(), int64_t{0});
+    history.push_back("resume " + std::to_string(sum));
   }
   EngineStats stats() const override { return engine_stats; }
 

@@ -27,7 +27,7 @@ TEST_F(ClusterManagerTest, FormsOnceEnoughWorkersHaveCome) {
   EXPECT_TRUE(Link("a").open() && Link("b").open());
   EXPECT_THAT(Link("b").endpoints(), ElementsAre("endpoint 0", "endpoint 1"));
   // Three units of 100 blocks each: 33 whole blocks of 64 positions.
-  EXPECT_THAT(engine_.history, ElementsAre("resume 2112"));
+  EXPECT_THAT(engine_.history, ElementsAre("resume 3276800"));
   EXPECT_THAT(changes_, ElementsAre(absl::StatusCode::kOk));
 }
 
@@ -68,7 +68,7 @@ TEST_F(ClusterManagerTest, DeadWorkerIsExcludedAndTheRestServesAgain) {
   EXPECT_GT(Link("a").configs().at(1).membership_epoch, epoch);
   EXPECT_EQ(Link("a").configs().at(1).shard.num_units(), 6);
   EXPECT_THAT(engine_.history,
-              ElementsAre("resume 2112", "suspend", "resume 1024"));
+              ElementsAre("resume 3276800", "suspend", "resume 1638400"));
   EXPECT_THAT(changes_,
               ElementsAre(absl::StatusCode::kOk, absl::StatusCode::kUnavailable,
                           absl::StatusCode::kOk));

@@ -100,9 +100,12 @@ absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(
   std::unique_ptr<Coordinator> coordinator(
       new Coordinator(options, std::move(model), shape));
   EngineOptions engine = options.engine;
-  engine.kv_capacity_tokens = 0;
-  engine.kv_bytes_per_token =
-      shape.num_layers * shape.num_units * shape.kv_bytes_per_unit_position;
+  engine.kv_capacity = {};
+  engine.kv = {.num_layers = shape.num_layers,
+               .num_kv_heads = shape.num_units,
+               .heads_per_kv_head = shape.heads_per_kv_head,
+               .head_dim = shape.head_dim,
+               .kv_type = options.kv_type};
   engine.max_context_len =
       coordinator->model_->hyperparameters().max_context_len;
   coordinator->engine_ =

@@ -78,6 +78,21 @@ int64_t KvCapacityTokens(const PlacementPlan& plan,
   return tokens;
 }
 
+KvCapacity KvCapacityOf(const PlacementPlan& plan,
+                        const std::vector<PreparedShard>& prepared,
+                        int64_t kv_bytes_per_unit_position) {
+  KvCapacity capacity;
+  for (const std::vector<int>& layer : plan.placement.unit_rank) {
+    capacity.unit_rank.insert(capacity.unit_rank.end(), layer.begin(),
+                              layer.end());
+  }
+  for (const PreparedShard& rank : prepared) {
+    capacity.rank_bytes.push_back(rank.kv_capacity_blocks * kBlockPositions *
+                                  kv_bytes_per_unit_position);
+  }
+  return capacity;
+}
+
 GroupChoice ResolveGroup(GroupChoice choice,
                          const std::vector<Member>& members) {
   if (choice != GroupChoice::kAuto) return choice;
@@ -239,6 +254,8 @@ absl::StatusOr<FormedGroup> GroupFormer::Form(
     return status;
   }
   group.kv_capacity_tokens = KvCapacityTokens(group.plan, group.prepared);
+  group.kv_capacity = KvCapacityOf(group.plan, group.prepared,
+                                   options_.shape.kv_bytes_per_unit_position);
   return group;
 }
 

@@ -16,6 +16,7 @@
 #include "server/dispatch/worker_link.h"
 #include "server/membership/membership.h"
 #include "server/placement/planner.h"
+#include "server/scheduler/kv_needs.h"
 
 namespace headwise {
 
@@ -50,7 +51,8 @@ struct FormedGroup {
   std::vector<std::shared_ptr<WorkerLink>> links;  // by rank
   PlacementPlan plan;
   std::vector<PreparedShard> prepared;  // by rank
-  int64_t kv_capacity_tokens = 0;       // the least over ranks
+  int64_t kv_capacity_tokens = 0;       // of full units: the least over ranks
+  KvCapacity kv_capacity;
 };
 
 struct FormationFailure {
@@ -65,6 +67,11 @@ struct FormationFailure {
 // in positions; ranks without units hold any number.
 int64_t KvCapacityTokens(const PlacementPlan& plan,
                          const std::vector<PreparedShard>& prepared);
+
+// Bytes that each rank has for KV, and who holds which unit.
+KvCapacity KvCapacityOf(const PlacementPlan& plan,
+                        const std::vector<PreparedShard>& prepared,
+                        int64_t kv_bytes_per_unit_position);
 
 // `choice`, or what kAuto means for these members.
 GroupChoice ResolveGroup(GroupChoice choice,

@@ -40,5 +40,14 @@ TEST(KvCapacityTokensTest, LeastOverRanksThatHoldUnits) {
   EXPECT_EQ(KvCapacityTokens(plan, prepared), 2 * 64);
 }
 
+TEST(KvCapacityOfTest, BytesByRankAndRanksByUnit) {
+  PlacementPlan plan;
+  plan.placement.unit_rank = {{0, 0, 1}, {1, 0, 0}};
+  const std::vector<PreparedShard> prepared = {{"", 0, 11}, {"", 0, 7}};
+  const KvCapacity capacity = KvCapacityOf(plan, prepared, 10);
+  EXPECT_EQ(capacity.unit_rank, (std::vector<int>{0, 0, 1, 1, 0, 0}));
+  EXPECT_EQ(capacity.rank_bytes, (std::vector<int64_t>{11 * 640, 7 * 640}));
+}
+
 }  // namespace
 }  // namespace headwise

@@ -115,10 +115,20 @@ TEST_F(ProbedStepTest, ProbesOfAllRanksAreJoined) {
   EXPECT_TRUE(results[1].probes.empty());
 }
 
-TEST_F(ProbedStepTest, ARankWithoutItsSlicesIsWrong) {
-  const Verdict verdict = Take(1, {.step_id = 1, .result = StepResult()});
+TEST_F(ProbedStepTest, ARankMustReturnItsSlices) {
+  StepAnswer answer = AnswerOf(1);
+  answer.result->results.pop_back();
+  const Verdict verdict = Take(1, std::move(answer));
   EXPECT_EQ(verdict.fault, Verdict::Fault::kWrong);
-  EXPECT_THAT(verdict.status.message(), HasSubstr("rank 1 returned 0 slices"));
+  EXPECT_THAT(verdict.status.message(), HasSubstr("rank 1 returned 1 slices"));
+}
+
+TEST_F(ProbedStepTest, ARankWithoutHeadsReturnsNothing) {
+  ASSERT_TRUE(Take(1, {.step_id = 1, .result = StepResult()}).status.ok());
+  StepAnswer all = AnswerOf(0);
+  all.result->results[0].probes.push_back(Probe(0, 1));
+  all.result->results[0].probes.push_back(Probe(1, 1));
+  EXPECT_TRUE(Take(0, std::move(all)).status.ok());
 }
 
 TEST_F(ProbedStepTest, AMissingHeadIsNobodysFault) {

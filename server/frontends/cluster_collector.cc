@@ -46,12 +46,13 @@ std::vector<prometheus::MetricFamily> ClusterCollector::Collect() const {
   auto epoch = MakeGauge("headwise_worker_epoch",
                          "Membership epoch in which the worker serves.");
   std::set<std::string> up_now;
-  for (const HeadMap::Worker& worker : map->workers) {
+  for (size_t rank = 0; rank < map->workers.size(); ++rank) {
+    const HeadMap::Worker& worker = map->workers[rank];
     const Labels name = {{"worker", worker.name}};
-    AddValue(
-        name,
-        static_cast<double>(stats.kv_tokens_used * worker.kv_bytes_per_token),
-        &kv);
+    // The engine may not have heard yet of the group that the map shows.
+    const int64_t used =
+        rank < stats.kv_bytes_used.size() ? stats.kv_bytes_used[rank] : 0;
+    AddValue(name, static_cast<double>(used), &kv);
     AddValue(name, static_cast<double>(worker.kv_capacity_bytes), &capacity);
     AddValue(name, static_cast<double>(map->membership_epoch), &epoch);
     if (ready) up_now.insert(worker.name);

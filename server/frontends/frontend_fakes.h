@@ -193,12 +193,13 @@ class FakeEngine final : public Engine {
     absl::MutexLock lock(&mutex_);
     return suspension_;
   }
-  void Resume(int64_t) override {}
+  void Release(uint64_t) override {}
+  void Resume(KvCapacity) override {}
   EngineStats stats() const override {
     return {.running = 2,
             .waiting = 3,
-            .kv_tokens_used = 5,
-            .kv_tokens_capacity = 100,
+            .kv_bytes_used = {50},
+            .kv_bytes_capacity = {1000},
             .steps_total = 9};
   }
 

@@ -4,34 +4,20 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
-#include "server/scheduler/kv_ledger.h"
+#include "base/status_macros.h"
+#include "model/head_plan/rotary_reach.h"
+#include "server/scheduler/fork_check.h"
 
 namespace headwise {
 namespace {
 
-int64_t SaturatingBytes(int64_t tokens, int64_t bytes_per_token) {
-  int64_t bytes;
-  if (__builtin_mul_overflow(tokens, bytes_per_token, &bytes)) {
-    return std::numeric_limits<int64_t>::max();
-  }
-  return bytes;
+int64_t SaturatingSum(int64_t a, int64_t b) {
+  int64_t sum;
+  if (!__builtin_add_overflow(a, b, &sum)) return sum;
+  return std::numeric_limits<int64_t>::max();
 }
 
-}  // namespace
-
-int64_t NeededTokens(const EngineRequest& request) {
-  const int64_t prompt = static_cast<int64_t>(request.prompt.size());
-  if (request.kind != WorkKind::kGenerate) return prompt;
-  int64_t needed;
-  if (__builtin_add_overflow(prompt, request.max_new_tokens, &needed)) {
-    return std::numeric_limits<int64_t>::max();
-  }
-  return needed;
-}
-
-absl::Status CheckCanFit(const EngineRequest& request,
-                         const EngineOptions& options,
-                         int64_t kv_capacity_tokens) {
+absl::Status CheckWork(const EngineRequest& request) {
   if (request.prompt.empty()) {
     return absl::InvalidArgumentError(
         "the prompt has 0 tokens, at least 1 is needed");
@@ -40,19 +26,152 @@ absl::Status CheckCanFit(const EngineRequest& request,
     return absl::InvalidArgumentError(absl::StrCat(
         "max_new_tokens is ", request.max_new_tokens, ", must be 1 or more"));
   }
-  const int64_t longest = std::min(options.max_context_len, kv_capacity_tokens);
-  const int64_t needed = NeededTokens(request);
-  if (needed <= longest) return absl::OkStatus();
+  return absl::OkStatus();
+}
+
+// Workers refuse a whole step for one such request.
+absl::Status CheckPlan(const HeadPlan& plan, const KvGeometry& kv) {
+  if (plan.num_layers == kv.num_layers && plan.num_heads == kv.num_heads() &&
+      plan.num_kv_heads == kv.num_kv_heads &&
+      static_cast<int64_t>(plan.units.size()) ==
+          kv.num_layers * kv.num_kv_heads &&
+      static_cast<int64_t>(plan.heads.size()) ==
+          kv.num_layers * kv.num_heads()) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      "the plan is for ", plan.num_layers, " layers of ", plan.num_heads,
+      " heads and ", plan.num_kv_heads, " KV heads, the model has ",
+      kv.num_layers, ", ", kv.num_heads(), " and ", kv.num_kv_heads));
+}
+
+absl::Status CheckCalibration(const HeadPlan& plan) {
+  const int64_t group = plan.num_heads / plan.num_kv_heads;
+  for (size_t head = 0; head < plan.heads.size(); ++head) {
+    const size_t unit = head / static_cast<size_t>(group);
+    if (plan.heads[head].sink_beta == 1.0f ||
+        plan.units[unit].kind == PolicyKind::kFull) {
+      continue;
+    }
+    return absl::InvalidArgumentError(
+        absl::StrCat("the plan's heads[", head,
+                     "] sink_beta: only a head of a full unit can be "
+                     "calibrated"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckProbe(const ProbeRequest& probe, const HeadPlan* plan) {
+  if (probe.empty()) return absl::OkStatus();
+  if (probe.distance_sets.size() > static_cast<size_t>(kMaxDistanceSets)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the probe has ", probe.distance_sets.size(),
+                     " distance sets, limit ", kMaxDistanceSets));
+  }
+  for (const std::vector<int64_t>& set : probe.distance_sets) {
+    const bool negative =
+        std::any_of(set.begin(), set.end(), [](int64_t d) { return d < 0; });
+    if (!negative && set.size() <= static_cast<size_t>(kMaxDistancesPerSet)) {
+      continue;
+    }
+    return absl::InvalidArgumentError(absl::StrCat(
+        "a distance set of the probe has ", set.size(), " distances, limit ",
+        kMaxDistancesPerSet, ", each 0 or more"));
+  }
+  const auto sees_less = [](const UnitPolicy& unit) {
+    return unit.kind != PolicyKind::kFull;
+  };
+  if (plan == nullptr ||
+      std::none_of(plan->units.begin(), plan->units.end(), sees_less)) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      "a probe reads units that see everything; the plan has others");
+}
+
+// The rank whose caches are the scarcest, as far as this request goes.
+size_t ScarcestRank(const std::vector<int64_t>& needed,
+                    const std::vector<int64_t>& available) {
+  size_t scarcest = 0;
+  double worst = -1.0;
+  for (size_t rank = 0; rank < needed.size(); ++rank) {
+    const double share = static_cast<double>(needed[rank]) /
+                         (static_cast<double>(available[rank]) + 1.0);
+    if (share <= worst) continue;
+    worst = share;
+    scarcest = rank;
+  }
+  return scarcest;
+}
+
+absl::Status CheckRoom(const EngineRequest& request,
+                       const AdmissionTerms& terms, KvExtent extent,
+                       const std::vector<int64_t>& needed) {
+  const int64_t max_context_len =
+      request.plan == nullptr
+          ? terms.max_context_len
+          : LongestContext(*request.plan, terms.max_context_len);
+  std::vector<int64_t> available = terms.needs.capacity().rank_bytes;
+  bool fits = extent.length <= max_context_len;
+  for (size_t rank = 0; rank < available.size(); ++rank) {
+    if (terms.prefix != nullptr) available[rank] -= terms.prefix_bytes[rank];
+    fits = fits && needed[rank] <= available[rank];
+  }
+  if (fits) return absl::OkStatus();
+  const size_t rank = ScarcestRank(needed, available);
   const bool generates = request.kind == WorkKind::kGenerate;
+  const std::string prefix =
+      terms.prefix == nullptr
+          ? ""
+          : absl::StrCat("prefix ", terms.prefix->length, " + ");
   return absl::OutOfRangeError(absl::StrCat(
-      "the request needs a context of ", needed, " tokens (prompt ",
-      request.prompt.size(), " + max_new_tokens ",
-      generates ? request.max_new_tokens : 0, "), ",
-      SaturatingBytes(KvLedger::RoundUp(needed), options.kv_bytes_per_token),
-      " bytes of KV; available are ",
-      SaturatingBytes(kv_capacity_tokens, options.kv_bytes_per_token),
-      " bytes and a context of ", options.max_context_len,
-      " tokens; the longest context that fits is ", longest, " tokens"));
+      "the request needs a context of ", extent.length, " tokens (", prefix,
+      "prompt ", request.prompt.size(), " + max_new_tokens ",
+      generates ? request.max_new_tokens : 0, "), ", needed[rank],
+      " bytes of KV on rank ", rank, "; available are ", available[rank],
+      " bytes and a context of ", max_context_len,
+      " tokens; the longest context that fits is ",
+      std::min(max_context_len,
+               terms.needs.LongestContext(request.plan.get())),
+      " tokens"));
+}
+
+}  // namespace
+
+int64_t NeededTokens(const EngineRequest& request) {
+  const int64_t prompt = static_cast<int64_t>(request.prompt.size());
+  if (request.kind != WorkKind::kGenerate) return prompt;
+  return SaturatingSum(prompt, request.max_new_tokens);
+}
+
+absl::StatusOr<std::vector<int64_t>> Admit(const EngineRequest& request,
+                                           const AdmissionTerms& terms) {
+  const HeadPlan* plan = request.plan.get();
+  HEADWISE_RETURN_IF_ERROR(CheckWork(request));
+  if (plan != nullptr) {
+    HEADWISE_RETURN_IF_ERROR(CheckPlan(*plan, terms.needs.geometry()));
+    HEADWISE_RETURN_IF_ERROR(CheckCalibration(*plan));
+  }
+  HEADWISE_RETURN_IF_ERROR(CheckProbe(request.probe, plan));
+  const int64_t shared_len = terms.prefix == nullptr ? 0 : terms.prefix->length;
+  const KvExtent extent = {
+      .length = SaturatingSum(shared_len, NeededTokens(request)),
+      .prompt_len = shared_len + static_cast<int64_t>(request.prompt.size())};
+  std::vector<int64_t> needed;
+  if (terms.prefix == nullptr) {
+    needed = terms.needs.Reserved(plan, extent);
+  } else {
+    const HeadPlan* from = terms.prefix->plan.get();
+    HEADWISE_RETURN_IF_ERROR(
+        CheckFork({.from = from,
+                   .to = plan,
+                   .shared_len = shared_len,
+                   .prompt_len = extent.prompt_len,
+                   .kv_type = terms.needs.geometry().kv_type}));
+    needed = terms.needs.ReservedByFork(from, plan, shared_len, extent);
+  }
+  HEADWISE_RETURN_IF_ERROR(CheckRoom(request, terms, extent, needed));
+  return needed;
 }
 
 }  // namespace headwise

@@ -13,11 +13,15 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "server/scheduler/dispatcher.h"
+#include "server/scheduler/kv_needs.h"
+#include "worker/step/step.h"
 
 namespace headwise {
 
-// What a sequence of a request does with its tokens.
-enum class WorkKind { kGenerate, kScore, kEmbed };
+// What a sequence of a request does with its tokens. kPrefix: runs its prompt
+// and then stays in the caches, so that others begin where it ended, until
+// Engine::Release.
+enum class WorkKind { kGenerate, kScore, kEmbed, kPrefix };
 
 struct RequestUsage {
   int64_t prompt_tokens = 0;
@@ -40,7 +44,9 @@ class RequestSink {
   // then calls OnFinished(OK).
   virtual bool OnToken(const SliceResult& outcome) { return true; }
   // kScore, kEmbed: the outcome of rows [first_position, first_position +
-  // rows).
+  // rows); positions count from the begin of the sequence, a prefix included.
+  // For the other kinds it tells the probes of the prompt's rows, if any were
+  // asked for; those of a generated token's row come with the next token.
   virtual void OnRows(int64_t first_position, const SliceResult& outcome) {}
   virtual void OnFinished(const absl::Status& status,
                           const RequestUsage& usage) = 0;
@@ -55,6 +61,12 @@ struct EngineRequest {
   std::vector<int32_t> stop_tokens;  // end generation; reported by OnToken
   bool hash_logits = false;          // kScore
   absl::Time deadline = absl::InfiniteFuture();
+  // Null: the default plan, every unit full. Of the model's shape, and one that
+  // CheckHeadPlan accepts.
+  std::shared_ptr<const HeadPlan> plan;
+  ProbeRequest probe;  // of all rows; needs a plan whose units are all full
+  // Begins where the prefix of that id ended, and `prompt` follows it; 0: none.
+  uint64_t fork_from = 0;
 };
 
 struct EngineOptions {
@@ -62,17 +74,19 @@ struct EngineOptions {
   int64_t max_running_sequences = 64;
   int64_t max_queued_requests = 1024;
   int64_t prefill_chunk = 512;  // rows of one sequence in one step
-  // Positions that the cluster's caches can hold: the least over ranks.
-  int64_t kv_capacity_tokens = 0;
-  int64_t kv_bytes_per_token = 0;  // over all ranks; for messages
-  int64_t max_context_len = 0;     // tokens of one sequence
+  KvGeometry kv;
+  KvCapacity kv_capacity;
+  // Tokens of one sequence, as the model was trained; more where a plan
+  // renumbers positions within them (model/head_plan/rotary_reach.h).
+  int64_t max_context_len = 0;
 };
 
 struct EngineStats {
   int64_t running = 0;
   int64_t waiting = 0;
-  int64_t kv_tokens_used = 0;
-  int64_t kv_tokens_capacity = 0;
+  int64_t held = 0;                        // prefixes
+  std::vector<int64_t> kv_bytes_used;      // promised, by rank
+  std::vector<int64_t> kv_bytes_capacity;  // by rank
   uint64_t steps_total = 0;
 };
 
@@ -87,21 +101,28 @@ class Engine {
   virtual ~Engine() = default;
 
   // Admits or refuses at once. OK: `sink` now hears of the request until
-  // OnFinished; returns an id for Cancel. OutOfRange: it can never fit (needed
-  // and available bytes, longest context that fits). ResourceExhausted: the
-  // queue is full. Unavailable: the group is lost. On an error the sink is
-  // never called.
+  // OnFinished; returns an id for Cancel, and of a prefix for fork_from and
+  // Release. OutOfRange: it can never fit (needed and available bytes, longest
+  // context that fits under its plan). ResourceExhausted: the queue is full.
+  // NotFound: no prefix of the id fork_from is held. InvalidArgument: a plan of
+  // another shape, or one that the prefix can't go on under. Unavailable: the
+  // group is lost. On an error the sink is never called.
   virtual absl::StatusOr<uint64_t> Submit(
       EngineRequest request, std::shared_ptr<RequestSink> sink) = 0;
   // The work stops within one step and the KV is freed; the sink hears
   // Cancelled. No effect if the request has finished.
   virtual void Cancel(uint64_t id) = 0;
+  // Lets a prefix go: cancels it if it has not ended, takes no more forks of
+  // it, and frees its KV once those are gone that were taken before. Holding
+  // one is a promise of memory that nobody else gets: requests that do not fit
+  // beside it wait. No effect for other ids.
+  virtual void Release(uint64_t id) = 0;
 
-  // The group was lost: all requests end with Unavailable and new ones are
-  // refused until Resume.
+  // The group was lost: all requests end with Unavailable, prefixes are
+  // forgotten and new requests refused until Resume.
   virtual void Suspend(absl::Status reason) = 0;
   // A new group stands, with empty caches of the given capacity.
-  virtual void Resume(int64_t kv_capacity_tokens) = 0;
+  virtual void Resume(KvCapacity capacity) = 0;
 
   virtual EngineStats stats() const = 0;
 };

@@ -41,6 +41,14 @@ void EngineLoop::Cancel(uint64_t id) {
   inbox_->Wake();
 }
 
+void EngineLoop::Release(uint64_t id) {
+  {
+    absl::MutexLock lock(&mutex_);
+    scheduler_.Release(id, clock_.Now());
+  }
+  inbox_->Wake();
+}
+
 void EngineLoop::Suspend(absl::Status reason) {
   {
     absl::MutexLock lock(&mutex_, absl::Condition(&IsFalse, &is_sending_));
@@ -49,10 +57,10 @@ void EngineLoop::Suspend(absl::Status reason) {
   inbox_->Wake();
 }
 
-void EngineLoop::Resume(int64_t kv_capacity_tokens) {
+void EngineLoop::Resume(KvCapacity capacity) {
   {
     absl::MutexLock lock(&mutex_, absl::Condition(&IsFalse, &is_sending_));
-    scheduler_.Resume(kv_capacity_tokens, clock_.Now());
+    scheduler_.Resume(std::move(capacity), clock_.Now());
   }
   inbox_->Wake();
 }

@@ -34,10 +34,11 @@ class EngineLoop : public Engine {
   absl::StatusOr<uint64_t> Submit(EngineRequest request,
                                   std::shared_ptr<RequestSink> sink) override;
   void Cancel(uint64_t id) override;
+  void Release(uint64_t id) override;
   // Suspend and Resume wait for a running Dispatcher::Submit, so that no step
   // of the lost group can reach the next one: do not call them from there.
   void Suspend(absl::Status reason) override;
-  void Resume(int64_t kv_capacity_tokens) override;
+  void Resume(KvCapacity capacity) override;
   EngineStats stats() const override;
 
   // Applies what has arrived, tells sinks, sends steps. If the workers have

@@ -31,8 +31,8 @@ EngineOptions Options() {
           .max_running_sequences = 6,
           .max_queued_requests = 64,
           .prefill_chunk = 13,
-          .kv_capacity_tokens = 1024,
-          .kv_bytes_per_token = 100,
+          .kv = kTinyKv,
+          .kv_capacity = CapacityOf(1024),
           .max_context_len = 512};
 }
 
@@ -57,7 +57,7 @@ class ManualDispatcher final : public Dispatcher {
   }
 
   std::deque<std::pair<Step, Done>> sent;
-  ModelWorkers workers{1024};
+  ModelWorkers workers{kTinyKv, CapacityOf(1024)};
   std::function<void()> on_submit;
 };
 

@@ -23,8 +23,8 @@ EngineOptions Options() {
           .max_running_sequences = 6,
           .max_queued_requests = 64,
           .prefill_chunk = 13,
-          .kv_capacity_tokens = 1024,
-          .kv_bytes_per_token = 100,
+          .kv = kTinyKv,
+          .kv_capacity = CapacityOf(1024),
           .max_context_len = 512};
 }
 
@@ -90,8 +90,8 @@ class ThreadedDispatcher final : public Dispatcher {
   std::vector<std::pair<Step, Done>> sent_ ABSL_GUARDED_BY(mutex_);
   bool is_paused_ ABSL_GUARDED_BY(mutex_) = false;
   bool stops_ ABSL_GUARDED_BY(mutex_) = false;
-  ModelWorkers workers_{1024};  // the thread's
-  std::thread thread_;          // last: it runs from its construction on
+  ModelWorkers workers_{kTinyKv, CapacityOf(1024)};  // the thread's
+  std::thread thread_;  // last: it runs from its construction on
 };
 
 TEST(EngineTest, ManyClientsHearTheirOwnAnswers) {
@@ -166,7 +166,7 @@ TEST(EngineTest, SuspendEndsAllAndResumeServesAgain) {
   engine->Suspend(absl::UnavailableError("no group yet"));
   EXPECT_EQ(engine->Submit(Generate(3, 9), nullptr).status(),
             absl::UnavailableError("no group yet"));
-  engine->Resume(1024);
+  engine->Resume(CapacityOf(1024));
   dispatcher.SetPaused(false);
   const auto sink = std::make_shared<RecordingSink>();
   ASSERT_TRUE(engine->Submit(Generate(3, 9), sink).ok());

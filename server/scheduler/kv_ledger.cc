@@ -1,37 +1,47 @@
 #include "server/scheduler/kv_ledger.h"
 
+#include <cstddef>
+#include <utility>
+
 #include "base/check.h"
 
 namespace headwise {
 
-KvLedger::KvLedger(int64_t capacity_tokens)
-    : capacity_tokens_(capacity_tokens / kKvBlockPositions *
-                       kKvBlockPositions) {
-  HEADWISE_CHECK(capacity_tokens >= 0);
+KvLedger::KvLedger(std::vector<int64_t> capacity)
+    : capacity_(std::move(capacity)), used_(capacity_.size(), 0) {
+  for (const int64_t bytes : capacity_) HEADWISE_CHECK(bytes >= 0);
 }
 
-int64_t KvLedger::RoundUp(int64_t tokens) {
-  int64_t last;
-  if (__builtin_add_overflow(tokens, kKvBlockPositions - 1, &last)) {
-    last = tokens;
+bool KvLedger::Fits(const std::vector<int64_t>& bytes) const {
+  HEADWISE_CHECK(bytes.size() == capacity_.size());
+  for (size_t rank = 0; rank < bytes.size(); ++rank) {
+    if (bytes[rank] > capacity_[rank] - used_[rank]) return false;
   }
-  return last / kKvBlockPositions * kKvBlockPositions;
+  return true;
 }
 
-bool KvLedger::Reserve(uint64_t sequence_id, int64_t tokens) {
-  const int64_t positions = RoundUp(tokens);
-  if (positions > capacity_tokens_ - used_tokens_) return false;
-  const bool is_new = reserved_.emplace(sequence_id, positions).second;
+void KvLedger::Reserve(uint64_t sequence_id, std::vector<int64_t> bytes) {
+  HEADWISE_CHECK(Fits(bytes));
+  for (size_t rank = 0; rank < bytes.size(); ++rank) {
+    HEADWISE_CHECK(bytes[rank] >= 0);
+    used_[rank] += bytes[rank];
+  }
+  const bool is_new = reserved_.emplace(sequence_id, std::move(bytes)).second;
   HEADWISE_CHECK(is_new);
-  used_tokens_ += positions;
-  return true;
 }
 
 void KvLedger::Release(uint64_t sequence_id) {
   const auto found = reserved_.find(sequence_id);
   if (found == reserved_.end()) return;
-  used_tokens_ -= found->second;
+  for (size_t rank = 0; rank < used_.size(); ++rank) {
+    used_[rank] -= found->second[rank];
+  }
   reserved_.erase(found);
+}
+
+std::vector<int64_t> KvLedger::Reserved(uint64_t sequence_id) const {
+  const auto found = reserved_.find(sequence_id);
+  return found == reserved_.end() ? std::vector<int64_t>() : found->second;
 }
 
 }  // namespace headwise

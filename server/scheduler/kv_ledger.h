@@ -1,39 +1,38 @@
-// How much of the cluster's KV is promised to whom.
+// How much of each rank's KV is promised to whom.
 
 #ifndef HEADWISE_SERVER_SCHEDULER_KV_LEDGER_H_
 #define HEADWISE_SERVER_SCHEDULER_KV_LEDGER_H_
 
 #include <cstdint>
 #include <map>
+#include <vector>
 
 namespace headwise {
 
-// Counts in positions, rounded up to blocks as the caches hand them out. A
-// sequence's full need is reserved before it runs, so a running one never
-// lacks room. O(log sequences).
+// Counts bytes by rank. A sequence's full need is reserved before it runs, so a
+// running one never lacks room. O(ranks) and O(log sequences).
 class KvLedger {
  public:
-  // Positions in one block of the workers' caches.
-  static constexpr int64_t kKvBlockPositions = 64;
+  // `capacity` [ranks], each >= 0.
+  explicit KvLedger(std::vector<int64_t> capacity);
 
-  // `capacity_tokens` >= 0; what is short of a whole block is lost.
-  explicit KvLedger(int64_t capacity_tokens);
-
-  // Positions of the blocks that hold `tokens`; near 2^63 rounded down.
-  static int64_t RoundUp(int64_t tokens);
-
-  // False, and nothing changed, if the blocks for `tokens` are not free.
-  bool Reserve(uint64_t sequence_id, int64_t tokens);
+  // Whether so many bytes are free on every rank. `bytes` [ranks], each >= 0.
+  bool Fits(const std::vector<int64_t>& bytes) const;
+  // Requires Fits, and that the sequence holds nothing.
+  void Reserve(uint64_t sequence_id, std::vector<int64_t> bytes);
   // No effect if the sequence holds nothing.
   void Release(uint64_t sequence_id);
 
-  int64_t capacity_tokens() const { return capacity_tokens_; }
-  int64_t used_tokens() const { return used_tokens_; }
+  // What a sequence has reserved, [ranks]; empty if nothing.
+  std::vector<int64_t> Reserved(uint64_t sequence_id) const;
+
+  const std::vector<int64_t>& capacity() const { return capacity_; }
+  const std::vector<int64_t>& used() const { return used_; }
 
  private:
-  int64_t capacity_tokens_;
-  int64_t used_tokens_ = 0;
-  std::map<uint64_t, int64_t> reserved_;  // sequence -> positions
+  std::vector<int64_t> capacity_;
+  std::vector<int64_t> used_;  // [ranks]
+  std::map<uint64_t, std::vector<int64_t>> reserved_;
 };
 
 }  // namespace headwise

@@ -1,42 +1,36 @@
 #include "server/scheduler/kv_ledger.h"
 
-#include <cstdint>
-#include <limits>
-
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 namespace headwise {
 namespace {
 
-TEST(KvLedgerTest, CountsWholeBlocks) {
-  EXPECT_EQ(KvLedger::RoundUp(0), 0);
-  EXPECT_EQ(KvLedger::RoundUp(1), 64);
-  EXPECT_EQ(KvLedger::RoundUp(64), 64);
-  EXPECT_EQ(KvLedger::RoundUp(65), 128);
-  constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
-  EXPECT_EQ(KvLedger::RoundUp(kMax), kMax / 64 * 64);
-  EXPECT_EQ(KvLedger(191).capacity_tokens(), 128);
-}
+using testing::ElementsAre;
+using testing::IsEmpty;
 
-TEST(KvLedgerTest, ReservesToTheLastBlockAndNoFurther) {
-  KvLedger ledger(192);
-  EXPECT_TRUE(ledger.Reserve(1, 65));
-  EXPECT_FALSE(ledger.Reserve(2, 65));
-  EXPECT_EQ(ledger.used_tokens(), 128);
-  EXPECT_TRUE(ledger.Reserve(2, 64));
-  EXPECT_EQ(ledger.used_tokens(), 192);
-  EXPECT_FALSE(ledger.Reserve(3, 1));
+TEST(KvLedgerTest, ReservesToTheLastByteOfEachRankAndNoFurther) {
+  KvLedger ledger({100, 50});
+  ASSERT_TRUE(ledger.Fits({60, 50}));
+  ledger.Reserve(1, {60, 50});
+  EXPECT_FALSE(ledger.Fits({1, 1}));
+  EXPECT_FALSE(ledger.Fits({41, 0}));
+  ASSERT_TRUE(ledger.Fits({40, 0}));
+  ledger.Reserve(2, {40, 0});
+  EXPECT_THAT(ledger.used(), ElementsAre(100, 50));
+  EXPECT_THAT(ledger.Reserved(1), ElementsAre(60, 50));
+  EXPECT_THAT(ledger.Reserved(3), IsEmpty());
 }
 
 TEST(KvLedgerTest, ReleaseGivesBackWhatWasReservedOnce) {
-  KvLedger ledger(128);
-  ASSERT_TRUE(ledger.Reserve(1, 100));
+  KvLedger ledger({128});
+  ledger.Reserve(1, {100});
   ledger.Release(2);
-  EXPECT_EQ(ledger.used_tokens(), 128);
+  EXPECT_THAT(ledger.used(), ElementsAre(100));
   ledger.Release(1);
   ledger.Release(1);
-  EXPECT_EQ(ledger.used_tokens(), 0);
-  EXPECT_TRUE(ledger.Reserve(1, 128));
+  EXPECT_THAT(ledger.used(), ElementsAre(0));
+  EXPECT_TRUE(ledger.Fits({128}));
 }
 
 }  // namespace

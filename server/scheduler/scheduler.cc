@@ -14,20 +14,36 @@ Scheduler::Scheduler(const EngineOptions& options)
     : options_(options),
       max_running_(
           std::min(options.max_running_sequences, options.max_step_tokens)),
-      kv_(options.kv_capacity_tokens) {
+      needs_(options.kv, options.kv_capacity),
+      kv_(needs_.capacity().rank_bytes) {
   HEADWISE_CHECK(options.max_step_tokens >= 1);
   HEADWISE_CHECK(options.max_running_sequences >= 1);
   HEADWISE_CHECK(options.max_queued_requests >= 1);
   HEADWISE_CHECK(options.prefill_chunk >= 1);
-  HEADWISE_CHECK(options.kv_bytes_per_token >= 0);
   HEADWISE_CHECK(options.max_context_len >= 0);
 }
 
 absl::StatusOr<uint64_t> Scheduler::Submit(EngineRequest request,
                                            absl::Time now) {
   if (suspended_.has_value()) return *suspended_;
-  HEADWISE_RETURN_IF_ERROR(
-      CheckCanFit(request, options_, kv_.capacity_tokens()));
+  AdmissionTerms terms = {.needs = needs_,
+                          .max_context_len = options_.max_context_len};
+  if (request.fork_from != 0) {
+    terms.prefix = held_.Find(request.fork_from);
+    if (terms.prefix == nullptr) {
+      return absl::NotFoundError(absl::StrCat("fork_from ", request.fork_from,
+                                              ": no such prefix is held"));
+    }
+    terms.prefix_bytes.resize(kv_.capacity().size(), 0);
+    for (const uint64_t held : held_.ChainOf(request.fork_from)) {
+      const std::vector<int64_t> bytes = kv_.Reserved(held);
+      for (size_t rank = 0; rank < bytes.size(); ++rank) {
+        terms.prefix_bytes[rank] += bytes[rank];
+      }
+    }
+  }
+  HEADWISE_ASSIGN_OR_RETURN(std::vector<int64_t> kv_bytes,
+                            Admit(request, terms));
   const int64_t num_waiting = static_cast<int64_t>(waiting_.size());
   if (num_waiting >= options_.max_queued_requests) {
     return absl::ResourceExhaustedError(
@@ -38,8 +54,13 @@ absl::StatusOr<uint64_t> Scheduler::Submit(EngineRequest request,
   if (request.deadline != absl::InfiniteFuture()) {
     deadlines_.emplace(request.deadline, id);
   }
-  waiting_.emplace(id, WaitingRequest{.request = std::move(request),
-                                      .times = {.submitted = now}});
+  if (terms.prefix != nullptr) held_.AddFork(id, request.fork_from);
+  waiting_.emplace(
+      id, WaitingRequest{
+              .request = std::move(request),
+              .times = {.submitted = now},
+              .prefix_len = terms.prefix == nullptr ? 0 : terms.prefix->length,
+              .kv_bytes = std::move(kv_bytes)});
   return id;
 }
 
@@ -51,8 +72,22 @@ void Scheduler::Stop(uint64_t id, absl::Time now) {
   End(id, absl::OkStatus(), now);
 }
 
+void Scheduler::Release(uint64_t id, absl::Time now) {
+  const auto is_prefix = [](const EngineRequest& request) {
+    return request.kind == WorkKind::kPrefix;
+  };
+  const auto waiting = waiting_.find(id);
+  const auto running = running_.find(id);
+  if ((waiting != waiting_.end() && is_prefix(waiting->second.request)) ||
+      (running != running_.end() && is_prefix(running->second.request()))) {
+    End(id, absl::CancelledError("the prefix was released"), now);
+  }
+  if (held_.Release(id)) FreePrefix(id);
+}
+
 void Scheduler::CancelAll(absl::Time now) {
   EndAll(absl::CancelledError("the engine is shutting down"), now);
+  for (const uint64_t id : held_.ReleaseAll()) FreePrefix(id);
 }
 
 void Scheduler::Expire(absl::Time now) {
@@ -73,16 +108,19 @@ void Scheduler::Suspend(const absl::Status& reason, absl::Time now) {
   }
   steps_.clear();
   frees_ = FreeQueue();
-  kv_ = KvLedger(kv_.capacity_tokens());
+  held_ = HeldPrefixes();
+  plans_ = PlanTable();
+  kv_ = KvLedger(needs_.capacity().rank_bytes);
   ++group_;
   last_step_id_ = 0;
 }
 
-void Scheduler::Resume(int64_t kv_capacity_tokens, absl::Time now) {
+void Scheduler::Resume(KvCapacity capacity, absl::Time now) {
   // Caches of a new group are empty, whether or not we heard of the old one's
   // end.
   Suspend(absl::UnavailableError("the group of workers was replaced"), now);
-  kv_ = KvLedger(kv_capacity_tokens);
+  needs_ = KvNeeds(options_.kv, std::move(capacity));
+  kv_ = KvLedger(needs_.capacity().rank_bytes);
   suspended_.reset();
 }
 
@@ -95,13 +133,18 @@ std::optional<TicketedStep> Scheduler::NextStep(absl::Time now) {
   Step step;
   sent.frees = frees_.Take();
   step.free_sequence_ids = sent.frees.sequence_ids;
-  for (const uint64_t id : step.free_sequence_ids) kv_.Release(id);
+  for (const uint64_t id : step.free_sequence_ids) ReleaseKv(id);
   if (!sent.frees.is_retry) {
-    Admit(now);
+    AdmitWaiting(now);
     AddSlices(step, sent);
   }
   if (step.slices.empty() && step.free_sequence_ids.empty()) {
     return std::nullopt;
+  }
+  if (!sent.frees.is_retry) plans_.AddDropsTo(step);
+  sent.drop_plan_ids = step.drop_plan_ids;
+  for (const NumberedPlan& plan : step.plans) {
+    sent.plan_ids.push_back(plan.plan_id);
   }
   step.step_id = sent.step_id = ++last_step_id_;
   ++steps_total_;
@@ -110,39 +153,97 @@ std::optional<TicketedStep> Scheduler::NextStep(absl::Time now) {
                       .step = std::move(step)};
 }
 
-void Scheduler::Admit(absl::Time now) {
-  while (!waiting_.empty() &&
-         static_cast<int64_t>(running_.size()) < max_running_) {
-    const auto head = waiting_.begin();
-    const uint64_t id = head->first;
-    if (!kv_.Reserve(id, NeededTokens(head->second.request))) return;
-    head->second.times.admitted = now;
-    running_.emplace(id, Sequence(id, std::move(head->second)));
-    waiting_.erase(head);
+void Scheduler::AdmitWaiting(absl::Time now) {
+  bool only_forks = false;
+  for (auto next = waiting_.begin(); next != waiting_.end();) {
+    if (static_cast<int64_t>(running_.size()) == max_running_) return;
+    const auto waiting = next++;
+    if (only_forks && waiting->second.request.fork_from == 0) continue;
+    if (AdmitOne(waiting->first, waiting->second, now)) {
+      waiting_.erase(waiting);
+    } else if (FitsBesidePrefixes(waiting->second)) {
+      return;
+    } else {
+      only_forks = true;
+    }
   }
+}
+
+bool Scheduler::AdmitOne(uint64_t id, WaitingRequest& waiting, absl::Time now) {
+  if (!kv_.Fits(waiting.kv_bytes)) return false;
+  const std::optional<uint64_t> plan_id = plans_.Acquire(waiting.request.plan);
+  if (!plan_id.has_value()) return false;
+  kv_.Reserve(id, std::move(waiting.kv_bytes));
+  waiting.times.admitted = now;
+  running_.emplace(id, Sequence(id, *plan_id, std::move(waiting)));
+  return true;
+}
+
+bool Scheduler::FitsBesidePrefixes(const WaitingRequest& waiting) const {
+  std::vector<int64_t> free = kv_.capacity();
+  for (const uint64_t id : held_.ids()) {
+    const std::vector<int64_t> bytes = kv_.Reserved(id);
+    for (size_t rank = 0; rank < free.size(); ++rank) free[rank] -= bytes[rank];
+  }
+  for (size_t rank = 0; rank < free.size(); ++rank) {
+    if (waiting.kv_bytes[rank] > free[rank]) return false;
+  }
+  return true;
+}
+
+int64_t Scheduler::ProbeBytes(const Sequence& sequence,
+                              int64_t num_rows) const {
+  return num_rows *
+         ProbeBytesPerRow(sequence.request().probe,
+                          options_.kv.num_layers * options_.kv.num_heads());
 }
 
 void Scheduler::AddSlices(Step& step, SentStep& sent) {
   int64_t room = options_.max_step_tokens;
-  const auto add = [&](Slice slice) {
-    room -= slice.num_rows();
-    sent.slices.push_back({.sequence_id = slice.sequence_id,
-                           .first_position = slice.first_position,
-                           .num_rows = slice.num_rows(),
-                           .sample = slice.sample,
-                           .score = !slice.score_targets.empty(),
-                           .hash_logits = slice.hash_logits,
-                           .embed = slice.embed});
-    step.slices.push_back(std::move(slice));
-  };
+  int64_t probe_room = kMaxProbeBytes;
   for (auto& [id, sequence] : running_) {
-    if (sequence.can_decode()) add(sequence.NextDecodeSlice());
+    if (!sequence.can_decode()) continue;
+    const int64_t probe_bytes = ProbeBytes(sequence, 1);
+    if (probe_bytes > probe_room) continue;  // the next step has room
+    probe_room -= probe_bytes;
+    --room;
+    AddSlice(sequence.NextDecodeSlice(), step, sent);
   }
+  AddPrompts(room, probe_room, step, sent);
+}
+
+void Scheduler::AddPrompts(int64_t room, int64_t probe_room, Step& step,
+                           SentStep& sent) {
   for (auto& [id, sequence] : running_) {
     if (room == 0) break;
     if (!sequence.has_prompt_left()) continue;
-    add(sequence.NextPrefillSlice(std::min(room, options_.prefill_chunk)));
+    int64_t max_rows = std::min(room, options_.prefill_chunk);
+    if (const int64_t row_bytes = ProbeBytes(sequence, 1); row_bytes > 0) {
+      max_rows = std::min(max_rows, probe_room / row_bytes);
+    }
+    if (max_rows == 0) continue;
+    if (sequence.is_new()) {
+      if (step.forks.size() == static_cast<size_t>(kMaxForks)) break;
+      plans_.AddTo(step, sequence.plan_id());
+      if (const auto fork = sequence.FirstFork()) step.forks.push_back(*fork);
+    }
+    Slice slice = sequence.NextPrefillSlice(max_rows);
+    room -= slice.num_rows();
+    probe_room -= ProbeBytes(sequence, slice.num_rows());
+    AddSlice(std::move(slice), step, sent);
   }
+}
+
+void Scheduler::AddSlice(Slice slice, Step& step, SentStep& sent) {
+  sent.slices.push_back({.sequence_id = slice.sequence_id,
+                         .first_position = slice.first_position,
+                         .num_rows = slice.num_rows(),
+                         .sample = slice.sample,
+                         .score = !slice.score_targets.empty(),
+                         .hash_logits = slice.hash_logits,
+                         .embed = slice.embed,
+                         .probe = !slice.probe.empty()});
+  step.slices.push_back(std::move(slice));
 }
 
 void Scheduler::AddOutcome(const StepTicket& ticket,
@@ -161,144 +262,51 @@ void Scheduler::AddOutcome(const StepTicket& ticket,
   HEADWISE_CHECK(false && "an answer to a step that was not sent");
 }
 
-bool Scheduler::ApplyOutcome(absl::Time now) {
-  if (steps_.empty() || !steps_.front().outcome.has_value()) return false;
-  SentStep step = std::move(steps_.front());
-  steps_.pop_front();
-  absl::StatusOr<StepResult>& outcome = *step.outcome;
-  if (outcome.ok()) {
-    ApplyResults(step, *std::move(outcome), now);
-    return true;
-  }
-  const absl::Status status = outcome.status();
-  if (absl::IsInvalidArgument(status) || absl::IsResourceExhausted(status)) {
-    // The workers changed nothing: their books and ours disagree.
-    FailStep(
-        step,
-        absl::InternalError(absl::StrCat("the workers refused step ",
-                                         step.step_id, ": ", status.message())),
-        now);
-    return true;
-  }
-  if (absl::IsOutOfRange(status)) {
-    // A value was not finite or too large: the step's sequences hold garbage.
-    for (const SentSlice& slice : step.slices) {
-      OnSliceDone(slice.sequence_id, /*ran=*/true);
-    }
-    for (const SentSlice& slice : step.slices) {
-      End(slice.sequence_id, absl::InternalError(status.message()), now);
-    }
-    return true;
-  }
-  // Any other error leaves the workers in a state that we do not know. The
-  // step's requests hear what it was, the rest that the group is lost.
-  if (!absl::IsUnavailable(status)) FailStep(step, status, now);
-  Suspend(status, now);
-  return true;
+void Scheduler::ReleaseKv(uint64_t sequence_id) {
+  kv_.Release(sequence_id);
+  if (const auto gone = held_.EndFork(sequence_id)) FreePrefix(*gone);
 }
 
-void Scheduler::FailStep(const SentStep& step, const absl::Status& status,
-                         absl::Time now) {
-  frees_.OnStepFailed(step.frees);
-  for (const SentSlice& slice : step.slices) {
-    OnSliceDone(slice.sequence_id, /*ran=*/false);
-  }
-  for (const SentSlice& slice : step.slices) {
-    End(slice.sequence_id, status, now);
-  }
+void Scheduler::FreePrefix(uint64_t id) {
+  frees_.Add(id, /*known_to_workers=*/true, /*slices_in_flight=*/0);
 }
 
-void Scheduler::ApplyResults(SentStep& step, StepResult outcome,
-                             absl::Time now) {
-  for (const SentSlice& slice : step.slices) {
-    OnSliceDone(slice.sequence_id, /*ran=*/true);
-  }
-  const bool complete = outcome.results.size() == step.slices.size();
-  for (size_t i = 0; i < step.slices.size(); ++i) {
-    if (!running_.contains(step.slices[i].sequence_id)) continue;
-    if (!complete || !Matches(step.slices[i], outcome.results[i])) {
-      End(step.slices[i].sequence_id,
-          absl::InternalError(
-              absl::StrCat("the workers' answer to step ", step.step_id,
-                           " does not have what its step asked for")),
-          now);
-      continue;
-    }
-    ApplyResult(step.slices[i], std::move(outcome.results[i]), now);
-  }
+void Scheduler::Hold(uint64_t id, absl::Time now) {
+  const auto running = running_.find(id);
+  const Sequence& sequence = running->second;
+  held_.Add(id, {.length = sequence.prefix_len() + sequence.prompt_len(),
+                 .plan = sequence.request().plan});
+  plans_.Release(sequence.plan_id());  // workers keep a sequence's own
+  EmitEnd(id, sequence.request().deadline, absl::OkStatus(),
+          sequence.Usage(now));
+  running_.erase(running);
 }
 
-bool Scheduler::Matches(const SentSlice& sent, const SliceResult& outcome) {
-  const size_t num_rows = static_cast<size_t>(sent.num_rows);
-  return outcome.sequence_id == sent.sequence_id &&
-         outcome.has_token == sent.sample &&
-         outcome.score_logprobs.size() == (sent.score ? num_rows : 0) &&
-         outcome.logits_digests.size() == (sent.hash_logits ? num_rows : 0) &&
-         outcome.hidden.empty() != sent.embed &&
-         outcome.hidden.size() % num_rows == 0;
-}
-
-void Scheduler::ApplyResult(const SentSlice& sent, SliceResult outcome,
-                            absl::Time now) {
-  Sequence& sequence = running_.at(sent.sequence_id);
-  const bool is_prefill = sent.first_position < sequence.prompt_len();
-  if (is_prefill) {
-    sequence.OnPromptRowsDone(sent.num_rows, now);
-    Emit({.kind = SchedulerEvent::Kind::kPrefill,
-          .request_id = sequence.id(),
-          .first = sequence.done_prompt_rows(),
-          .total = sequence.prompt_len()});
-  }
-  bool is_last = false;
-  if (sequence.request().kind != WorkKind::kGenerate) {
-    is_last = sequence.done_prompt_rows() == sequence.prompt_len();
-    Emit({.kind = SchedulerEvent::Kind::kRows,
-          .request_id = sequence.id(),
-          .first = sent.first_position,
-          .outcome = std::move(outcome)});
-  } else if (sent.sample) {
-    is_last = sequence.OnToken(outcome.token);
-    Emit({.kind = SchedulerEvent::Kind::kToken,
-          .request_id = sequence.id(),
-          .outcome = std::move(outcome)});
-  }
-  if (is_last) End(sequence.id(), absl::OkStatus(), now);
-}
-
-void Scheduler::OnSliceDone(uint64_t sequence_id, bool ran) {
-  const auto found = running_.find(sequence_id);
-  if (found != running_.end()) {
-    found->second.OnSliceDone(ran);
-  } else if (frees_.OnSlice(sequence_id, ran)) {
-    kv_.Release(sequence_id);
-  }
-}
-
-void Scheduler::End(uint64_t id, const absl::Status& status, absl::Time now) {
-  absl::Time deadline;
-  RequestUsage usage;
-  if (const auto waiting = waiting_.find(id); waiting != waiting_.end()) {
-    deadline = waiting->second.request.deadline;
-    usage = UsageOf(waiting->second, now);
-    waiting_.erase(waiting);
-  } else if (const auto running = running_.find(id);
-             running != running_.end()) {
-    const Sequence& sequence = running->second;
-    deadline = sequence.request().deadline;
-    usage = sequence.Usage(now);
-    if (frees_.Add(id, sequence.known_to_workers(),
-                   sequence.slices_in_flight())) {
-      kv_.Release(id);
-    }
-    running_.erase(running);
-  } else {
-    return;
-  }
+void Scheduler::EmitEnd(uint64_t id, absl::Time deadline,
+                        const absl::Status& status, const RequestUsage& usage) {
   deadlines_.erase({deadline, id});
   Emit({.kind = SchedulerEvent::Kind::kFinished,
         .request_id = id,
         .status = status,
         .usage = usage});
+}
+
+void Scheduler::End(uint64_t id, const absl::Status& status, absl::Time now) {
+  if (const auto waiting = waiting_.find(id); waiting != waiting_.end()) {
+    const WaitingRequest ended = std::move(waiting->second);
+    waiting_.erase(waiting);
+    ReleaseKv(id);
+    EmitEnd(id, ended.request.deadline, status, UsageOf(ended, now));
+  } else if (const auto running = running_.find(id);
+             running != running_.end()) {
+    const Sequence ended = std::move(running->second);
+    running_.erase(running);
+    plans_.Release(ended.plan_id());
+    if (frees_.Add(id, ended.known_to_workers(), ended.slices_in_flight())) {
+      ReleaseKv(id);
+    }
+    EmitEnd(id, ended.request().deadline, status, ended.Usage(now));
+  }
 }
 
 void Scheduler::EndAll(const absl::Status& status, absl::Time now) {
@@ -327,8 +335,9 @@ absl::Time Scheduler::next_deadline() const {
 EngineStats Scheduler::stats() const {
   return {.running = static_cast<int64_t>(running_.size()),
           .waiting = static_cast<int64_t>(waiting_.size()),
-          .kv_tokens_used = kv_.used_tokens(),
-          .kv_tokens_capacity = kv_.capacity_tokens(),
+          .held = held_.num_held(),
+          .kv_bytes_used = kv_.used(),
+          .kv_bytes_capacity = kv_.capacity(),
           .steps_total = steps_total_};
 }
 

@@ -18,7 +18,10 @@
 #include "server/scheduler/dispatcher.h"
 #include "server/scheduler/engine.h"
 #include "server/scheduler/free_queue.h"
+#include "server/scheduler/held_prefixes.h"
 #include "server/scheduler/kv_ledger.h"
+#include "server/scheduler/kv_needs.h"
+#include "server/scheduler/plan_table.h"
 #include "server/scheduler/sequence.h"
 
 namespace headwise {
@@ -54,13 +57,20 @@ struct SchedulerEvent {
 // reserved and a place is free, then runs until its last token. Each step has
 // one row for every sequence in decode, then at most prefill_chunk rows of each
 // prompt in order of arrival, max_step_tokens in all. At most
-// max_step_tokens sequences run, so a decode never misses a step, and every
+// max_step_tokens sequences run, so a decode never misses a step (but for
+// probes, whose answers may fill one), and every
 // step has room for at least one row of the oldest prompt: a prefill holds up a
 // decode by at most one step of max_step_tokens rows, kMaxStepsInFlight times.
 //
 // A step is formed while another one is in flight; a row whose token is still
 // in flight says use_last_sample. If its sequence turns out to have ended, the
 // row's outcome is dropped.
+//
+// A prefix that is held has no place among those that run, only its KV. Forks
+// overtake a request that does not fit beside what is held: it can't run before
+// some prefix goes, and whoever holds that may wait for its forks. Plans travel
+// with the first step that needs them; requests under different ones share
+// steps.
 //
 // A pure state machine: not thread-safe, no clock, no thread. The order of
 // calls decides everything.
@@ -75,12 +85,15 @@ class Scheduler {
   // No effect if it has ended.
   void Cancel(uint64_t id, absl::Time now);
   void Stop(uint64_t id, absl::Time now);
+  // As Engine::Release.
+  void Release(uint64_t id, absl::Time now);
+  // Releases prefixes too.
   void CancelAll(absl::Time now);
   // Ends requests whose deadline is at or before `now`.
   void Expire(absl::Time now);
   // As Engine::Suspend and Engine::Resume.
   void Suspend(const absl::Status& reason, absl::Time now);
-  void Resume(int64_t kv_capacity_tokens, absl::Time now);
+  void Resume(KvCapacity capacity, absl::Time now);
 
   // The next step to send, if there is room in the pipeline and work to do.
   std::optional<TicketedStep> NextStep(absl::Time now);
@@ -110,31 +123,52 @@ class Scheduler {
     bool score = false;
     bool hash_logits = false;
     bool embed = false;
+    bool probe = false;
   };
   struct SentStep {
     uint64_t step_id = 0;
     std::vector<SentSlice> slices;
     FreeQueue::Batch frees;
+    std::vector<uint64_t> plan_ids;
+    std::vector<uint64_t> drop_plan_ids;
     std::optional<absl::StatusOr<StepResult>> outcome;
   };
   using RunningMap = std::map<uint64_t, Sequence>;
 
   static bool Matches(const SentSlice& sent, const SliceResult& outcome);
 
-  void Admit(absl::Time now);
+  void AdmitWaiting(absl::Time now);
+  bool AdmitOne(uint64_t id, WaitingRequest& waiting, absl::Time now);
+  // Whether it would fit if nothing ran.
+  bool FitsBesidePrefixes(const WaitingRequest& waiting) const;
   void AddSlices(Step& step, SentStep& sent);
+  void AddSlice(Slice slice, Step& step, SentStep& sent);
+  void AddPrompts(int64_t room, int64_t probe_room, Step& step, SentStep& sent);
   void ApplyResults(SentStep& step, StepResult outcome, absl::Time now);
   void ApplyResult(const SentSlice& sent, SliceResult outcome, absl::Time now);
   void FailStep(const SentStep& step, const absl::Status& status,
                 absl::Time now);
+  void EmitRows(const Sequence& sequence, const SentSlice& sent,
+                SliceResult outcome);
   void OnSliceDone(uint64_t sequence_id, bool ran);
+  // Its share of the caches is free, or will be once a step has told so.
+  void ReleaseKv(uint64_t sequence_id);
+  void FreePrefix(uint64_t id);
+  // Its prompt has run; it stays.
+  void Hold(uint64_t id, absl::Time now);
+  void EmitEnd(uint64_t id, absl::Time deadline, const absl::Status& status,
+               const RequestUsage& usage);
   void End(uint64_t id, const absl::Status& status, absl::Time now);
   void EndAll(const absl::Status& status, absl::Time now);
+  int64_t ProbeBytes(const Sequence& sequence, int64_t num_rows) const;
   void Emit(SchedulerEvent event) { events_.push_back(std::move(event)); }
 
   const EngineOptions options_;
   const int64_t max_running_;
+  KvNeeds needs_;
   KvLedger kv_;
+  PlanTable plans_;
+  HeldPrefixes held_;
   FreeQueue frees_;
   std::map<uint64_t, WaitingRequest> waiting_;  // by arrival
   RunningMap running_;                          // by arrival

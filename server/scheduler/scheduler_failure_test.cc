@@ -92,13 +92,13 @@ TEST_F(SchedulerFailureTest, LostGroupEndsAllAndItsLateAnswersAreIgnored) {
   }
   AnswerWith(absl::UnavailableError("a worker is gone"));
   EXPECT_EQ(Ends().size(), 9u);
-  EXPECT_EQ(scheduler_->stats().kv_tokens_used, 0);
+  EXPECT_THAT(scheduler_->stats().kv_bytes_used, ElementsAre(0));
   EXPECT_EQ(scheduler_->Submit(Generate(1, 1), now_).status(),
             absl::UnavailableError("a worker is gone"));
   EXPECT_THAT(Next(), IsEmpty());
 
-  scheduler_->Resume(64, now_);
-  EXPECT_EQ(scheduler_->stats().kv_tokens_capacity, 64);
+  scheduler_->Resume(CapacityOf(64), now_);
+  EXPECT_THAT(scheduler_->stats().kv_bytes_capacity, ElementsAre(6400));
   const uint64_t id = Submit(Generate(4, 9));
   EXPECT_THAT(Next(), ElementsAre(std::to_string(id) + "@0+4*"));
   EXPECT_EQ(sent_.back().step.step_id, 1u);

@@ -24,8 +24,8 @@ inline EngineOptions Options() {
           .max_running_sequences = 8,
           .max_queued_requests = 16,
           .prefill_chunk = 16,
-          .kv_capacity_tokens = 1024,
-          .kv_bytes_per_token = 100,
+          .kv = kTinyKv,
+          .kv_capacity = CapacityOf(1024),
           .max_context_len = 1024};
 }
 
@@ -55,7 +55,7 @@ class SchedulerTest : public testing::Test {
  protected:
   void Use(const EngineOptions& options) {
     scheduler_.emplace(options);
-    workers_.emplace(options.kv_capacity_tokens);
+    workers_.emplace(options.kv, options.kv_capacity);
   }
 
   uint64_t Submit(EngineRequest request) {
@@ -98,7 +98,8 @@ class SchedulerTest : public testing::Test {
 
   absl::Time now_ = kStart;
   std::optional<Scheduler> scheduler_{Options()};
-  std::optional<ModelWorkers> workers_{1024};
+  std::optional<ModelWorkers> workers_{std::in_place, kTinyKv,
+                                       CapacityOf(1024)};
   std::vector<TicketedStep> sent_;
 };
 

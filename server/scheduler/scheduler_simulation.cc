@@ -33,31 +33,7 @@ SchedulerSimulation::SchedulerSimulation(uint64_t seed,
       options_(RandomOptions()),
       fault_(fault),
       scheduler_(options_),
-      workers_(std::in_place, options_.kv_capacity_tokens) {}
-
-EngineOptions SchedulerSimulation::RandomOptions() {
-  return {.max_step_tokens = 1 + Below(40),
-          .max_running_sequences = 1 + Below(8),
-          .max_queued_requests = 1 + Below(6),
-          .prefill_chunk = 1 + Below(20),
-          .kv_capacity_tokens = 40 + Below(400),
-          .kv_bytes_per_token = 1000,
-          .max_context_len = 30 + Below(300)};
-}
-
-EngineRequest SchedulerSimulation::RandomRequest() {
-  EngineRequest request;
-  request.kind = static_cast<WorkKind>(Below(4) % 3);  // kGenerate more often
-  for (int64_t i = 1 + Below(120); i > 0; --i) {
-    request.prompt.push_back(static_cast<int32_t>(Below(50)));
-  }
-  request.max_new_tokens = 1 + Below(20);
-  request.sampling.seed = Below(3);
-  request.hash_logits = Below(2) == 0;
-  if (Below(2) == 0) request.stop_tokens = {3, 14, 15, 92, 65, 35, 89};
-  if (Below(5) == 0) request.deadline = now_ + absl::Milliseconds(Below(200));
-  return request;
-}
+      workers_(std::in_place, options_.kv, options_.kv_capacity) {}
 
 void SchedulerSimulation::Run() {
   const int64_t num_actions = 100 + Below(300);
@@ -73,7 +49,8 @@ void SchedulerSimulation::Act() {
     case 0:
       return SubmitOne();
     case 1:
-      return Below(4) == 0 ? CancelOne() : SubmitOne();
+      if (Below(3) == 0) return CancelOne();
+      return Below(2) == 0 ? ReleaseOne() : SubmitOne();
     case 2:
       now_ += absl::Milliseconds(Below(20));
       return;
@@ -89,30 +66,13 @@ void SchedulerSimulation::Act() {
   }
 }
 
-void SchedulerSimulation::SubmitOne() {
-  Record record;
-  record.request = RandomRequest();
-  record.expected = ExpectedAnswerOf(record.request);
-  record.submitted = now_;
-  if (Below(4) == 0) record.stop_after = 1 + Below(8);
-
-  const EngineRequest& request = record.request;
-  const int64_t needed =
-      static_cast<int64_t>(request.prompt.size()) +
-      (request.kind == WorkKind::kGenerate ? request.max_new_tokens : 0);
-  absl::StatusCode expected = absl::StatusCode::kOk;
-  if (is_suspended_) {
-    expected = absl::StatusCode::kUnavailable;
-  } else if (needed > options_.max_context_len ||
-             needed > options_.kv_capacity_tokens / 64 * 64) {
-    expected = absl::StatusCode::kOutOfRange;
-  } else if (scheduler_.stats().waiting == options_.max_queued_requests) {
-    expected = absl::StatusCode::kResourceExhausted;
-  }
-  const absl::StatusOr<uint64_t> id = scheduler_.Submit(request, now_);
-  ASSERT_EQ(id.status().code(), expected) << id.status();
-  if (!id.ok()) return;
-  EXPECT_TRUE(records_.emplace(*id, std::move(record)).second);
+void SchedulerSimulation::ReleaseOne() {
+  if (held_.empty()) return;
+  auto held = held_.begin();
+  std::advance(held, Below(static_cast<int64_t>(held_.size())));
+  scheduler_.Release(*held, now_);
+  held_.erase(held);
+  HearEvents();
 }
 
 void SchedulerSimulation::CancelOne() {
@@ -158,9 +118,9 @@ void SchedulerSimulation::CheckStep(const Step& step) {
     const Record& record = records_.at(slice.sequence_id);
     EXPECT_FALSE(record.finished.has_value());
     EXPECT_LE(slice.num_rows(), options_.prefill_chunk);
-    const int64_t prompt_len =
-        static_cast<int64_t>(record.request.prompt.size());
-    const int64_t end = slice.first_position + slice.num_rows();
+    const auto prompt_len = static_cast<int64_t>(record.request.prompt.size());
+    const int64_t end = slice.first_position + slice.num_rows() -
+                        static_cast<int64_t>(record.prefix.tokens.size());
     const bool generates = record.request.kind == WorkKind::kGenerate;
     EXPECT_EQ(slice.sample, generates && end >= prompt_len);
     // A row whose sample would be one too many is never sent.
@@ -169,9 +129,13 @@ void SchedulerSimulation::CheckStep(const Step& step) {
   EXPECT_LE(num_rows, options_.max_step_tokens);
   for (const uint64_t id : step.free_sequence_ids) {
     EXPECT_TRUE(records_.at(id).finished.has_value());
+    EXPECT_FALSE(held_.contains(id));
   }
+  EXPECT_LE(step.plans.size(), static_cast<size_t>(kMaxPlans));
   const EngineStats stats = scheduler_.stats();
-  EXPECT_LE(stats.kv_tokens_used, stats.kv_tokens_capacity);
+  for (size_t rank = 0; rank < 2; ++rank) {
+    EXPECT_LE(stats.kv_bytes_used[rank], stats.kv_bytes_capacity[rank]);
+  }
   EXPECT_LE(stats.running, options_.max_running_sequences);
 }
 
@@ -230,6 +194,7 @@ void SchedulerSimulation::DeliverOne() {
 
 void SchedulerSimulation::LoseGroup() {
   is_suspended_ = true;
+  held_.clear();
   workers_.reset();
   ++failures_executed_;
   failures_applied_ = failures_executed_;
@@ -245,8 +210,8 @@ void SchedulerSimulation::LoseGroup() {
 
 void SchedulerSimulation::MaybeResume() {
   if (!is_suspended_) return;
-  workers_.emplace(options_.kv_capacity_tokens);
-  scheduler_.Resume(options_.kv_capacity_tokens, now_);
+  workers_.emplace(options_.kv, options_.kv_capacity);
+  scheduler_.Resume(options_.kv_capacity, now_);
   is_suspended_ = false;
   HearEvents();
 }
@@ -269,12 +234,20 @@ void SchedulerSimulation::HearEvents() {
         }
         break;
       case SchedulerEvent::Kind::kRows:
-        EXPECT_EQ(event.first, record.num_rows);
+        EXPECT_EQ(event.first,
+                  record.num_rows +
+                      static_cast<int64_t>(record.prefix.tokens.size()));
         record.num_rows = record.num_prefilled;
+        for (const HeadProbe& probe : event.outcome.probes) {
+          record.num_probed += static_cast<int64_t>(probe.argmax.size());
+        }
         Append(event.outcome, record.rows);
         break;
       case SchedulerEvent::Kind::kFinished:
         record.finished = event.status;
+        if (record.request.kind == WorkKind::kPrefix && event.status.ok()) {
+          held_.insert(event.request_id);
+        }
         CheckEnd(record, event.usage);
         break;
     }
@@ -298,6 +271,9 @@ void SchedulerSimulation::CheckEnd(const Record& record,
       EXPECT_EQ(record.rows.score_logprobs, record.expected.score_logprobs);
       EXPECT_EQ(record.rows.logits_digests, record.expected.logits_digests);
       EXPECT_EQ(record.rows.hidden, record.expected.hidden);
+      // A sink that stops at its first token has heard all of the prompt.
+      EXPECT_EQ(record.num_probed,
+                record.request.probe.argmax ? usage.prompt_tokens : 0);
       if (num_tokens == record.stop_after) expected.resize(num_tokens);
       break;
     case absl::StatusCode::kCancelled:
@@ -321,17 +297,20 @@ void SchedulerSimulation::CheckDrains() {
   // Every round moves each stage of the pipeline once; a request needs at most
   // one step for each of its 140 rows, and a few to be freed.
   const int64_t max_rounds = static_cast<int64_t>(records_.size()) * 200 + 100;
+  while (!held_.empty()) ReleaseOne();
   for (int64_t i = 0; i < max_rounds && !scheduler_.idle(); ++i) {
     FormStep();
     ExecuteOldest();
     DeliverOne();
+    while (!held_.empty()) ReleaseOne();
     MaybeResume();
   }
   EXPECT_TRUE(scheduler_.idle());
   for (const auto& [id, record] : records_) {
     EXPECT_TRUE(record.finished.has_value()) << "request " << id;
   }
-  EXPECT_EQ(scheduler_.stats().kv_tokens_used, 0);
+  EXPECT_THAT(scheduler_.stats().kv_bytes_used, testing::Each(0));
+  EXPECT_EQ(scheduler_.stats().held, 0);
   EXPECT_EQ(scheduler_.next_deadline(), absl::InfiniteFuture());
   EXPECT_EQ(workers_.has_value() ? workers_->num_sequences() : 0, 0);
 }

@@ -7,8 +7,10 @@
 #include <deque>
 #include <limits>
 #include <map>
+#include <memory>
 #include <optional>
 #include <random>
+#include <set>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -27,11 +29,11 @@ struct SimulatedFault {
   bool is_suspend = false;
 };
 
-// Whatever mix of requests, options, cancels, stops, deadlines and faults comes
-// out of the seed, it expects (with GoogleTest) that every step is one that
-// workers accept, within the bounds of the options, and that every request
-// hears its own answer, or the beginning of it, and one end. Steps run in
-// order, outcomes arrive in any.
+// Whatever mix of requests, plans, prefixes, forks, options, cancels, stops,
+// deadlines and faults comes out of the seed, it expects (with GoogleTest) that
+// every step is one that workers accept, within the bounds of the options, and
+// that every request hears its own answer, or the beginning of it, and one end.
+// Steps run in order, outcomes arrive in any.
 class SchedulerSimulation {
  public:
   SchedulerSimulation(uint64_t seed, const SimulatedFault& fault);
@@ -45,6 +47,7 @@ class SchedulerSimulation {
  private:
   struct Record {
     EngineRequest request;
+    ModelPast prefix;  // of a fork
     ExpectedAnswer expected;
     absl::Time submitted;
     int64_t stop_after = 0;  // the sink's stop at this token; 0: none
@@ -53,6 +56,7 @@ class SchedulerSimulation {
     SliceResult rows;  // concatenated
     int64_t num_rows = 0;
     int64_t num_prefilled = 0;
+    int64_t num_probed = 0;  // rows
     std::optional<absl::Status> finished;
   };
   struct SentStep {
@@ -67,11 +71,15 @@ class SchedulerSimulation {
     return static_cast<int64_t>(random_() % limit);
   }
   EngineOptions RandomOptions();
+  std::shared_ptr<const HeadPlan> RandomPlan();
   EngineRequest RandomRequest();
 
   void Act();
   void SubmitOne();
+  void MakeFork(Record& record);
+  absl::Status ExpectedRefusal(const Record& record) const;
   void CancelOne();
+  void ReleaseOne();
   void FormStep();
   void ExecuteOldest();
   void DeliverOne();
@@ -90,7 +98,8 @@ class SchedulerSimulation {
   std::optional<ModelWorkers> workers_;  // none: the group is lost
   absl::Time now_ = absl::UnixEpoch();
   std::map<uint64_t, Record> records_;
-  std::deque<SentStep> steps_;       // of this group, not applied, oldest first
+  std::set<uint64_t> held_;     // prefixes that have run and were not released
+  std::deque<SentStep> steps_;  // of this group, not applied, oldest first
   std::deque<SentStep> lost_steps_;  // of earlier groups, not answered
   int64_t num_steps_ = 0;
   int64_t num_answered_ok_ = 0;

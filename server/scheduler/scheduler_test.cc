@@ -33,7 +33,7 @@ TEST_F(SchedulerTest, OneStreamKeepsTwoStepsInFlightAndEndsInTime) {
   Answer();
   EXPECT_THAT(Ends(), ElementsAre(std::pair(1, absl::StatusCode::kOk)));
   EXPECT_THAT(Next(), ElementsAre("free 1"));
-  EXPECT_EQ(scheduler_->stats().kv_tokens_used, 0);
+  EXPECT_THAT(scheduler_->stats().kv_bytes_used, ElementsAre(0));
   Answer();
   EXPECT_TRUE(scheduler_->idle());
   EXPECT_EQ(workers_->num_sequences(), 0);
@@ -83,13 +83,13 @@ TEST_F(SchedulerTest, NoMoreSequencesRunThanAStepHasRows) {
 
 TEST_F(SchedulerTest, BigRequestAtTheHeadIsNotOvertaken) {
   EngineOptions options = Options();
-  options.kv_capacity_tokens = 256;
+  options.kv_capacity = CapacityOf(256);
   Use(options);
   Submit(Generate(10, 100));  // 128 positions
   Submit(Generate(10, 200));  // 256: waits for the first
   Submit(Generate(10, 20));   // 64 would fit
   EXPECT_THAT(Next(), ElementsAre("1@0+10*"));
-  EXPECT_EQ(scheduler_->stats().kv_tokens_used, 128);
+  EXPECT_THAT(scheduler_->stats().kv_bytes_used, ElementsAre(128 * 100));
   scheduler_->Cancel(1, now_);
   Answer();
   EXPECT_THAT(Next(), ElementsAre("2@0+10*", "free 1"));
@@ -133,10 +133,10 @@ TEST_F(SchedulerTest, CancelDuringTheFirstSliceFreesOnceItHasRun) {
   scheduler_->Cancel(1, now_);
   EXPECT_THAT(Ends(), ElementsAre(std::pair(1, absl::StatusCode::kCancelled)));
   EXPECT_THAT(Next(), IsEmpty());
-  EXPECT_EQ(scheduler_->stats().kv_tokens_used, 64);
+  EXPECT_THAT(scheduler_->stats().kv_bytes_used, ElementsAre(64 * 100));
   Answer();
   EXPECT_THAT(Next(), ElementsAre("free 1"));
-  EXPECT_EQ(scheduler_->stats().kv_tokens_used, 0);
+  EXPECT_THAT(scheduler_->stats().kv_bytes_used, ElementsAre(0));
   scheduler_->Cancel(1, now_);  // no effect
   EXPECT_THAT(Ends(), IsEmpty());
 }

@@ -7,8 +7,17 @@
 
 namespace headwise {
 
-Sequence::Sequence(uint64_t id, WaitingRequest waiting)
-    : id_(id), waiting_(std::move(waiting)) {}
+Sequence::Sequence(uint64_t id, uint64_t plan_id, WaitingRequest waiting)
+    : id_(id), plan_id_(plan_id), waiting_(std::move(waiting)) {}
+
+std::optional<Fork> Sequence::FirstFork() const {
+  if (waiting_.request.fork_from == 0) return std::nullopt;
+  return Fork{.sequence_id = id_,
+              .from_sequence_id = waiting_.request.fork_from,
+              .length = waiting_.prefix_len,
+              .plan_id = plan_id_,
+              .prompt_len = waiting_.prefix_len + prompt_len()};
+}
 
 bool Sequence::can_decode() const {
   return planned_samples_ >= 1 &&
@@ -22,7 +31,12 @@ Slice Sequence::NextPrefillSlice(int64_t max_rows) {
   const int64_t end = first + std::min(max_rows, prompt_len() - first);
   Slice slice;
   slice.sequence_id = id_;
-  slice.first_position = first;
+  slice.first_position = waiting_.prefix_len + first;
+  if (first == 0 && request.fork_from == 0) {
+    slice.plan_id = plan_id_;
+    slice.prompt_len = prompt_len();
+  }
+  slice.probe = request.probe;
   slice.tokens.assign(request.prompt.begin() + first,
                       request.prompt.begin() + end);
   switch (request.kind) {
@@ -44,6 +58,8 @@ Slice Sequence::NextPrefillSlice(int64_t max_rows) {
     case WorkKind::kEmbed:
       slice.embed = true;
       break;
+    case WorkKind::kPrefix:
+      break;
   }
   planned_rows_ = end;
   ++slices_in_flight_;
@@ -54,7 +70,8 @@ Slice Sequence::NextDecodeSlice() {
   HEADWISE_CHECK(can_decode() && !has_prompt_left());
   Slice slice;
   slice.sequence_id = id_;
-  slice.first_position = planned_rows_;
+  slice.first_position = waiting_.prefix_len + planned_rows_;
+  slice.probe = waiting_.request.probe;
   if (done_samples_ == planned_samples_) {
     slice.tokens = {last_token_};
   } else {
@@ -97,6 +114,7 @@ RequestUsage UsageOf(const WaitingRequest& waiting, absl::Time now) {
   const RequestTimes& times = waiting.times;
   RequestUsage usage;
   usage.prompt_tokens = static_cast<int64_t>(waiting.request.prompt.size());
+  usage.cached_tokens = waiting.prefix_len;
   const absl::Time admitted = std::min(times.admitted, now);
   const absl::Time prompt_done = std::min(times.prompt_done, now);
   usage.queue_time = admitted - times.submitted;

@@ -4,6 +4,8 @@
 #define HEADWISE_SERVER_SCHEDULER_SEQUENCE_H_
 
 #include <cstdint>
+#include <optional>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "server/scheduler/dispatcher.h"
@@ -21,18 +23,24 @@ struct RequestTimes {
 struct WaitingRequest {
   EngineRequest request;
   RequestTimes times;
+  int64_t prefix_len = 0;         // positions that it begins with, as a fork
+  std::vector<int64_t> kv_bytes;  // what it needs, by rank
 };
 
 // Rows that are sent ("planned") run ahead of rows that came back ("done") by
 // the slices in flight. Plain state, no thread, no clock.
 class Sequence {
  public:
-  Sequence(uint64_t id, WaitingRequest waiting);
+  Sequence(uint64_t id, uint64_t plan_id, WaitingRequest waiting);
 
   bool has_prompt_left() const { return planned_rows_ < prompt_len(); }
   // True if one more decode row may be sent: a sample precedes it and it will
   // not be one too many.
   bool can_decode() const;
+
+  // What its first slice needs before it; nullopt if it is no fork.
+  bool is_new() const { return planned_rows_ == 0; }
+  std::optional<Fork> FirstFork() const;
 
   // The next `max_rows` >= 1 rows of the prompt. Requires has_prompt_left().
   Slice NextPrefillSlice(int64_t max_rows);
@@ -49,6 +57,8 @@ class Sequence {
   RequestUsage Usage(absl::Time now) const;
 
   uint64_t id() const { return id_; }
+  uint64_t plan_id() const { return plan_id_; }
+  int64_t prefix_len() const { return waiting_.prefix_len; }
   const EngineRequest& request() const { return waiting_.request; }
   int64_t prompt_len() const {
     return static_cast<int64_t>(waiting_.request.prompt.size());
@@ -59,8 +69,9 @@ class Sequence {
 
  private:
   uint64_t id_;
+  uint64_t plan_id_;
   WaitingRequest waiting_;
-  int64_t planned_rows_ = 0;
+  int64_t planned_rows_ = 0;  // its own, after the prefix
   int64_t done_prompt_rows_ = 0;
   int64_t planned_samples_ = 0;
   int64_t done_samples_ = 0;

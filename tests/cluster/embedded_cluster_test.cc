@@ -13,6 +13,7 @@
 #include "absl/synchronization/notification.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/head_plan/test_head_plans.h"
 #include "server/dispatch/model_shape.h"
 #include "worker/executor/executor.h"
 
@@ -34,12 +35,16 @@ class Tokens final : public RequestSink {
     tokens.push_back(outcome.token);
     return true;
   }
+  void OnRows(int64_t, const SliceResult& outcome) override {
+    probes = outcome.probes;
+  }
   void OnFinished(const absl::Status& status, const RequestUsage&) override {
     result = status;
     done.Notify();
   }
 
   std::vector<int32_t> tokens;
+  std::vector<HeadProbe> probes;
   absl::Status result;
   absl::Notification done;
 };
@@ -122,7 +127,44 @@ TEST_F(EmbeddedClusterTest, KvIsFreedAfterARequest) {
   auto cluster = Make(2, GroupChoice::kInProcess);
   ASSERT_TRUE(cluster.ok()) << cluster.status();
   ASSERT_TRUE(Generate(**cluster).ok());
-  EXPECT_EQ((*cluster)->engine().stats().kv_tokens_used, 0);
+  EXPECT_THAT((*cluster)->engine().stats().kv_bytes_used, testing::Each(0));
+}
+
+// Under the plan that changes nothing, and with the attention of all heads.
+TEST_F(EmbeddedClusterTest, AForkOfAHeldPrefixGoesOnWithTheSameTokens) {
+  auto cluster = Make(2, GroupChoice::kInProcess);
+  ASSERT_TRUE(cluster.ok()) << cluster.status();
+  const auto expected = Generate(**cluster);
+  ASSERT_TRUE(expected.ok()) << expected.status();
+  Engine& engine = (*cluster)->engine();
+
+  EngineRequest prefix;
+  prefix.kind = WorkKind::kPrefix;
+  prefix.prompt = {504, 3575, 282};
+  auto held = std::make_shared<Tokens>();
+  const auto id = engine.Submit(prefix, held);
+  ASSERT_TRUE(id.ok()) << id.status();
+  held->done.WaitForNotification();
+  ASSERT_TRUE(held->result.ok()) << held->result;
+  EXPECT_EQ(engine.stats().held, 1);
+
+  EngineRequest fork;
+  fork.prompt = {4649, 314};
+  fork.max_new_tokens = kNewTokens;
+  fork.fork_from = *id;
+  fork.plan = std::make_shared<const HeadPlan>(FullPlan(30, 9, 3));
+  fork.probe = {.argmax = true, .distance_sets = {{0, 1, 2, 3, 4}}};
+  auto sink = std::make_shared<Tokens>();
+  ASSERT_TRUE(engine.Submit(fork, sink).ok());
+  engine.Release(*id);
+  sink->done.WaitForNotification();
+  ASSERT_TRUE(sink->result.ok()) << sink->result;
+  EXPECT_EQ(sink->tokens, *expected);
+  ASSERT_EQ(sink->probes.size(), 30u * 9u);
+  // Row 1 is at position 4: distances 0 to 4 are all that it sees.
+  for (const HeadProbe& probe : sink->probes) {
+    EXPECT_NEAR(probe.distance_probs.at(1), 1.0f, 1e-3f);
+  }
 }
 
 TEST_F(EmbeddedClusterTest, ErrorsComeAtOnce) {

@@ -102,6 +102,9 @@ class CpuExecutor final : public Executor {
   int64_t kv_blocks_used() const override {
     return sequences_.book().used_bytes() / block_bytes_;
   }
+  int64_t kv_bytes_used() const override {
+    return sequences_.book().used_bytes();
+  }
 
  private:
   // Plans, forks and checks: all that may refuse a step.
@@ -286,7 +289,7 @@ absl::Status CpuExecutor::FinishBatch(const Step& step, const RowBatch& batch,
 }
 
 absl::Status CpuExecutor::Admit(const Step& step) {
-  HEADWISE_RETURN_IF_ERROR(sequences_.DropPlans(step.drop_plan_ids));
+  sequences_.DropPlans(step.drop_plan_ids);
   HEADWISE_RETURN_IF_ERROR(sequences_.KeepPlans(step.plans));
   for (const NumberedPlan& plan : step.plans) {
     for (const UnitPolicy& unit : plan.plan->units) {

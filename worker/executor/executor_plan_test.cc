@@ -301,7 +301,10 @@ TEST(ExecutorPlanTest, RefusesPlansAndForksByName) {
   };
   Step step;
   step.plans.push_back({7, MixedPlan()});
-  refused(step, "plan 7: is here already");
+  step.drop_plan_ids = {9};
+  EXPECT_TRUE(cluster.Run(step).ok()) << "told again; never told";
+  step.plans = {{7, FullPlan()}};
+  refused(step, "plan 7: is another one here");
   auto other = FullPlan();
   other->num_layers = 4;
   step.plans = {{8, other}};
@@ -311,9 +314,6 @@ TEST(ExecutorPlanTest, RefusesPlansAndForksByName) {
   step.plans = {{8, calibrated}};
   refused(step, "plan 8: heads[0] sink_beta: only a head of a full unit");
   step.plans.clear();
-  step.drop_plan_ids = {9};
-  refused(step, "plan 9 is not here");
-  step.drop_plan_ids.clear();
   step.slices.push_back(ScoreSlice(2, SomeTokens(5), 0, 5));
   step.slices[0].plan_id = 9;
   refused(step, "sequence 2: plan 9 is not here");

@@ -50,7 +50,10 @@ absl::Status Sequences::CheckPlan(const NumberedPlan& plan) const {
         absl::StrCat("plan ", plan.plan_id, ": ", parts...));
   };
   if (plan.plan_id == 0 || plan.plan == nullptr) return error("has no content");
-  if (plans_.contains(plan.plan_id)) return error("is here already");
+  const PlanPointer kept = FindPlan(plan.plan_id);
+  if (kept != nullptr && *kept != *plan.plan) {
+    return error("is another one here");
+  }
   const HeadPlan& p = *plan.plan;
   if (p.num_layers != options_.num_layers ||
       p.num_heads != options_.num_heads ||
@@ -82,14 +85,8 @@ absl::Status Sequences::KeepPlans(const std::vector<NumberedPlan>& plans) {
   return absl::OkStatus();
 }
 
-absl::Status Sequences::DropPlans(const std::vector<uint64_t>& plan_ids) {
-  for (const uint64_t id : plan_ids) {
-    if (plans_.contains(id)) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat("plan ", id, " is not here, so it can't be dropped"));
-  }
+void Sequences::DropPlans(const std::vector<uint64_t>& plan_ids) {
   for (const uint64_t id : plan_ids) plans_.erase(id);
-  return absl::OkStatus();
 }
 
 Sequences::PlanPointer Sequences::FindPlan(uint64_t plan_id) const {

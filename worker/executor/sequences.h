@@ -53,9 +53,11 @@ class Sequences {
   void Free(uint64_t sequence_id);
 
   // InvalidArgument, and nothing changed, for a plan that isn't for a model of
-  // this shape or has a number that is taken; for dropping one that is unknown.
+  // this shape, or has the number of another one. Whoever asked can't know what
+  // became of the plans of a step that failed, so the same may be kept again,
+  // and one that is unknown dropped.
   absl::Status KeepPlans(const std::vector<NumberedPlan>& plans);
-  absl::Status DropPlans(const std::vector<uint64_t>& plan_ids);
+  void DropPlans(const std::vector<uint64_t>& plan_ids);
 
   // Makes all forks, or none: InvalidArgument for an unknown source, a taken
   // id or a length beyond the source's; else as KvBook::Fork.

@@ -95,8 +95,10 @@ struct Step {
   uint64_t step_id = 0;
   std::vector<Slice> slices;
   std::vector<uint64_t> free_sequence_ids;
-  std::vector<NumberedPlan> plans;      // kept until they are dropped
-  std::vector<uint64_t> drop_plan_ids;  // of plans that no sequence has now
+  // Kept until they are dropped. After a step that failed the same may be kept
+  // again, and what is unknown dropped. A sequence keeps its own.
+  std::vector<NumberedPlan> plans;
+  std::vector<uint64_t> drop_plan_ids;
   std::vector<Fork> forks;
 };
 

@@ -23,7 +23,8 @@ Step ParsedBack(const Step& step) {
   return parsed.value_or(Step());
 }
 
-TEST(StepWireTest, EveryFieldOfAStepComesBack) {
+// Every field away from its default.
+Step EveryField() {
   Step step;
   step.step_id = 8;
   step.free_sequence_ids = {4, 5};
@@ -58,10 +59,11 @@ TEST(StepWireTest, EveryFieldOfAStepComesBack) {
   decode.sequence_id = 7;
   decode.use_last_sample = true;
   step.slices = {slice, decode};
+  return step;
+}
 
-  const Step back = ParsedBack(step);
-  EXPECT_EQ(back.step_id, 8u);
-  EXPECT_THAT(back.free_sequence_ids, ElementsAre(4, 5));
+TEST(StepWireTest, EveryFieldOfASliceComesBack) {
+  const Step back = ParsedBack(EveryField());
   ASSERT_EQ(back.slices.size(), 2u);
   EXPECT_EQ(back.slices[0].sequence_id, 6u);
   EXPECT_EQ(back.slices[0].first_position, 3);
@@ -82,10 +84,21 @@ TEST(StepWireTest, EveryFieldOfAStepComesBack) {
   EXPECT_EQ(back.slices[0].plan_id, 2u);
   EXPECT_EQ(back.slices[0].prompt_len, 40);
   EXPECT_TRUE(back.slices[0].probe.argmax);
-  EXPECT_EQ(back.slices[0].probe.distance_sets, slice.probe.distance_sets);
+  EXPECT_EQ(back.slices[0].probe.distance_sets,
+            EveryField().slices[0].probe.distance_sets);
+  EXPECT_TRUE(back.slices[1].probe.empty());
+  EXPECT_TRUE(back.slices[1].use_last_sample);
+  EXPECT_FALSE(back.slices[1].sample || back.slices[1].embed ||
+               back.slices[1].hash_logits);
+}
+
+TEST(StepWireTest, PlansForksAndFreesComeBack) {
+  const Step back = ParsedBack(EveryField());
+  EXPECT_EQ(back.step_id, 8u);
+  EXPECT_THAT(back.free_sequence_ids, ElementsAre(4, 5));
   ASSERT_EQ(back.plans.size(), 1u);
   EXPECT_EQ(back.plans[0].plan_id, 2u);
-  EXPECT_EQ(*back.plans[0].plan, *plan);
+  EXPECT_EQ(*back.plans[0].plan, EveryFieldPlan());
   EXPECT_THAT(back.drop_plan_ids, ElementsAre(1, 3));
   ASSERT_EQ(back.forks.size(), 1u);
   EXPECT_EQ(back.forks[0].sequence_id, 21u);
@@ -93,10 +106,6 @@ TEST(StepWireTest, EveryFieldOfAStepComesBack) {
   EXPECT_EQ(back.forks[0].length, 64);
   EXPECT_EQ(back.forks[0].plan_id, 2u);
   EXPECT_EQ(back.forks[0].prompt_len, 70);
-  EXPECT_TRUE(back.slices[1].probe.empty());
-  EXPECT_TRUE(back.slices[1].use_last_sample);
-  EXPECT_FALSE(back.slices[1].sample || back.slices[1].embed ||
-               back.slices[1].hash_logits);
 }
 
 TEST(StepWireTest, CountOfSlicesIsBounded) {

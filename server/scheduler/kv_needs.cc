@@ -1,0 +1,85 @@
+#include "server/scheduler/kv_needs.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "model/head_plan/kv_forecast.h"
+#include "model/head_plan/kv_retention.h"
+
+namespace headwise {
+namespace {
+
+static_assert(kMaxCountedContext == kMaxForecastContext);
+
+bool NeverDrops(const UnitPolicy& policy) {
+  return policy.kind != PolicyKind::kStreaming &&
+         policy.kind != PolicyKind::kRazor;
+}
+
+KvForecastOptions ForecastOptions(const KvGeometry& geometry,
+                                  const KvCapacity& capacity) {
+  KvForecastOptions options;
+  options.kv_type = geometry.kv_type;
+  options.head_dim = geometry.head_dim;
+  options.unit_rank = capacity.unit_rank;
+  return options;
+}
+
+}  // namespace
+
+KvNeeds::KvNeeds(const KvGeometry& geometry, KvCapacity capacity)
+    : geometry_(geometry), capacity_(std::move(capacity)) {
+  size_t num_ranks = 1;
+  for (const int rank : capacity_.unit_rank) {
+    num_ranks = std::max(num_ranks, static_cast<size_t>(rank) + 1);
+  }
+  if (capacity_.rank_bytes.size() < num_ranks) {
+    capacity_.rank_bytes.resize(num_ranks, 0);
+  }
+  default_plan_.num_layers = geometry.num_layers;
+  default_plan_.num_kv_heads = geometry.num_kv_heads;
+  default_plan_.num_heads = geometry.num_heads();
+  default_plan_.units.resize(
+      static_cast<size_t>(geometry.num_layers * geometry.num_kv_heads));
+}
+
+std::vector<int64_t> KvNeeds::Reserved(const HeadPlan* plan,
+                                       KvExtent extent) const {
+  KvForecastOptions options = ForecastOptions(geometry_, capacity_);
+  options.context_len = std::min(extent.length, kMaxCountedContext);
+  options.prompt_len = std::min(extent.prompt_len, options.context_len);
+  const KvForecast forecast = ForecastKv(PlanOf(plan), options);
+  std::vector<int64_t> bytes(capacity_.rank_bytes.size(), 0);
+  for (size_t rank = 0; rank < forecast.ranks.size(); ++rank) {
+    bytes[rank] = forecast.ranks[rank].reserved;
+  }
+  return bytes;
+}
+
+std::vector<int64_t> KvNeeds::ReservedByFork(const HeadPlan* from,
+                                             const HeadPlan* plan,
+                                             int64_t shared_len,
+                                             KvExtent extent) const {
+  std::vector<int64_t> bytes = Reserved(plan, extent);
+  const HeadPlan& old_plan = PlanOf(from);
+  const HeadPlan& new_plan = PlanOf(plan);
+  for (size_t unit = 0; unit < new_plan.units.size(); ++unit) {
+    const UnitPolicy& policy = new_plan.units[unit];
+    if (!NeverDrops(policy) || !NeverDrops(old_plan.units[unit])) continue;
+    const int64_t position_bytes = KvBytesPerPosition(
+        ResolveKvType(policy.kv_type, geometry_.kv_type), geometry_.head_dim);
+    const int rank =
+        capacity_.unit_rank.empty() ? 0 : capacity_.unit_rank[unit];
+    bytes[static_cast<size_t>(rank)] -=
+        shared_len / kRetentionBlock * kRetentionBlock * position_bytes;
+  }
+  return bytes;
+}
+
+int64_t KvNeeds::LongestContext(const HeadPlan* plan) const {
+  return headwise::LongestContext(PlanOf(plan),
+                                  ForecastOptions(geometry_, capacity_),
+                                  capacity_.rank_bytes);
+}
+
+}  // namespace headwise

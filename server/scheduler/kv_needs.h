@@ -1,0 +1,77 @@
+// What a request needs of the caches of each rank.
+
+#ifndef HEADWISE_SERVER_SCHEDULER_KV_NEEDS_H_
+#define HEADWISE_SERVER_SCHEDULER_KV_NEEDS_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "model/head_plan/head_plan.h"
+#include "model/head_plan/kv_type.h"
+
+namespace headwise {
+
+// Of a model; what its KV costs.
+struct KvGeometry {
+  int64_t num_layers = 0;
+  int64_t num_kv_heads = 0;  // of a layer
+  int64_t heads_per_kv_head = 1;
+  int64_t head_dim = 0;
+  KvType kv_type = KvType::kFp16;  // where a plan leaves it to the server
+
+  int64_t num_heads() const { return num_kv_heads * heads_per_kv_head; }
+};
+
+// Of a group.
+struct KvCapacity {
+  // [num_layers * num_kv_heads], by layer; empty: all units on rank 0.
+  std::vector<int> unit_rank;
+  std::vector<int64_t> rank_bytes;  // [ranks]
+};
+
+// A sequence at its longest.
+struct KvExtent {
+  int64_t length = 0;      // positions
+  int64_t prompt_len = 0;  // of them
+};
+
+// Positions for which bytes are told; more are counted as so many.
+inline constexpr int64_t kMaxCountedContext = int64_t{1} << 30;
+
+// Pure functions of a model and a placement; a null plan is the default one,
+// every unit full. O(units).
+class KvNeeds {
+ public:
+  KvNeeds(const KvGeometry& geometry, KvCapacity capacity);
+
+  // Bytes to set aside on each rank, batches in flight included.
+  std::vector<int64_t> Reserved(const HeadPlan* plan, KvExtent extent) const;
+
+  // As Reserved, of a fork at `shared_len` positions of a sequence under
+  // `from`, for as long as that one stays: whole blocks are counted once where
+  // neither drops any.
+  std::vector<int64_t> ReservedByFork(const HeadPlan* from,
+                                      const HeadPlan* plan, int64_t shared_len,
+                                      KvExtent extent) const;
+
+  // Positions, all of them prompt, of the longest sequence that fits.
+  int64_t LongestContext(const HeadPlan* plan) const;
+
+  const KvGeometry& geometry() const { return geometry_; }
+  // rank_bytes has an entry for every rank of unit_rank.
+  const KvCapacity& capacity() const { return capacity_; }
+
+ private:
+  const HeadPlan& PlanOf(const HeadPlan* plan) const {
+    return plan == nullptr ? default_plan_ : *plan;
+  }
+
+  KvGeometry geometry_;
+  KvCapacity capacity_;
+  HeadPlan default_plan_;
+};
+
+}  // namespace headwise
+
+#endif  // HEADWISE_SERVER_SCHEDULER_KV_NEEDS_H_
