@@ -235,13 +235,17 @@ void AttendChunkRows(const AttendArgs& args, const AttendState& state,
   const uint8_t* const* blocks =
       args.blocks + chunk.begin / KvLayout::kPositions;
   const int64_t num_blocks = NumBlocks(args.end - chunk.begin);
-  const CacheChunk<kElement, true> near(args.layout, blocks, num_blocks);
+  const CacheChunk<kElement, true> near(args.layout, blocks, num_blocks,
+                                        args.end - args.begin > 2 * kAttendChunk
+                                            ? FetchOrder::kOfMemory
+                                            : FetchOrder::kOfUse);
   if (chunk.last_row - chunk.first_row <= kMaxTileRows) {
     ForRowTiles(args, state, chunk, [&](const RowTile& tile, int rows) {
       AttendTileOf(rows, tile, near);
     });
   } else if constexpr (kElement == KvElement::kFp32) {
-    const CacheChunk<kElement, false> again(args.layout, blocks, num_blocks);
+    const CacheChunk<kElement, false> again(args.layout, blocks, num_blocks,
+                                            FetchOrder::kOfMemory);
     ForRowTiles(args, state, chunk, [&](const RowTile& tile, int rows) {
       AttendTileOf(rows, tile, again);
     });

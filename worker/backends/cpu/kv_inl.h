@@ -47,14 +47,18 @@ inline int64_t BlockEnd(int64_t j, int64_t limit) {
   return end < limit ? end : limit;
 }
 
+// In which order lines are read ahead: the whole next chunk as it lies in
+// memory; or, where chunks are few and the first counts, with keys the values
+// of their positions and with values the next chunk's keys.
+enum class FetchOrder : uint8_t { kOfMemory, kOfUse };
+
 // A chunk of the cache, converted as it is loaded.
 //
-// With kAhead the next chunk is read ahead meanwhile, a line at a time: its
-// first two blocks beside this chunk's keys, the others beside its values. So
-// memory is read in the order in which it lies, which hardware follows best,
-// and at the pace of the arithmetic. (Decode over a million positions, of the
-// bandwidth of a plain read: 0.55 without, 0.70 when lines are fetched in the
-// order in which they are used, 0.88 so.)
+// With kAhead lines are read ahead at the pace of the arithmetic. In the order
+// of memory, the next chunk's first two blocks come beside this chunk's keys,
+// the others beside its values: a stream that hardware follows. (Decode over a
+// million positions, of the bandwidth of a plain read: 0.55 without reading
+// ahead, 0.70 in the order of use, 0.88 so.)
 template <KvElement kElement, bool kAhead>
 class CacheChunk {
  public:
@@ -74,17 +78,22 @@ class CacheChunk {
   // `blocks` begins with the chunk's first block and has `num_blocks` entries;
   // those after the chunk's are read ahead.
   CacheChunk(const KvLayout& layout, const uint8_t* const* blocks,
-             int64_t num_blocks)
+             int64_t num_blocks, FetchOrder order)
       : head_dim_(layout.head_dim),
         values_offset_(layout.values_offset()),
         scales_offset_(layout.scales_offset()),
         blocks_(blocks),
-        num_blocks_(num_blocks) {}
+        num_blocks_(num_blocks),
+        order_(order) {}
 
   // Tile t: positions [16 t, 16 t + 16) of the chunk.
   KeyTile Keys(int64_t t) const {
     const uint8_t* block = blocks_[t / 4];
     const int64_t slot = t % 4 * 16;
+    if (order_ == FetchOrder::kOfUse) {
+      return {Elements(block) + slot, Scales(block) + slot,
+              Elements(block + values_offset_) + slot};
+    }
     return {Elements(block) + slot, Scales(block) + slot,
             Ahead(t / 8, block) + t % 8 / 4 * kPositions * head_dim_ + slot};
   }
@@ -110,7 +119,9 @@ class CacheChunk {
     const int64_t slot = j % kPositions;
     return {Elements(block + values_offset_) + slot * head_dim_,
             Scales(block) + kPositions + slot,
-            Ahead(2 + j / 128, block) + j % 128 * head_dim_};
+            order_ == FetchOrder::kOfUse
+                ? Ahead(j / kPositions, block) + slot * head_dim_
+                : Ahead(2 + j / 128, block) + j % 128 * head_dim_};
   }
   // Position i of the run.
   F32x16 LoadValues(const ValueRun& run, int64_t i, int64_t d) const {
@@ -166,6 +177,7 @@ class CacheChunk {
   const int64_t scales_offset_;
   const uint8_t* const* blocks_;
   const int64_t num_blocks_;
+  const FetchOrder order_;
 };
 
 // A chunk that was converted before.

@@ -70,8 +70,8 @@ inline void ScoreRows(const ScoreTile& tile, const Source& source,
 template <KvElement kElement, int kRows>
 void ScoresOfRows(const ScoresArgs& args, int64_t first_row) {
   const int64_t head_dim = args.layout.head_dim;
-  const CacheChunk<kElement, true> source(args.layout, args.blocks,
-                                          NumBlocks(args.end));
+  const CacheChunk<kElement, true> source(
+      args.layout, args.blocks, NumBlocks(args.end), FetchOrder::kOfMemory);
   float* out = args.out + first_row * args.out_stride;
   ScoreTile tile = {args.queries + first_row * head_dim, out - args.begin,
                     args.out_stride, head_dim};
