@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <memory>
 
 #include "gmock/gmock.h"
@@ -158,11 +159,14 @@ TEST_F(AttentionSessionsTest, ADeadWorkerIsDataLossByName) {
   EXPECT_TRUE(cluster.sessions().Delete(caller_, id).ok());
 }
 
-// Fails while a failure is set.
+// Fails while a failure is set; calls a hook before it attends.
 class FailingLink final : public AttentionLink {
  public:
-  FailingLink(std::shared_ptr<AttentionLink> link, absl::Status* failure)
-      : link_(std::move(link)), failure_(failure) {}
+  FailingLink(std::shared_ptr<AttentionLink> link, absl::Status* failure,
+              std::function<void()>* before_attend = nullptr)
+      : link_(std::move(link)),
+        failure_(failure),
+        before_attend_(before_attend) {}
 
   void Open(OpenPartRequest request, absl::Duration timeout,
             Done<int64_t> done) override {
@@ -175,6 +179,7 @@ class FailingLink final : public AttentionLink {
   }
   void Attend(AttendPartRequest request, absl::Duration timeout,
               Done<AttendPartResult> done) override {
+    if (before_attend_ != nullptr && *before_attend_) (*before_attend_)();
     if (absl::IsInternal(*failure_)) {
       // Answers, but leaves a range out.
       return link_->Attend(std::move(request), timeout,
@@ -219,6 +224,7 @@ class FailingLink final : public AttentionLink {
  private:
   const std::shared_ptr<AttentionLink> link_;
   absl::Status* const failure_;
+  std::function<void()>* const before_attend_;
 };
 
 class FailingWorkerTest : public AttentionSessionsTest {
@@ -275,6 +281,30 @@ TEST_F(FailingWorkerTest, AWorkerThatDoesNotKnowTheSessionHasLostIt) {
   EXPECT_EQ(Attend(cluster_, id, {100}).status().code(), StatusCode::kDataLoss);
   failure_ = absl::OkStatus();
   EXPECT_EQ(Attend(cluster_, id, {100}).status().code(), StatusCode::kDataLoss);
+}
+
+TEST_F(FailingWorkerTest, WhatWasDroppedMeanwhileIsAborted) {
+  const std::string id = Open(cluster_, Config());
+  Fill(cluster_, id, 100);
+  failure_ = absl::FailedPreconditionError("position 7 is not held any more");
+  EXPECT_EQ(Attend(cluster_, id, {100}).status().code(), StatusCode::kAborted);
+}
+
+// Workers forget a session that is deleted while a query is under way.
+TEST_F(AttentionSessionsTest, ASessionDeletedDuringACallIsNotFound) {
+  absl::Status none;
+  std::function<void()> before_attend;
+  TestCluster cluster({.wrap = [&](int, std::shared_ptr<AttentionLink> link)
+                           -> std::shared_ptr<AttentionLink> {
+    return std::make_shared<FailingLink>(std::move(link), &none,
+                                         &before_attend);
+  }});
+  const std::string id = Open(cluster, Config());
+  Fill(cluster, id, 100);
+  before_attend = [&] {
+    EXPECT_TRUE(cluster.sessions().Delete(caller_, id).ok());
+  };
+  EXPECT_EQ(Attend(cluster, id, {100}).status().code(), StatusCode::kNotFound);
 }
 
 TEST_F(FailingWorkerTest, AForkThatOneWorkerRefusedLeavesNothing) {

@@ -66,6 +66,8 @@ absl::Status AttentionSession::Explain(const Worker& worker,
   const std::string message =
       absl::StrCat("worker ", worker.name, ": ", status.message());
   if (absl::IsDeadlineExceeded(status)) return absl::UnavailableError(message);
+  // A streaming head dropped what the call wanted while it was under way.
+  if (absl::IsFailedPrecondition(status)) return absl::AbortedError(message);
   return absl::Status(status.code(), message);
 }
 

@@ -51,8 +51,9 @@ class AttentionSession {
   void MarkLost(const absl::Status& reason);
   // Lost if a worker of it is not in the view any more.
   void CheckMembers(const MembershipView& view);
-  // What a worker's error means to a caller: names the worker; NotFound there
-  // means that the session is lost.
+  // What a worker's error means to a caller: names the worker. NotFound there
+  // means that the session is lost; FailedPrecondition, that another call has
+  // changed it meanwhile.
   absl::Status Explain(const Worker& worker, const absl::Status& status);
 
   // Only one call at a time may change a session. Aborted: another one does.

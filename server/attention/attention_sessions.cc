@@ -245,7 +245,8 @@ absl::StatusOr<AppendOutcome> AttentionSessions::Append(
   }
   const auto& all = answers.Wait();
   for (size_t i = 0; i < workers.size(); ++i) {
-    if (!all[i].ok()) return session->Explain(workers[i], all[i].status());
+    if (all[i].ok()) continue;
+    return Outcome(session_id, session->Explain(workers[i], all[i].status()));
   }
   session->Store(chunk, num_positions);
   return AppendOutcome{chunk.offset + num_positions, false};
@@ -256,7 +257,16 @@ absl::StatusOr<AttendAnswer> AttentionSessions::Attend(
     const AttendQuery& query) {
   HEADWISE_ASSIGN_OR_RETURN(const SessionUse session, Use(caller, session_id));
   HEADWISE_RETURN_IF_ERROR(session->lost());
-  return AttendOverWorkers(*session, query, caller, kernels_, clock_);
+  absl::StatusOr<AttendAnswer> answer =
+      AttendOverWorkers(*session, query, caller, kernels_, clock_);
+  if (!answer.ok()) return Outcome(session_id, answer.status());
+  return answer;
+}
+
+absl::Status AttentionSessions::Outcome(const std::string& session_id,
+                                        const absl::Status& status) const {
+  absl::MutexLock lock(&mutex_);
+  return entries_.count(session_id) > 0 ? status : NoSuchSession();
 }
 
 absl::StatusOr<SessionInfo> AttentionSessions::Fork(

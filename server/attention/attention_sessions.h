@@ -89,6 +89,9 @@ class AttentionSessions {
   void Loop();
   std::vector<Worker> ShareOut(const AttentionConfig& config);
   std::shared_ptr<AttentionLink> LinkTo(const Member& member);
+  // `status` of a call; NotFound if the session was deleted meanwhile.
+  absl::Status Outcome(const std::string& session_id,
+                       const absl::Status& status) const;
   absl::Status Add(const std::shared_ptr<AttentionSession>& session,
                    bool is_hidden);
   // Waits; what can't be reached forgets the session by itself.

@@ -24,7 +24,7 @@ class TaskPool {
   // ResourceExhausted, and the task is not run, if kMaxQueued wait.
   absl::Status Submit(std::function<void()> task);
 
-  static constexpr size_t kMaxQueued = 1024;
+  static constexpr size_t kMaxQueued = 256;
 
  private:
   void Loop();

@@ -121,10 +121,18 @@ absl::StatusOr<AttendPartResult> AttendRows(const SessionPart& part,
       const RangePlan plan,
       PlanRanges(part, request.visible_end, kv_heads, request.length));
 
-  UnitGroup group(part, request, plan, kernels);
-  AttendPartResult result;
   const auto num_units = static_cast<int32_t>(plan.units.size());
   const int64_t row_floats = plan.num_rows() * (part.shape().head_dim + 1);
+  for (const RangePlan::Unit& unit : plan.units) {
+    const int64_t floats = row_floats * (unit.end_task - unit.first_task);
+    if (floats > kMaxUnitFloats) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          plan.num_rows(), " rows over ", unit.end_task - unit.first_task,
+          " ranges need ", floats, " floats, at most ", kMaxUnitFloats));
+    }
+  }
+  UnitGroup group(part, request, plan, kernels);
+  AttendPartResult result;
   for (int32_t first = 0; first < num_units;) {
     int32_t end = first;
     int64_t floats = 0;

@@ -16,9 +16,10 @@ namespace headwise {
 // num_rows * (head_dim + 1) floats for each range of a unit, of at most
 // kMaxPartialFloats at once or one unit's.
 //
-// InvalidArgument and FailedPrecondition as PlanRanges, and for sizes that do
-// not agree.
+// InvalidArgument and FailedPrecondition as PlanRanges, for sizes that do not
+// agree, and for rows that need more than kMaxUnitFloats of one unit.
 inline constexpr int64_t kMaxPartialFloats = int64_t{1} << 24;
+inline constexpr int64_t kMaxUnitFloats = int64_t{1} << 26;
 absl::StatusOr<AttendPartResult> AttendRows(const SessionPart& part,
                                             const AttendPartRequest& request,
                                             const Kernels& kernels,

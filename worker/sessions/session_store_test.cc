@@ -273,6 +273,39 @@ TEST_F(SessionStoreTest, BlocksThatWereExportedAttendWithEqualBits) {
   }
 }
 
+// Snapshots hold blocks as they lie in memory: whoever changes KvLayout must
+// change kSnapshotFormat (server/frontends/attention_wire.h), too.
+TEST_F(SessionStoreTest, BlocksLieAsSnapshotFormatOneSays) {
+  StoreUnderTest under_test;
+  ASSERT_TRUE(under_test.store.Open(OpenOf(KvElement::kFp32, Whole())).ok());
+  Fill(under_test.store, Whole(), 64);
+  const auto bytes = under_test.store.Export("s", {1, 0, 1}, 64);
+  ASSERT_TRUE(bytes.ok()) << bytes.status();
+  const auto* block = reinterpret_cast<const float*>(bytes->data());
+  for (int64_t slot = 0; slot < 64; ++slot) {
+    for (int64_t d = 0; d < kDim; ++d) {
+      ASSERT_EQ(block[d * 64 + slot], keys_.row(slot, 1)[d]);
+      ASSERT_EQ(block[(64 + slot) * kDim + d], values_.row(slot, 1)[d]);
+    }
+  }
+}
+
+TEST_F(SessionStoreTest, RowsThatNeedTooMuchMemoryAreRefused) {
+  StoreUnderTest under_test;
+  const std::vector<UnitShare> units = {{.kv_head = 0}};
+  OpenPartRequest open = OpenOf(KvElement::kFp16, units);
+  open.shape.heads_per_kv_head = 64;
+  ASSERT_TRUE(under_test.store.Open(open).ok());
+  Fill(under_test.store, units, 12'000);
+  AttendPartRequest request = {
+      "s", 12'000, std::vector<int64_t>(2048, 12'000), {}};
+  request.units.push_back({0, std::vector<float>(2048 * 64 * kDim)});
+  const auto result = under_test.store.Attend(request);
+  EXPECT_EQ(result.status().code(), StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(result.status().message()),
+              HasSubstr("131072 rows over 17 ranges"));
+}
+
 TEST_F(SessionStoreTest, BlocksWithNanAreRefused) {
   StoreUnderTest under_test;
   ASSERT_TRUE(under_test.store.Open(OpenOf(KvElement::kFp16, Whole())).ok());
