@@ -41,5 +41,20 @@ TEST(ShardOfRankTest, ShardsOfAllRanksHoldEachPieceOnce) {
   EXPECT_EQ(units.size(), 6u);
 }
 
+TEST(ShardOfRankTest, RanksWithRangesOfAUnitHaveIt) {
+  Placement placement;
+  placement.world_size = 3;
+  placement.unit_rank = {{0, 1}};
+  placement.mlp_tile_rank = {{0}};
+  placement.range_rank = {{{0, 2}, {1}}};
+  const Shard two = ShardOfRank(placement, 2);
+  EXPECT_EQ(two.rank, 2);
+  EXPECT_THAT(two.layers[0].units, ElementsAre(0));
+  const std::vector<ContextCut> cuts = {{0, 0, {0, 2}}, {1, 1, {1}}};
+  EXPECT_EQ(two.layers[0].cuts, cuts);
+  EXPECT_THAT(ShardOfRank(placement, 0).layers[0].units, ElementsAre(0));
+  EXPECT_EQ(ShardOfRank(placement, 1).layers[0].cuts, cuts) << "of all ranks";
+}
+
 }  // namespace
 }  // namespace headwise

@@ -15,6 +15,8 @@ namespace headwise {
 
 // Of one group.
 inline constexpr int kMaxRanks = 64;
+// After so many ranges the deal of a cut context begins again.
+inline constexpr int kMaxRangesPerDeal = 64;
 
 // A unit whose context is cut over ranks: range i of it
 // (worker/attention/ranges.h) lies on rank_of_range[i % size]. Each of these

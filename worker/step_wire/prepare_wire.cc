@@ -66,6 +66,12 @@ void WriteShard(const Shard& shard, worker::v1::PrepareRequest* out) {
     worker::v1::LayerShard* wire = out->mutable_shard()->add_layers();
     for (const int unit : layer.units) wire->add_kv_heads(unit);
     for (const int tile : layer.mlp_tiles) wire->add_mlp_tiles(tile);
+    for (const ContextCut& cut : layer.cuts) {
+      worker::v1::ContextCut* to = wire->add_cuts();
+      to->set_kv_head(cut.kv_head);
+      to->set_owner(cut.owner);
+      for (const int rank : cut.rank_of_range) to->add_rank_of_range(rank);
+    }
   }
   for (const int tile : shard.vocab_tiles) {
     out->mutable_shard()->add_vocab_tiles(tile);
@@ -87,6 +93,35 @@ absl::StatusOr<std::vector<int>> ParseIndices(
   return out;
 }
 
+absl::StatusOr<ContextCut> ParseCut(const worker::v1::ContextCut& in,
+                                    uint32_t world_size) {
+  const auto error = [&in](const char* what, int64_t value, int64_t least,
+                           int64_t most) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("cuts of kv_head ", in.kv_head(), ": ", what, " ", value,
+                     ", allowed ", least, " to ", most));
+  };
+  if (in.kv_head() >= kMaxIndex) {
+    return error("kv_head", in.kv_head(), 0, kMaxIndex - 1);
+  }
+  if (in.rank_of_range_size() < 1 ||
+      in.rank_of_range_size() > kMaxRangesPerDeal) {
+    return error("rank_of_range of", in.rank_of_range_size(), 1,
+                 kMaxRangesPerDeal);
+  }
+  if (in.owner() >= world_size) {
+    return error("owner", in.owner(), 0, world_size - 1);
+  }
+  ContextCut cut;
+  cut.kv_head = static_cast<int>(in.kv_head());
+  cut.owner = static_cast<int>(in.owner());
+  for (const uint32_t rank : in.rank_of_range()) {
+    if (rank >= world_size) return error("rank", rank, 0, world_size - 1);
+    cut.rank_of_range.push_back(static_cast<int>(rank));
+  }
+  return cut;
+}
+
 absl::StatusOr<Shard> ParseShard(const worker::v1::PrepareRequest& request) {
   if (request.shard().layers_size() > kMaxLayers) {
     return absl::InvalidArgumentError(
@@ -94,12 +129,17 @@ absl::StatusOr<Shard> ParseShard(const worker::v1::PrepareRequest& request) {
                      " layers, limit ", kMaxLayers));
   }
   Shard shard;
+  shard.rank = static_cast<int>(request.rank());
   for (const worker::v1::LayerShard& in : request.shard().layers()) {
     Shard::Layer layer;
     HEADWISE_ASSIGN_OR_RETURN(layer.units,
                               ParseIndices("kv_heads", in.kv_heads()));
     HEADWISE_ASSIGN_OR_RETURN(layer.mlp_tiles,
                               ParseIndices("mlp_tiles", in.mlp_tiles()));
+    for (const worker::v1::ContextCut& cut : in.cuts()) {
+      HEADWISE_ASSIGN_OR_RETURN(layer.cuts.emplace_back(),
+                                ParseCut(cut, request.world_size()));
+    }
     shard.layers.push_back(std::move(layer));
   }
   HEADWISE_ASSIGN_OR_RETURN(

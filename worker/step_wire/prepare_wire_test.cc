@@ -74,7 +74,8 @@ WorkerConfig GoodConfig() {
   config.model_sha256 = "ab";
   config.rank = 1;
   config.world_size = 2;
-  config.shard.layers = {{{2}, {4}}};
+  config.shard.rank = 1;
+  config.shard.layers = {{{2}, {4}, {{2, 1, {0, 1, 1}}}}};
   config.shard.vocab_tiles = {5};
   config.shard.vocab_tile_rank = {1};
   config.group = GroupChoice::kGloo;
@@ -99,6 +100,8 @@ TEST(PrepareWireTest, EveryFieldComesBack) {
   ASSERT_EQ(config->shard.layers.size(), 1u);
   EXPECT_THAT(config->shard.layers[0].units, ElementsAre(2));
   EXPECT_THAT(config->shard.layers[0].mlp_tiles, ElementsAre(4));
+  EXPECT_EQ(config->shard.rank, 1);
+  EXPECT_EQ(config->shard.layers[0].cuts, GoodConfig().shard.layers[0].cuts);
   EXPECT_THAT(config->shard.vocab_tiles, ElementsAre(5));
   EXPECT_THAT(config->shard.vocab_tile_rank, ElementsAre(1));
   EXPECT_EQ(config->group, GroupChoice::kGloo);
@@ -146,6 +149,18 @@ TEST(ParsePrepareTest, HostileFieldsAreRefused) {
     r.set_reduction(static_cast<worker::v1::Reduction>(-5));
   }));
   EXPECT_TRUE(refused([](auto& r) { r.set_kv_type("fp7"); }));
+  const auto refused_cut = [&](auto change) {
+    return refused([&](auto& r) {
+      change(*r.mutable_shard()->mutable_layers(0)->mutable_cuts(0));
+    });
+  };
+  EXPECT_TRUE(refused_cut([](auto& c) { c.set_kv_head(1u << 31); }));
+  EXPECT_TRUE(refused_cut([](auto& c) { c.set_owner(2); }));
+  EXPECT_TRUE(refused_cut([](auto& c) { c.add_rank_of_range(2); }));
+  EXPECT_TRUE(refused_cut([](auto& c) { c.clear_rank_of_range(); }));
+  EXPECT_TRUE(refused_cut([](auto& c) {
+    for (int i = 0; i < kMaxRangesPerDeal; ++i) c.add_rank_of_range(0);
+  }));
 }
 
 TEST(ParseEndpointsTest, CountAndSizeAreBounded) {
