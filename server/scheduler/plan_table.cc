@@ -47,7 +47,7 @@ bool PlanTable::MakeRoom() {
     }
   }
   if (oldest == plans_.end()) return false;
-  if (oldest->second.is_sent) drops_.push_back(oldest->first);
+  if (oldest->second.was_sent) drops_.push_back(oldest->first);
   plans_.erase(oldest);
   return true;
 }
@@ -64,7 +64,7 @@ void PlanTable::AddTo(Step& step, uint64_t plan_id) {
   if (plan_id == 0) return;
   Entry& entry = plans_.at(plan_id);
   if (entry.is_sent) return;
-  entry.is_sent = true;
+  entry.is_sent = entry.was_sent = true;
   step.plans.push_back({plan_id, entry.plan});
 }
 

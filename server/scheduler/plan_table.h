@@ -45,7 +45,8 @@ class PlanTable {
     std::string hash;
     int64_t num_users = 0;
     uint64_t last_use = 0;
-    bool is_sent = false;
+    bool is_sent = false;   // and nothing is known of a failure
+    bool was_sent = false;  // workers may have it
   };
 
   // The plan's entry, if it has one.

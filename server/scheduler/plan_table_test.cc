@@ -78,6 +78,18 @@ TEST(PlanTableTest, APlanThatWasNeverSentNeedsNoDrop) {
   EXPECT_THAT(Drops(table), IsEmpty());
 }
 
+TEST(PlanTableTest, APlanOfAFailedStepIsDroppedTooAsItMayBeKnown) {
+  PlanTable table;
+  const uint64_t id = table.Acquire(Plan(0)).value();
+  Sent(table, id);
+  table.OnStepFailed({id}, {});
+  table.Release(id);
+  for (int i = 1; i <= kMaxPlans; ++i) {
+    ASSERT_TRUE(table.Acquire(Plan(static_cast<float>(i))).has_value());
+  }
+  EXPECT_THAT(Drops(table), ElementsAre(id));
+}
+
 TEST(PlanTableTest, WhatAFailedStepCarriedIsToldAgain) {
   PlanTable table;
   const uint64_t id = table.Acquire(Plan(2)).value();

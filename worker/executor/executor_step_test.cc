@@ -2,6 +2,8 @@
 
 #include <cmath>
 #include <cstring>
+#include <memory>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -195,6 +197,26 @@ TEST(SequencesTest, SampleOutsideTheVocabularyIsRefused) {
     sequences.Get(1).last_sample = sample;
     EXPECT_EQ(sequences.Check({2, {slice}, {}}).ok(), sample == 319);
   }
+}
+
+TEST(SequencesTest, KeptPlansAreBounded) {
+  SequencesOptions options;
+  options.num_layers = options.num_heads = options.num_kv_heads = 1;
+  options.head_dim = 16;
+  Sequences sequences(options);
+  HeadPlan plan;
+  plan.num_layers = plan.num_heads = plan.num_kv_heads = 1;
+  plan.units.resize(1);
+  plan.heads.resize(1);
+  const auto shared = std::make_shared<const HeadPlan>(plan);
+  std::vector<NumberedPlan> plans;
+  for (uint64_t id = 1; id <= 128; ++id) plans.push_back({id, shared});
+  EXPECT_TRUE(sequences.KeepPlans(plans).ok());
+  EXPECT_TRUE(sequences.KeepPlans(plans).ok()) << "they are here";
+  EXPECT_EQ(sequences.KeepPlans({{129, shared}}).message(),
+            "129 plans to be kept, limit 128");
+  sequences.DropPlans({7});
+  EXPECT_TRUE(sequences.KeepPlans({{129, shared}}).ok());
 }
 
 TEST(ExecutorStepTest, FreedSequencesGiveTheirBlocksBack) {

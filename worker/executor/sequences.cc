@@ -17,6 +17,10 @@ static_assert(kKvBlockPositions == KvLayout::kPositions);
 constexpr KvElement kElements[] = {KvElement::kFp32, KvElement::kFp16,
                                    KvElement::kBf16, KvElement::kInt8};
 
+// Twice what a coordinator names at one time: the drop of a plan whose step
+// failed may still be on its way.
+constexpr size_t kMaxKeptPlans = 2 * kMaxPlans;
+
 KvBookOptions BookOptions(const SequencesOptions& options) {
   KvBookOptions out;
   out.num_units = static_cast<int64_t>(options.units.size());
@@ -80,6 +84,14 @@ absl::Status Sequences::CheckPlan(const NumberedPlan& plan) const {
 absl::Status Sequences::KeepPlans(const std::vector<NumberedPlan>& plans) {
   for (const NumberedPlan& plan : plans) {
     HEADWISE_RETURN_IF_ERROR(CheckPlan(plan));
+  }
+  size_t num_plans = plans_.size();
+  for (const NumberedPlan& plan : plans) {
+    if (!plans_.contains(plan.plan_id)) ++num_plans;
+  }
+  if (num_plans > kMaxKeptPlans) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(num_plans, " plans to be kept, limit ", kMaxKeptPlans));
   }
   for (const NumberedPlan& plan : plans) plans_[plan.plan_id] = plan.plan;
   return absl::OkStatus();

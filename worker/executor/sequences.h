@@ -53,9 +53,9 @@ class Sequences {
   void Free(uint64_t sequence_id);
 
   // InvalidArgument, and nothing changed, for a plan that isn't for a model of
-  // this shape, or has the number of another one. Whoever asked can't know what
-  // became of the plans of a step that failed, so the same may be kept again,
-  // and one that is unknown dropped.
+  // this shape, has the number of another one, or is one too many. Whoever
+  // asked can't know what became of the plans of a step that failed, so the
+  // same may be kept again, and one that is unknown dropped.
   absl::Status KeepPlans(const std::vector<NumberedPlan>& plans);
   void DropPlans(const std::vector<uint64_t>& plan_ids);
 
