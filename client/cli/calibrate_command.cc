@@ -61,12 +61,14 @@ absl::StatusOr<v1::CalibrationResult> Stream(
     Client& client, const v1::CalibrateRequest& request,
     CalibrationState* state) {
   v1::CalibrationResult result;
+  bool has_started = false;
   bool has_result = false;
   absl::Status kept;
   CalibrationBar bar;
   const absl::Status status =
       client.Calibrate(request, [&](const v1::CalibrateResponse& event) {
         if (event.has_started()) {
+          has_started = true;
           bar.Show(event.started().progress());
           if (state) kept = state->Begin(event.started().manifest());
         } else if (event.has_test()) {
@@ -80,6 +82,10 @@ absl::StatusOr<v1::CalibrationResult> Stream(
       });
   bar.Clear();
   HEADWISE_RETURN_IF_ERROR(kept);
+  if (state && !has_started && absl::IsFailedPrecondition(status)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(state->path(), ": ", status.message()));
+  }
   HEADWISE_RETURN_IF_ERROR(status);
   if (!has_result) {
     return absl::InternalError("the server ended without a result");

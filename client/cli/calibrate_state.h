@@ -22,6 +22,7 @@ class CalibrationState {
   // is not what we write.
   static absl::StatusOr<CalibrationState> Open(const std::string& path);
 
+  const std::string& path() const { return path_; }
   // Of the runs before; its manifest is empty if there was none.
   const v1::FinishedTests& finished() const { return finished_; }
 

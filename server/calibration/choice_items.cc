@@ -44,10 +44,13 @@ ChoiceItem DrawReview(Draws& draws) {
                  "horrible", "broken", "annoying", "disappointing"};
   const bool positive = draws.Below(2) == 0;
   const Words& words = positive ? good : bad;
+  // An example of each label shows what an answer looks like.
   return {.prompt = absl::StrCat(
-              "Review: The ", draws.Of(things), " was ", draws.Of(words),
-              " and the service was ", draws.Of(words),
-              ".\nIs the sentiment positive or negative?\nSentiment:"),
+              "Review: The soup was cold and bland.\nSentiment: negative\n\n"
+              "Review: The garden was pretty and calm.\nSentiment: positive\n\n"
+              "Review: The ",
+              draws.Of(things), " was ", draws.Of(words),
+              " and the service was ", draws.Of(words), ".\nSentiment:"),
           .label = positive ? " positive" : " negative"};
 }
 
@@ -63,8 +66,10 @@ ChoiceItem DrawChoice(Draws& draws) {
         Categories()[static_cast<size_t>((first + i) % num_categories)];
     const std::string& member = draws.Of(category.members);
     if (i == right) {
-      item.prompt = absl::StrCat("Question: Which of these is ", category.name,
-                                 "?\nOptions:", item.prompt);
+      item.prompt = absl::StrCat(
+          "Question: Which of these is a bird?\nOptions: table, robin, bread, "
+          "river\nAnswer: robin\n\nQuestion: Which of these is ",
+          category.name, "?\nOptions:", item.prompt);
       item.label = absl::StrCat(" ", member);
     }
     absl::StrAppend(&item.prompt, i == 0 ? " " : ", ", member);

@@ -65,9 +65,11 @@ grpc::ServerWriteReactor<v1::CalibrateResponse>* CalibrationService::Calibrate(
   // Before the thread: it may be done, and the stream with it, when this
   // returns.
   stream->SetCancel([runner] { runner->Cancel(); });
-  if (frontend_.open_calls.closed()) {
+  std::shared_ptr<void> open = frontend_.open_calls.Count();
+  if (open == nullptr) {
     status = DrainingError();
-  } else if (!Start({arrival, *std::move(call), stream, std::move(runner)})) {
+  } else if (!Start({arrival, *std::move(call), stream, std::move(runner),
+                     std::move(open)})) {
     status = absl::ResourceExhaustedError(
         "another calibration runs; this server runs one at a time");
   }

@@ -36,6 +36,7 @@ class CalibrationService final : public v1::Calibration::CallbackService {
     CalibrationCall call;
     std::shared_ptr<CalibrationStream> stream;
     std::shared_ptr<EngineModelRunner> runner;
+    std::shared_ptr<void> open;  // of OpenCalls: until the thread is done
   };
 
   // False: another one runs.
