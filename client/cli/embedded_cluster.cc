@@ -72,6 +72,7 @@ CoordinatorOptions MakeCoordinatorOptions(
     out.group = GroupChoice::kInProcess;
   }
   out.fast_reduction = options.fast_reduction;
+  out.ranks_per_context = options.ranks_per_context;
   out.min_workers = remote ? options.worker_addresses.size()
                            : static_cast<size_t>(options.num_workers);
   out.membership.version = CoordinatorVersion();
@@ -115,6 +116,13 @@ class EmbeddedClusterImpl final : public EmbeddedCluster {
   const Model& model() const override { return *model_; }
   const ModelShape& shape() const override { return coordinator_->shape(); }
   ClusterStatus status() const override { return coordinator_->status(); }
+  std::vector<int64_t> kv_bytes_used() const override {
+    std::vector<int64_t> bytes;
+    for (const auto& [name, node] : nodes_) {
+      bytes.push_back(node->kv_bytes_used());
+    }
+    return bytes;
+  }
   AttentionSessions* attention() override { return attention_.get(); }
 
  private:

@@ -33,6 +33,7 @@ struct EmbeddedClusterOptions {
 
   // kAuto: in-process for local workers. All kinds work inside one process.
   GroupChoice group = GroupChoice::kAuto;
+  int ranks_per_context = 1;  // every context is cut over so many; 1: none is
   KvType kv_type = KvType::kFp16;
   int64_t kv_capacity_bytes = 0;  // of all workers; 0: DefaultKvBytes()
   bool fast_reduction = false;    // true gives the equal bits up
@@ -72,6 +73,8 @@ class EmbeddedCluster {
   // `group` is what the head map needs; server/coordinator/cluster_state.h
   // turns it into the frontends' ClusterState.
   virtual ClusterStatus status() const = 0;
+  // By rank, after each one's last step; empty if the workers run elsewhere.
+  virtual std::vector<int64_t> kv_bytes_used() const = 0;
   // Null unless options.attention.
   virtual AttentionSessions* attention() = 0;
 };

@@ -70,6 +70,8 @@ class Executor {
   // counted over units.
   virtual int64_t kv_capacity_blocks() const = 0;
   virtual int64_t kv_blocks_used() const = 0;
+  // In use, summaries included. All three: not while Run does.
+  virtual int64_t kv_bytes_used() const = 0;
 };
 
 }  // namespace headwise

@@ -76,6 +76,8 @@ class FakeExecutor final : public Executor {
   int64_t weight_bytes() const override { return 1000; }
   int64_t kv_capacity_blocks() const override { return 40; }
   int64_t kv_blocks_used() const override { return 0; }
+  // Whatever was run, so that a test sees when it is read.
+  int64_t kv_bytes_used() const override { return 100; }
 
  private:
   const OnRun on_run_;

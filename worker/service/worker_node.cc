@@ -194,6 +194,7 @@ void WorkerNode::AbortGroup(uint64_t membership_epoch,
 // that it points to.
 void WorkerNode::DropGroup() {
   executor_.reset();
+  kv_bytes_used_ = 0;
   pending_group_.reset();
   config_.reset();
   last_step_id_.reset();
@@ -361,6 +362,7 @@ absl::StatusOr<StepResult> WorkerNode::DoStep(uint64_t membership_epoch,
   HEADWISE_RETURN_IF_ERROR(CheckStep(step, model_->hyperparameters(),
                                      config_->max_step_tokens));
   absl::StatusOr<StepResult> result = executor_->Run(step);
+  kv_bytes_used_ = executor_->kv_bytes_used();
   if (!result.ok() && !LeavesGroupUsable(result.status())) {
     // Peers may wait for us in a collective that we will not enter.
     AbortGroup(membership_epoch, result.status());

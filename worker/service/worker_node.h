@@ -3,6 +3,7 @@
 #ifndef HEADWISE_WORKER_SERVICE_WORKER_NODE_H_
 #define HEADWISE_WORKER_SERVICE_WORKER_NODE_H_
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -104,6 +105,9 @@ class WorkerNode {
   // Highest epoch seen by Prepare; 0 before the first.
   uint64_t membership_epoch() const;
 
+  // Bytes of KV in use after the last step; 0 before the first of a group.
+  int64_t kv_bytes_used() const { return kv_bytes_used_; }
+
  private:
   struct Command {
     std::function<void()> run;
@@ -140,6 +144,7 @@ class WorkerNode {
   std::unique_ptr<Executor> executor_;
   std::optional<uint64_t> last_step_id_;
 
+  std::atomic<int64_t> kv_bytes_used_ = 0;
   mutable absl::Mutex mutex_;
   uint64_t newest_epoch_ ABSL_GUARDED_BY(mutex_) = 0;
   // The joined group; shared so that Abort can come from any thread while the

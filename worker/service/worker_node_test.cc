@@ -114,6 +114,16 @@ TEST_F(WorkerNodeTest, RefusalKeepsTheGroupAndAnErrorEndsIt) {
   EXPECT_EQ(next, 3u) << "the executor must not run again";
 }
 
+TEST_F(WorkerNodeTest, TellsTheKvInUseAfterTheLastStepOfAGroup) {
+  auto node = MakeNode();
+  Form(*node, 1);
+  EXPECT_EQ(node->kv_bytes_used(), 0);
+  ASSERT_TRUE(Run(*node, 1, OneRow(1)).ok());
+  EXPECT_EQ(node->kv_bytes_used(), 100);
+  Form(*node, 2);
+  EXPECT_EQ(node->kv_bytes_used(), 0);
+}
+
 TEST_F(WorkerNodeTest, StepsMustCountUpByOne) {
   auto node = MakeNode();
   Form(*node, 1);
