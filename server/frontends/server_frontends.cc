@@ -17,6 +17,7 @@
 #include "server/frontends/admin_service.h"
 #include "server/frontends/attention_collector.h"
 #include "server/frontends/attention_service.h"
+#include "server/frontends/calibration_service.h"
 #include "server/frontends/inference_service.h"
 #include "server/frontends/server_metrics.h"
 
@@ -78,6 +79,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
                   .max_call_time = options.max_call_time},
         inference_(frontend_),
         admin_(frontend_),
+        calibration_(frontend_),
         attention_(MakeAttention(deps)),
         extra_services_(deps.extra_services) {}
 
@@ -155,6 +157,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
   std::vector<std::string> ServiceNames() const {
     std::vector<std::string> names = {v1::Inference::service_full_name(),
                                       v1::Admin::service_full_name(),
+                                      v1::Calibration::service_full_name(),
                                       model_.name};
     if (attention_ != nullptr) {
       names.push_back(v1::Attention::service_full_name());
@@ -209,6 +212,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
     }
     builder.RegisterService(&inference_);
     builder.RegisterService(&admin_);
+    builder.RegisterService(&calibration_);
     if (attention_ != nullptr) builder.RegisterService(attention_.get());
     for (grpc::Service* service : extra_services_) {
       builder.RegisterService(service);
@@ -239,6 +243,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
   const FrontendContext frontend_;
   InferenceService inference_;
   AdminService admin_;
+  CalibrationService calibration_;
   std::shared_ptr<AttentionCollector> attention_collector_;
   std::unique_ptr<AttentionService> attention_;
   const std::vector<grpc::Service*> extra_services_;
