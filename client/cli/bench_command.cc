@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "base/status_macros.h"
+#include "client/cli/bench_commands.h"
 #include "client/cli/bench_runner.h"
 #include "client/cli/commands.h"
 #include "client/cli/flags.h"
@@ -121,8 +122,20 @@ void AddBenchCommand(CLI::App& app, CommandRun* run) {
   command->footer(
       "Example:\n  headwise bench -m M --threads 2 --prefill 512,4096 "
       "--decode 64 --depth 0,4096 --repeat 3 --json");
-  command->final_callback(
-      [run, flags] { *run = [flags] { return RunBench(*flags); }; });
+  AddBenchNeedleCommand(*command, run);
+  // Parsed after the command below it, if that was given.
+  const CLI::Option* model = command->get_option("--model");
+  const CLI::Option* server = command->get_option("--server");
+  command->parse_complete_callback([command, model, server] {
+    if (!command->get_subcommands().empty()) return;
+    if (model->count() + server->count() == 0) {
+      throw CLI::RequiredError("--model or --server");
+    }
+  });
+  command->final_callback([command, run, flags] {
+    if (!command->get_subcommands().empty()) return;
+    *run = [flags] { return RunBench(*flags); };
+  });
 }
 
 }  // namespace headwise

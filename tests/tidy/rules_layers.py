@@ -57,11 +57,11 @@ ALLOWED = {
             'bench'],
 }
 
-# The embedded cluster, and the bench that times its engine without gRPC:
+# The embedded cluster, and the benches that time its engine without gRPC:
 # docs/decisions/2026-11-24-let-the-cli-join-server-and-worker.md
 JOINS_BOTH_SIDES = re.compile(
     r'^client/cli/(embedded_cluster|local_server|local_worker_link|'
-    r'bench_runner)(_test)?\.(h|cc)$')
+    r'bench_runner|bench_needle_(texts|runner|cluster))(_test)?\.(h|cc)$')
 
 # Unit tests beside the code, and fuzz targets, may use test support and what
 # else their own side offers.
