@@ -78,7 +78,7 @@ class LayersTest(RuleTest):
                 ('server/scheduler/engine.cc', 'worker/step/step.h'),
                 ('server/dispatch/link.cc', 'worker/step_wire/wire.h'),
                 ('server/attention/merge.cc', 'worker/backends/cpu/kernels.h'),
-                ('server/attention/calls.h', 'worker/sessions/messages.h'),
+                ('server/attention/calls.cc', 'worker/sessions/messages.h'),
                 ('worker/executor/run.cc', 'worker/step/step.h'),
                 ('client/cli/embedded_cluster.cc', 'server/dispatch/d.h'),
                 ('client/cli/embedded_cluster.cc', 'worker/service/node.h'),
