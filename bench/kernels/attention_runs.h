@@ -12,7 +12,7 @@
 
 #include "base/huge_memory.h"
 #include "base/thread_team.h"
-#include "worker/attention/ranges.h"
+#include "model/head_plan/context_ranges.h"
 #include "worker/backends/cpu/aligned_buffer.h"
 #include "worker/backends/cpu/kernels.h"
 

@@ -80,6 +80,13 @@ void AddClusterFlags(CLI::App& command, ClusterFlags& flags) {
       ->capture_default_str()
       ->group(group);
   command
+      .add_option("--ranks-per-context", flags.ranks_per_context,
+                  "Workers that the context of every full head is cut over, so "
+                  "that each holds a part; 1: none is cut; the bits are equal")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str()
+      ->group(group);
+  command
       .add_option("--reduction", flags.reduction,
                   "exact: the same bits on any cluster; fast: fp32 sums")
       ->check(CLI::IsMember({"exact", "fast"}))
@@ -95,7 +102,8 @@ void AddSessionFlags(CLI::App& command, ClusterFlags& flags) {
   // Flags of a cluster would silently do nothing for a server's.
   for (const char* name : {"--local-workers", "--workers", "--speed",
                            "--threads", "--prefill-chunk", "--context", "--isa",
-                           "--kv-type", "--group", "--reduction"}) {
+                           "--kv-type", "--group", "--ranks-per-context",
+                           "--reduction"}) {
     command.get_option(name)->excludes(server);
   }
   server->excludes(model);

@@ -28,6 +28,7 @@ struct ClusterFlags {
   std::string isa = "best";
   std::string kv_type = "fp16";
   std::string group = "auto";
+  int ranks_per_context = 1;
   std::string reduction = "exact";
   double timeout_seconds = 3600;
 };

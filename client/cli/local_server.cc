@@ -92,6 +92,7 @@ absl::StatusOr<EmbeddedClusterOptions> LocalServerImpl::MakeClusterOptions(
   options.isa = flags.isa;
   options.speeds = flags.speeds;
   HEADWISE_ASSIGN_OR_RETURN(options.group, ParseGroupChoice(flags.group));
+  options.ranks_per_context = flags.ranks_per_context;
   HEADWISE_ASSIGN_OR_RETURN(options.kv_type, ParseKvType(flags.kv_type));
   options.fast_reduction = flags.reduction == "fast";
   options.prefill_chunk = flags.prefill_chunk;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "model/head_plan/context_ranges.h"
 #include "model/head_plan/kv_retention.h"
 
 namespace headwise {
@@ -76,6 +77,29 @@ void Add(const KvBytes& bytes, KvBytes* sum) {
   sum->read += bytes.read;
 }
 
+// What each rank has of a full unit whose context is dealt to several.
+void AddDealt(const KvBytes& unit, const std::vector<int>& deal, int64_t length,
+              std::vector<KvBytes>* ranks) {
+  const int64_t all = (length + kRetentionBlock - 1) / kRetentionBlock;
+  for (size_t rank = 0; rank < ranks->size(); ++rank) {
+    const int64_t blocks = BlocksDealtTo(deal, static_cast<int>(rank), length);
+    if (blocks == 0) continue;
+    Add({.held = unit.held / all * blocks,
+         .reserved = unit.reserved / all * blocks,
+         .read = unit.read / all * blocks},
+        &(*ranks)[rank]);
+  }
+}
+
+int NumRanks(const KvForecastOptions& options) {
+  int most = 0;
+  for (const int rank : options.unit_rank) most = std::max(most, rank);
+  for (const std::vector<int>& deal : options.range_rank) {
+    for (const int rank : deal) most = std::max(most, rank);
+  }
+  return most + 1;
+}
+
 }  // namespace
 
 KvForecast ForecastKv(const HeadPlan& plan, const KvForecastOptions& options) {
@@ -83,21 +107,23 @@ KvForecast ForecastKv(const HeadPlan& plan, const KvForecastOptions& options) {
       .kv_type = options.kv_type,
       .head_dim = options.head_dim,
       .heads_per_kv_head = plan.num_heads / plan.num_kv_heads};
-  const int num_ranks = options.unit_rank.empty()
-                            ? 1
-                            : *std::max_element(options.unit_rank.begin(),
-                                                options.unit_rank.end()) +
-                                  1;
   KvForecast forecast;
-  forecast.ranks.resize(static_cast<size_t>(num_ranks));
+  forecast.ranks.resize(static_cast<size_t>(NumRanks(options)));
   const KvBytes full_unit =
       ForecastUnit({}, shape, options.context_len, options.prompt_len);
   for (size_t i = 0; i < plan.units.size(); ++i) {
     const KvBytes unit = ForecastUnit(plan.units[i], shape, options.context_len,
                                       options.prompt_len);
     forecast.units.push_back(unit);
-    const int rank = options.unit_rank.empty() ? 0 : options.unit_rank[i];
-    Add(unit, &forecast.ranks[static_cast<size_t>(rank)]);
+    const auto at = static_cast<int64_t>(i);
+    if (!options.range_rank.empty() &&
+        IsAsTrained(&plan, at / plan.num_kv_heads, at % plan.num_kv_heads)) {
+      AddDealt(unit, options.range_rank[i], options.context_len,
+               &forecast.ranks);
+    } else {
+      const int rank = options.unit_rank.empty() ? 0 : options.unit_rank[i];
+      Add(unit, &forecast.ranks[static_cast<size_t>(rank)]);
+    }
     Add(unit, &forecast.total);
     Add(full_unit, &forecast.full);
   }

@@ -20,6 +20,9 @@ struct KvForecastOptions {
   int64_t context_len = 0;  // positions of one sequence, up to the limit above
   int64_t prompt_len = 0;   // the first so many; <= context_len
   std::vector<int> unit_rank;  // [units], each >= 0; empty: all on rank 0
+  // [units] or empty: the ranks that a unit's context is dealt to, where the
+  // plan leaves it as trained (context_ranges.h).
+  std::vector<std::vector<int>> range_rank;
 };
 
 struct KvBytes {

@@ -126,6 +126,24 @@ TEST(KvForecastTest, RanksHoldTheirUnits) {
   EXPECT_EQ(forecast.total.held, 205 * kBlockBytes);
 }
 
+// 6,400 positions are 12 short ranges and a half.
+TEST(KvForecastTest, RanksHoldTheirRangesOfFullUnits) {
+  HeadPlan plan = FullPlan(1, 3, 3);
+  plan.units[1] = kStreamingPolicy;
+  KvForecastOptions options = At(6400);
+  options.unit_rank = {0, 1, 1};
+  options.range_rank = {{0, 1}, {2}, {1, 1, 0}};
+  const KvForecast forecast = ForecastKv(plan, options);
+  ASSERT_EQ(forecast.ranks.size(), 3u);
+  EXPECT_EQ(forecast.ranks[0].held, (52 + 32) * kBlockBytes);
+  EXPECT_EQ(forecast.ranks[1].held,
+            (48 + 68) * kBlockBytes + forecast.units[1].held)
+      << "a streaming unit is whole where its output is";
+  EXPECT_EQ(forecast.ranks[2], KvBytes{});
+  EXPECT_EQ(forecast.ranks[0].held + forecast.ranks[1].held,
+            forecast.total.held);
+}
+
 TEST(LongestContextTest, OneMoreWouldNotFit) {
   HeadPlan mixed = FullPlan(2, 6, 3);
   mixed.units[0] = kStreamingPolicy;

@@ -23,6 +23,17 @@ bool KeepsPrompt(const UnitPolicy& policy) {
 
 }  // namespace
 
+bool IsAsTrained(const HeadPlan* plan, int64_t layer, int64_t kv_head) {
+  if (plan == nullptr) return true;
+  if (plan->unit(layer, kv_head).kind != PolicyKind::kFull) return false;
+  if (plan->heads.empty()) return true;
+  const int64_t g = plan->num_heads / plan->num_kv_heads;
+  for (int64_t h = kv_head * g; h < (kv_head + 1) * g; ++h) {
+    if (plan->head(layer, h).sink_beta != 1.0f) return false;
+  }
+  return true;
+}
+
 int64_t WindowOf(const UnitPolicy& policy, int64_t prompt_len) {
   if (!Drops(policy)) return kEverything;
   if (!KeepsPrompt(policy) || policy.window_divisor == 0) return policy.window;

@@ -25,6 +25,11 @@ struct KeptSpans {
 };
 KeptSpans KeptOf(const UnitPolicy& policy, int64_t length, int64_t prompt_len);
 
+// Whether a plan leaves a unit's attention as it was trained: full, and none of
+// its query heads calibrated. A null plan is the default one. Only such units
+// are cut over ranks.
+bool IsAsTrained(const HeadPlan* plan, int64_t layer, int64_t kv_head);
+
 // The window that applies to queries after the prompt; INT64_MAX where nothing
 // is dropped.
 int64_t WindowOf(const UnitPolicy& policy, int64_t prompt_len);

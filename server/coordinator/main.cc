@@ -38,6 +38,7 @@ struct Flags {
   size_t min_workers = 1;
   std::string kv_type = "fp16";
   int64_t kv_bytes = 0;
+  int ranks_per_context = 1;
   std::string group = "auto";
   std::string reduction = "exact";
   int64_t prefill_chunk = 512;
@@ -115,6 +116,12 @@ void AddClusterFlags(CLI::App& app, Flags& flags) {
                  "one host); the bits are the same")
       ->check(CLI::IsMember({"auto", "shm", "shared-memory", "gloo"}))
       ->capture_default_str();
+  app.add_option("--ranks-per-context", flags.ranks_per_context,
+                 "workers that the context of every full head is cut over, so "
+                 "that each holds a part; 1: none is cut; the bits are the "
+                 "same")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
   app.add_option("--step-timeout", flags.step_timeout,
                  "seconds without an answer of any worker, plus 10 ms per row "
                  "in flight, after which the group is given up")
@@ -172,6 +179,7 @@ absl::StatusOr<CoordinatorOptions> Program::MakeOptions(const Flags& flags) {
   options.kv_capacity_bytes = flags.kv_bytes;
   HEADWISE_ASSIGN_OR_RETURN(options.group, ParseGroupChoice(flags.group));
   options.fast_reduction = flags.reduction == "fast";
+  options.ranks_per_context = flags.ranks_per_context;
   options.check_model_sha256 = true;
   options.min_workers = flags.min_workers;
   options.membership.version = CoordinatorVersion();

@@ -49,6 +49,7 @@ ClusterManagerOptions ManagerOptions(const CoordinatorOptions& options,
   out.former.max_step_tokens = options.engine.max_step_tokens;
   out.former.group = options.group;
   out.former.fast_reduction = options.fast_reduction;
+  out.former.ranks_per_context = options.ranks_per_context;
   out.former.group_timeout = options.group_timeout;
   out.former.on_progress = options.on_progress;
   out.min_workers = options.min_workers;

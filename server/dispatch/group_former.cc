@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "server/dispatch/gather.h"
+#include "server/placement/context_cut.h"
 
 namespace headwise {
 namespace {
@@ -65,12 +66,17 @@ absl::Status CheckCapacity(const RankForecast& rank,
 }  // namespace
 
 int64_t KvCapacityTokens(const PlacementPlan& plan,
-                         const std::vector<PreparedShard>& prepared) {
+                         const std::vector<PreparedShard>& prepared,
+                         int64_t kv_bytes_per_unit_position) {
   int64_t tokens = kUnlimited;
   for (size_t rank = 0; rank < prepared.size(); ++rank) {
-    const int64_t units = plan.ranks[rank].num_units;
-    if (units == 0) continue;
-    const int64_t blocks = prepared[rank].kv_capacity_blocks / units;
+    const int64_t per_position = plan.ranks[rank].kv_bytes_per_position;
+    if (per_position == 0) continue;
+    // In blocks, so that nothing overflows before it is divided.
+    const double unit_share = static_cast<double>(kv_bytes_per_unit_position) /
+                              static_cast<double>(per_position);
+    const auto blocks = static_cast<int64_t>(
+        static_cast<double>(prepared[rank].kv_capacity_blocks) * unit_share);
     tokens = std::min(tokens, blocks > kUnlimited / kBlockPositions
                                   ? kUnlimited
                                   : blocks * kBlockPositions);
@@ -85,6 +91,10 @@ KvCapacity KvCapacityOf(const PlacementPlan& plan,
   for (const std::vector<int>& layer : plan.placement.unit_rank) {
     capacity.unit_rank.insert(capacity.unit_rank.end(), layer.begin(),
                               layer.end());
+  }
+  for (const auto& layer : plan.placement.range_rank) {
+    capacity.range_rank.insert(capacity.range_rank.end(), layer.begin(),
+                               layer.end());
   }
   for (const PreparedShard& rank : prepared) {
     capacity.rank_bytes.push_back(rank.kv_capacity_blocks * kBlockPositions *
@@ -244,6 +254,13 @@ absl::StatusOr<FormedGroup> GroupFormer::Form(
       PlanPlacement(options_.shape, workers, kBlockPositions);
   absl::Status status = plan.status();
   if (plan.ok()) {
+    // A group that shrank below what was asked for cuts over all that it has.
+    status = CutContexts(
+        options_.shape, workers,
+        std::min(options_.ranks_per_context, static_cast<int>(workers.size())),
+        &*plan);
+  }
+  if (status.ok()) {
     group.plan = *std::move(plan);
     status = PrepareAll(&group, failure);
   }
@@ -253,7 +270,8 @@ absl::StatusOr<FormedGroup> GroupFormer::Form(
     failure->status = status;
     return status;
   }
-  group.kv_capacity_tokens = KvCapacityTokens(group.plan, group.prepared);
+  group.kv_capacity_tokens = KvCapacityTokens(
+      group.plan, group.prepared, options_.shape.kv_bytes_per_unit_position);
   group.kv_capacity = KvCapacityOf(group.plan, group.prepared,
                                    options_.shape.kv_bytes_per_unit_position);
   return group;

@@ -30,6 +30,8 @@ struct GroupFormerOptions {
   int64_t kv_capacity_bytes = 0;
   int64_t max_step_tokens = 512;
   GroupChoice group = GroupChoice::kAuto;
+  // Ranks that every unit's context is cut over, 1: none is cut (CutContexts).
+  int ranks_per_context = 1;
   bool fast_reduction = false;
   // Of one collective: a frozen peer is an error for the others after it.
   absl::Duration group_timeout = absl::Milliseconds(2500);
@@ -66,7 +68,8 @@ struct FormationFailure {
 // Positions that every rank can hold: the least over ranks of blocks per unit,
 // in positions; ranks without units hold any number.
 int64_t KvCapacityTokens(const PlacementPlan& plan,
-                         const std::vector<PreparedShard>& prepared);
+                         const std::vector<PreparedShard>& prepared,
+                         int64_t kv_bytes_per_unit_position);
 
 // Bytes that each rank has for KV, and who holds which unit.
 KvCapacity KvCapacityOf(const PlacementPlan& plan,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "model/head_plan/context_ranges.h"
 #include "model/head_plan/kv_forecast.h"
 #include "model/head_plan/kv_retention.h"
 
@@ -22,6 +23,7 @@ KvForecastOptions ForecastOptions(const KvGeometry& geometry,
   options.kv_type = geometry.kv_type;
   options.head_dim = geometry.head_dim;
   options.unit_rank = capacity.unit_rank;
+  options.range_rank = capacity.range_rank;
   return options;
 }
 
@@ -32,6 +34,11 @@ KvNeeds::KvNeeds(const KvGeometry& geometry, KvCapacity capacity)
   size_t num_ranks = 1;
   for (const int rank : capacity_.unit_rank) {
     num_ranks = std::max(num_ranks, static_cast<size_t>(rank) + 1);
+  }
+  for (const std::vector<int>& deal : capacity_.range_rank) {
+    for (const int rank : deal) {
+      num_ranks = std::max(num_ranks, static_cast<size_t>(rank) + 1);
+    }
   }
   if (capacity_.rank_bytes.size() < num_ranks) {
     capacity_.rank_bytes.resize(num_ranks, 0);
@@ -68,10 +75,23 @@ std::vector<int64_t> KvNeeds::ReservedByFork(const HeadPlan* from,
     if (!NeverDrops(policy) || !NeverDrops(old_plan.units[unit])) continue;
     const int64_t position_bytes = KvBytesPerPosition(
         ResolveKvType(policy.kv_type, geometry_.kv_type), geometry_.head_dim);
+    const int64_t whole = shared_len / kRetentionBlock * kRetentionBlock;
+    const auto at = static_cast<int64_t>(unit);
+    const int64_t layer = at / geometry_.num_kv_heads;
+    const int64_t kv_head = at % geometry_.num_kv_heads;
+    if (!capacity_.range_rank.empty() &&
+        IsAsTrained(&new_plan, layer, kv_head) &&
+        IsAsTrained(&old_plan, layer, kv_head)) {
+      for (size_t rank = 0; rank < bytes.size(); ++rank) {
+        bytes[rank] -= BlocksDealtTo(capacity_.range_rank[unit],
+                                     static_cast<int>(rank), whole) *
+                       kRetentionBlock * position_bytes;
+      }
+      continue;
+    }
     const int rank =
         capacity_.unit_rank.empty() ? 0 : capacity_.unit_rank[unit];
-    bytes[static_cast<size_t>(rank)] -=
-        shared_len / kRetentionBlock * kRetentionBlock * position_bytes;
+    bytes[static_cast<size_t>(rank)] -= whole * position_bytes;
   }
   return bytes;
 }

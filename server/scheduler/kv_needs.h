@@ -27,6 +27,9 @@ struct KvGeometry {
 struct KvCapacity {
   // [num_layers * num_kv_heads], by layer; empty: all units on rank 0.
   std::vector<int> unit_rank;
+  // [num_layers * num_kv_heads] or empty: the ranks that a unit's context is
+  // dealt to (model/head_plan/context_ranges.h).
+  std::vector<std::vector<int>> range_rank;
   std::vector<int64_t> rank_bytes;  // [ranks]
 };
 

@@ -7,7 +7,7 @@
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "model/head_plan/kv_retention.h"
-#include "worker/attention/ranges.h"
+#include "model/head_plan/context_ranges.h"
 
 namespace headwise {
 namespace {

@@ -20,7 +20,7 @@ inline constexpr int64_t kKvBlockPositions = 64;
 struct UnitStorage {
   UnitPolicy policy;
   int block_class = 0;  // index into KvBookOptions::class_bytes
-  // Range i of the context (worker/attention/ranges.h) is on this rank if
+  // Range i of the context (model/head_plan/context_ranges.h) is on this rank if
   // held_ranges[i % size]; empty: all of it. With a policy that keeps
   // everything, or all false.
   std::vector<bool> held_ranges;

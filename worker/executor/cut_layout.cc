@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "worker/attention/ranges.h"
+#include "model/head_plan/context_ranges.h"
 
 namespace headwise {
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "worker/attention/ranges.h"
+#include "model/head_plan/context_ranges.h"
 #include "worker/executor/layer_runner.h"
 
 namespace headwise {

@@ -11,7 +11,7 @@
 #include <cstring>
 
 #include "base/clock.h"
-#include "worker/attention/ranges.h"
+#include "model/head_plan/context_ranges.h"
 #include "worker/executor/layer_runner.h"
 
 namespace headwise {

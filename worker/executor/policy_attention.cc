@@ -4,7 +4,7 @@
 #include <cstring>
 #include <limits>
 
-#include "worker/attention/ranges.h"
+#include "model/head_plan/context_ranges.h"
 #include "worker/attention/visible_spans.h"
 
 namespace headwise {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "model/head_plan/head_plan.h"
+#include "model/head_plan/kv_retention.h"
 #include "worker/attention/sink_search.h"
 #include "worker/backends/cpu/aligned_buffer.h"
 #include "worker/backends/cpu/kernels.h"
@@ -71,17 +72,6 @@ struct UnitKv {
     return policy.kind == PolicyKind::kFull && calibrated.empty();
   }
 };
-
-// Whether a plan leaves a unit's attention as it was trained.
-inline bool IsAsTrained(const HeadPlan* plan, int64_t layer, int64_t kv_head) {
-  if (plan == nullptr) return true;
-  if (plan->unit(layer, kv_head).kind != PolicyKind::kFull) return false;
-  const int64_t g = plan->num_heads / plan->num_kv_heads;
-  for (int64_t h = kv_head * g; h < (kv_head + 1) * g; ++h) {
-    if (plan->head(layer, h).sink_beta != 1.0f) return false;
-  }
-  return true;
-}
 
 struct SequenceKv {
   std::shared_ptr<const HeadPlan> plan;  // nullptr: every unit full

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "worker/attention/ranges.h"
+#include "model/head_plan/context_ranges.h"
 #include "worker/sessions/session_messages.h"
 
 namespace headwise {

@@ -2,9 +2,10 @@
 // what the worker answers. Plain values that both sides share.
 //
 // A session holds keys and values of num_kv_heads units. Each unit's context is
-// cut into the ranges of worker/attention/ranges.h; a worker holds whole units,
-// or some ranges of a unit. How many positions are stored is the coordinator's
-// to say: what was staged beyond that number does not exist for anybody.
+// cut into the ranges of model/head_plan/context_ranges.h; a worker holds whole
+// units, or some ranges of a unit. How many positions are stored is the
+// coordinator's to say: what was staged beyond that number does not exist for
+// anybody.
 
 #ifndef HEADWISE_WORKER_SESSIONS_SESSION_MESSAGES_H_
 #define HEADWISE_WORKER_SESSIONS_SESSION_MESSAGES_H_

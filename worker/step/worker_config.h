@@ -19,7 +19,7 @@ inline constexpr int kMaxRanks = 64;
 inline constexpr int kMaxRangesPerDeal = 64;
 
 // A unit whose context is cut over ranks: range i of it
-// (worker/attention/ranges.h) lies on rank_of_range[i % size]. Each of these
+// (model/head_plan/context_ranges.h) lies on rank_of_range[i % size]. Each of these
 // ranks projects the unit's queries, keys and values itself, as the residual
 // stream is everywhere, and attends to its ranges; the owner merges the
 // partials in position order and has the unit's rows of the output. So the bits

@@ -1,4 +1,6 @@
-#include "worker/attention/ranges.h"
+#include "model/head_plan/context_ranges.h"
+
+#include <vector>
 
 #include "gtest/gtest.h"
 
@@ -37,6 +39,18 @@ TEST(RangesTest, AMillionPositionsAreFewRanges) {
   EXPECT_EQ(NumRanges(0), 0);
   EXPECT_EQ(NumRanges(1), 1);
   EXPECT_EQ(NumRanges(int64_t{1} << 20), 16 + 127);
+}
+
+TEST(RangesTest, DealtBlocksAreThoseOfTheDealtRanges) {
+  const std::vector<int> deal = {0, 2, 2, 1, 0};
+  std::vector<int64_t> counted(4, 0);
+  for (int64_t length = 1; length < 30 * kLongRange; ++length) {
+    if (length % 64 == 1) ++counted[deal[RangeIndex(length - 1) % 5]];
+    if (length % 997 != 0 && length > 200) continue;
+    for (int rank = 0; rank < 4; ++rank) {
+      ASSERT_EQ(BlocksDealtTo(deal, rank, length), counted[rank]) << length;
+    }
+  }
 }
 
 }  // namespace

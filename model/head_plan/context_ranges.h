@@ -5,11 +5,13 @@
 // share a context. Do not change the cuts without a line in CHANGELOG.md:
 // logits of contexts beyond the first range change with them.
 
-#ifndef HEADWISE_WORKER_ATTENTION_RANGES_H_
-#define HEADWISE_WORKER_ATTENTION_RANGES_H_
+#ifndef HEADWISE_MODEL_HEAD_PLAN_CONTEXT_RANGES_H_
+#define HEADWISE_MODEL_HEAD_PLAN_CONTEXT_RANGES_H_
 
 #include <algorithm>
 #include <cstdint>
+
+#include "absl/types/span.h"
 
 namespace headwise {
 
@@ -43,6 +45,10 @@ constexpr int64_t NumRanges(int64_t end) {
          (in_long + kLongRange - 1) / kLongRange;
 }
 
+// Blocks of 64 positions of [0, length) that lie in the ranges which `deal`,
+// repeated along the context, gives to `rank`. O(deal).
+int64_t BlocksDealtTo(absl::Span<const int> deal, int rank, int64_t length);
+
 }  // namespace headwise
 
-#endif  // HEADWISE_WORKER_ATTENTION_RANGES_H_
+#endif  // HEADWISE_MODEL_HEAD_PLAN_CONTEXT_RANGES_H_
