@@ -94,7 +94,7 @@ def check_bits(every):
         if got != expected:
             sys.exit(f"{' '.join(flags)}: {got}, expected {expected}. If the "
                      "bits were meant to change: logits_sha256.json, and "
-                     "CHANGELOG.md in bold")
+                     "docs/CHANGELOG.md in bold")
     print(f"{len(runs)} ways to score {tokens} tokens, the golden hash each: "
           f"{golden['fp16']}")
 
