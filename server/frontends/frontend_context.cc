@@ -30,7 +30,7 @@ void EndCall(const FrontendContext& frontend, const Arrival& arrival,
   if (usage != nullptr) record.usage = *usage;
   record.scored_tokens = scored_tokens;
   frontend.metrics.RecordRequest(record);
-  LogRequest(arrival.request_id, record, status);
+  LogRequest(arrival.request_id, arrival.plan, record, status);
 }
 
 absl::Status DrainingError() {

@@ -12,7 +12,9 @@
 #include "base/clock.h"
 #include "grpcpp/server_context.h"
 #include "server/frontends/head_map.h"
+#include "server/frontends/model_digest.h"
 #include "server/frontends/open_calls.h"
+#include "server/frontends/plan_store.h"
 #include "server/frontends/served_model.h"
 #include "server/frontends/server_metrics.h"
 #include "server/scheduler/engine.h"
@@ -24,6 +26,8 @@ struct FrontendContext {
   Engine& engine;
   const ServedModel& model;
   const ClusterState& cluster;
+  PlanStore& plans;
+  ModelDigest& digest;
   ServerMetrics& metrics;
   OpenCalls& open_calls;
   const Clock& clock;
@@ -40,6 +44,7 @@ struct Arrival {
   // of the wall clock, the engine's clock is monotonic; what is carried over is
   // the time that remains.
   absl::Time deadline;
+  std::string plan = {};  // first digits of its name; empty: of no plan
 };
 
 // To be called first in a method. The initial metadata will tell the client the

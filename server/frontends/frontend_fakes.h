@@ -18,6 +18,7 @@
 #include "absl/synchronization/mutex.h"
 #include "model/chat_template/chat_template.h"
 #include "model/files/test_stub_model.h"
+#include "model/head_plan/test_head_plans.h"
 #include "model/tokenizer/tokenizer.h"
 #include "nlohmann/json.hpp"
 #include "server/frontends/head_map.h"
@@ -29,7 +30,7 @@ namespace headwise {
 class FakeModel final : public StubModel {
  public:
   FakeModel() {
-    sha256_ = "abc123";
+    sha256_ = TestSha256();
     hyper_.name = "tiny";
     hyper_.num_layers = 2;
     hyper_.num_heads = 4;

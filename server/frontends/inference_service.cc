@@ -2,13 +2,11 @@
 
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "server/frontends/embed_sink.h"
-#include "server/frontends/response_stream.h"
+#include "server/frontends/plan_cost.h"
 #include "server/frontends/response_writer.h"
 #include "server/frontends/rich_status.h"
 #include "server/frontends/score_sink.h"
-#include "server/frontends/unary_call.h"
 
 namespace headwise {
 namespace {
@@ -32,13 +30,43 @@ void RecordRejection(const absl::Status& status, bool by_engine,
   }
 }
 
+int64_t TextBytes(const v1::ChatRequest& request) {
+  int64_t bytes = 0;
+  for (const v1::ChatMessage& message : request.messages()) {
+    bytes += static_cast<int64_t>(message.content().size());
+  }
+  return bytes;
+}
+
+template <typename Request>
+int64_t TextBytes(const Request& request) {
+  return static_cast<int64_t>(request.text().size());
+}
+
+// For the log.
+std::string ShortName(const StoredPlan& plan) {
+  return plan.plan == nullptr ? "" : plan.hash.substr(0, kMinPlanPrefix);
+}
+
+// Not the call itself, which may be over and gone by then.
+auto CancelSetter(UnaryCall* reactor) {
+  return [hook = reactor->cancel_hook()](std::function<void()> cancel) {
+    hook->Set(std::move(cancel));
+  };
+}
+
 }  // namespace
 
-template <typename Reactor>
+RequestTerms InferenceService::Terms() const {
+  return {.model = frontend_.model,
+          .plans = frontend_.plans,
+          .map = frontend_.cluster.head_map()};
+}
+
 absl::Status InferenceService::Submit(const Arrival& arrival,
                                       EngineRequest request,
                                       std::shared_ptr<RequestSink> sink,
-                                      Reactor* reactor) {
+                                      const SetCancel& set_cancel) {
   request.request_id = arrival.request_id;
   request.deadline = arrival.deadline;
   sink = frontend_.open_calls.Count(std::move(sink));
@@ -50,63 +78,70 @@ absl::Status InferenceService::Submit(const Arrival& arrival,
     RecordRejection(id.status(), /*by_engine=*/true, frontend_.metrics);
     return id.status();
   }
-  // The reactor lives at least until the method returns.
-  reactor->SetCancel(
-      [&engine = frontend_.engine, id = *id] { engine.Cancel(id); });
+  set_cancel([&engine = frontend_.engine, id = *id] { engine.Cancel(id); });
   return absl::OkStatus();
 }
 
-grpc::ServerWriteReactor<v1::GenerateResponse>*
-InferenceService::StartGeneration(const Arrival& arrival,
-                                  absl::StatusOr<GenerationCall> call) {
-  std::shared_ptr<ResponseStream> stream = ResponseStream::Create();
-  GenerationSinkOptions options = {.frontend = frontend_, .arrival = arrival};
+void InferenceService::StartGeneration(Arrival arrival,
+                                       absl::StatusOr<GenerationCall> call,
+                                       const GenerationStream& stream) {
   absl::StatusOr<TextStream> text =
       call.ok() ? TextStream::Create(std::move(call->stop))
                 : absl::StatusOr<TextStream>(call.status());
   if (!text.ok()) {
     RecordRejection(text.status(), /*by_engine=*/false, frontend_.metrics);
     EndCall(frontend_, arrival, stream->Close(text.status()));
-    return stream.get();
+    return;
   }
+  arrival.plan = ShortName(call->plan);
+  GenerationSinkOptions options = {.frontend = frontend_, .arrival = arrival};
   options.prompt_tokens = static_cast<int64_t>(call->engine.prompt.size());
   options.stop_tokens = call->engine.stop_tokens;
   options.logprobs = call->logprobs;
   auto sink =
       std::make_shared<GenerationSink>(options, *std::move(text), stream);
   const absl::Status submitted =
-      Submit(arrival, std::move(call->engine), std::move(sink), stream.get());
+      Submit(arrival, std::move(call->engine), std::move(sink),
+             [&stream](std::function<void()> cancel) {
+               stream->SetCancel(std::move(cancel));
+             });
   if (!submitted.ok()) EndCall(frontend_, arrival, stream->Close(submitted));
-  return stream.get();
 }
 
 grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Generate(
     grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
-  return StartGeneration(
-      Arrive(frontend_, "generate", *context),
-      ParseGenerateRequest(*request, frontend_.model,
-                           frontend_.cluster.head_map()->max_context_len));
+  const Arrival arrival = Arrive(frontend_, "generate", *context);
+  const GenerationStream stream = ResponseStream::Create();
+  const absl::Status taken = texts_.Run(TextBytes(*request), [this, arrival,
+                                                              request, stream] {
+    StartGeneration(arrival, ParseGenerateRequest(*request, Terms()), stream);
+  });
+  if (!taken.ok()) StartGeneration(arrival, taken, stream);
+  return stream.get();
 }
 
 grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Chat(
     grpc::CallbackServerContext* context, const v1::ChatRequest* request) {
-  return StartGeneration(
-      Arrive(frontend_, "chat", *context),
-      ParseChatRequest(*request, frontend_.model,
-                       frontend_.cluster.head_map()->max_context_len));
+  const Arrival arrival = Arrive(frontend_, "chat", *context);
+  const GenerationStream stream = ResponseStream::Create();
+  const absl::Status taken =
+      texts_.Run(TextBytes(*request), [this, arrival, request, stream] {
+        StartGeneration(arrival, ParseChatRequest(*request, Terms()), stream);
+      });
+  if (!taken.ok()) StartGeneration(arrival, taken, stream);
+  return stream.get();
 }
 
-grpc::ServerUnaryReactor* InferenceService::Score(
-    grpc::CallbackServerContext* context, const v1::ScoreRequest* request,
-    v1::ScoreResponse* response) {
-  const Arrival arrival = Arrive(frontend_, "score", *context);
-  auto* reactor = new UnaryCall();
-  absl::StatusOr<ScoreCall> call = ParseScoreRequest(*request, frontend_.model);
+void InferenceService::StartScore(Arrival arrival,
+                                  absl::StatusOr<ScoreCall> call,
+                                  UnaryCall* reactor,
+                                  v1::ScoreResponse* response) {
   if (!call.ok()) {
     RecordRejection(call.status(), /*by_engine=*/false, frontend_.metrics);
     Reply(arrival, call.status(), reactor);
-    return reactor;
+    return;
   }
+  arrival.plan = ShortName(call->plan);
   const int64_t num_tokens = static_cast<int64_t>(call->engine.prompt.size());
   auto sink = std::make_shared<ScoreSink>(
       num_tokens, call->engine.hash_logits,
@@ -117,23 +152,35 @@ grpc::ServerUnaryReactor* InferenceService::Score(
                 result.ok() ? result->num_tokens : 0);
         reactor->Finish(ToGrpcStatus(result.status()));
       });
-  const absl::Status submitted =
-      Submit(arrival, std::move(call->engine), std::move(sink), reactor);
+  const absl::Status submitted = Submit(arrival, std::move(call->engine),
+                                        std::move(sink), CancelSetter(reactor));
   if (!submitted.ok()) Reply(arrival, submitted, reactor);
+}
+
+grpc::ServerUnaryReactor* InferenceService::Score(
+    grpc::CallbackServerContext* context, const v1::ScoreRequest* request,
+    v1::ScoreResponse* response) {
+  const Arrival arrival = Arrive(frontend_, "score", *context);
+  auto* reactor = new UnaryCall();
+  const absl::Status taken = texts_.Run(
+      TextBytes(*request), [this, arrival, request, reactor, response] {
+        StartScore(arrival, ParseScoreRequest(*request, Terms()), reactor,
+                   response);
+      });
+  if (!taken.ok()) StartScore(arrival, taken, reactor, response);
   return reactor;
 }
 
-grpc::ServerUnaryReactor* InferenceService::Embed(
-    grpc::CallbackServerContext* context, const v1::EmbedRequest* request,
-    v1::EmbedResponse* response) {
-  const Arrival arrival = Arrive(frontend_, "embed", *context);
-  auto* reactor = new UnaryCall();
-  absl::StatusOr<EmbedCall> call = ParseEmbedRequest(*request, frontend_.model);
+void InferenceService::StartEmbed(Arrival arrival,
+                                  absl::StatusOr<EmbedCall> call,
+                                  UnaryCall* reactor,
+                                  v1::EmbedResponse* response) {
   if (!call.ok()) {
     RecordRejection(call.status(), /*by_engine=*/false, frontend_.metrics);
     Reply(arrival, call.status(), reactor);
-    return reactor;
+    return;
   }
+  arrival.plan = ShortName(call->plan);
   EmbedSinkOptions options;
   options.num_tokens = static_cast<int64_t>(call->engine.prompt.size());
   options.model_dim = frontend_.model.model->hyperparameters().model_dim;
@@ -150,9 +197,22 @@ grpc::ServerUnaryReactor* InferenceService::Embed(
         EndCall(frontend_, arrival, result.status(), &usage);
         reactor->Finish(ToGrpcStatus(result.status()));
       });
-  const absl::Status submitted =
-      Submit(arrival, std::move(call->engine), std::move(sink), reactor);
+  const absl::Status submitted = Submit(arrival, std::move(call->engine),
+                                        std::move(sink), CancelSetter(reactor));
   if (!submitted.ok()) Reply(arrival, submitted, reactor);
+}
+
+grpc::ServerUnaryReactor* InferenceService::Embed(
+    grpc::CallbackServerContext* context, const v1::EmbedRequest* request,
+    v1::EmbedResponse* response) {
+  const Arrival arrival = Arrive(frontend_, "embed", *context);
+  auto* reactor = new UnaryCall();
+  const absl::Status taken = texts_.Run(
+      TextBytes(*request), [this, arrival, request, reactor, response] {
+        StartEmbed(arrival, ParseEmbedRequest(*request, Terms()), reactor,
+                   response);
+      });
+  if (!taken.ok()) StartEmbed(arrival, taken, reactor, response);
   return reactor;
 }
 
@@ -166,19 +226,20 @@ grpc::ServerUnaryReactor* InferenceService::Tokenize(
     grpc::CallbackServerContext* context, const v1::TokenizeRequest* request,
     v1::TokenizeResponse* response) {
   const Arrival arrival = Arrive(frontend_, "tokenize", *context);
-  absl::Status status = CheckModelName(request->model(), frontend_.model);
-  if (status.ok()) {
-    status =
-        CheckTextBytes("text", static_cast<int64_t>(request->text().size()));
-  }
-  if (status.ok()) {
-    const std::vector<int32_t> ids = frontend_.model.tokenizer->Encode(
-        request->text(), {.add_special = request->add_special(),
-                          .parse_special = !request->no_parse_special()});
-    response->mutable_ids()->Assign(ids.begin(), ids.end());
-  }
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  Reply(arrival, status, reactor);
+  absl::Status status = CheckModelName(request->model(), frontend_.model);
+  if (status.ok()) status = CheckTextBytes("text", TextBytes(*request));
+  if (status.ok()) {
+    status = texts_.Run(
+        TextBytes(*request), [this, arrival, request, reactor, response] {
+          const std::vector<int32_t> ids = frontend_.model.tokenizer->Encode(
+              request->text(), {.add_special = request->add_special(),
+                                .parse_special = !request->no_parse_special()});
+          response->mutable_ids()->Assign(ids.begin(), ids.end());
+          Reply(arrival, absl::OkStatus(), reactor);
+        });
+  }
+  if (!status.ok()) Reply(arrival, status, reactor);
   return reactor;
 }
 
@@ -207,17 +268,20 @@ grpc::ServerUnaryReactor* InferenceService::GetModel(
   // Once: each call of DefaultReactor makes it anew.
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   if (status.ok()) {
-    WriteModel(frontend_.model, frontend_.cluster.head_map()->max_context_len,
+    WriteModel(frontend_.model,
+               ServedContextLen(frontend_.plans.Default(), frontend_.model,
+                                *frontend_.cluster.head_map()),
                response);
   }
   if (!status.ok() || !request->with_sha256()) {
     Reply(arrival, status, reactor);
     return reactor;
   }
-  digest_.Get([this, arrival, reactor, response](const std::string& sha256) {
-    response->set_sha256(sha256);
-    Reply(arrival, absl::OkStatus(), reactor);
-  });
+  frontend_.digest.Get(
+      [this, arrival, reactor, response](const std::string& sha256) {
+        response->set_sha256(sha256);
+        Reply(arrival, absl::OkStatus(), reactor);
+      });
   return reactor;
 }
 

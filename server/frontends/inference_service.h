@@ -3,21 +3,25 @@
 #ifndef HEADWISE_SERVER_FRONTENDS_INFERENCE_SERVICE_H_
 #define HEADWISE_SERVER_FRONTENDS_INFERENCE_SERVICE_H_
 
+#include <functional>
 #include <memory>
 
 #include "headwise/v1/inference.grpc.pb.h"
 #include "server/frontends/frontend_context.h"
 #include "server/frontends/generation_sink.h"
-#include "server/frontends/model_digest.h"
 #include "server/frontends/request_parser.h"
+#include "server/frontends/response_stream.h"
+#include "server/frontends/text_thread.h"
+#include "server/frontends/unary_call.h"
 
 namespace headwise {
 
-// Methods run on gRPC's threads and never wait. Thread-safe.
+// Methods run on gRPC's threads and never wait; long texts are made tokens on a
+// thread of their own. Thread-safe.
 class InferenceService final : public v1::Inference::CallbackService {
  public:
   explicit InferenceService(const FrontendContext& frontend)
-      : frontend_(frontend), digest_(*frontend.model.model) {}
+      : frontend_(frontend) {}
 
   grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(
       grpc::CallbackServerContext* context,
@@ -43,18 +47,29 @@ class InferenceService final : public v1::Inference::CallbackService {
                                      v1::Model* response) override;
 
  private:
-  grpc::ServerWriteReactor<v1::GenerateResponse>* StartGeneration(
-      const Arrival& arrival, absl::StatusOr<GenerationCall> call);
+  // A client's leaving calls the function that is passed.
+  using SetCancel = std::function<void(std::function<void()> cancel)>;
+  using GenerationStream = std::shared_ptr<ResponseStream>;
+
+  RequestTerms Terms() const;
+  // Parts of methods that run once the request is parsed; gRPC keeps request
+  // and response until the call has been finished.
+  void StartGeneration(Arrival arrival, absl::StatusOr<GenerationCall> call,
+                       const GenerationStream& stream);
+  void StartScore(Arrival arrival, absl::StatusOr<ScoreCall> call,
+                  UnaryCall* reactor, v1::ScoreResponse* response);
+  void StartEmbed(Arrival arrival, absl::StatusOr<EmbedCall> call,
+                  UnaryCall* reactor, v1::EmbedResponse* response);
   // Submits, and cancels the work when the client leaves.
-  template <typename Reactor>
   absl::Status Submit(const Arrival& arrival, EngineRequest request,
-                      std::shared_ptr<RequestSink> sink, Reactor* reactor);
+                      std::shared_ptr<RequestSink> sink,
+                      const SetCancel& set_cancel);
   // For calls that need no engine.
   void Reply(const Arrival& arrival, const absl::Status& status,
              grpc::ServerUnaryReactor* reactor);
 
   const FrontendContext frontend_;
-  ModelDigest digest_;
+  TextThread texts_;
 };
 
 }  // namespace headwise

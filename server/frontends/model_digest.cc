@@ -14,6 +14,7 @@ ModelDigest::~ModelDigest() {
 }
 
 void ModelDigest::Get(Done done) {
+  std::string sha256;
   {
     absl::MutexLock lock(&mutex_);
     if (!known_) {
@@ -23,8 +24,9 @@ void ModelDigest::Get(Done done) {
       }
       return;
     }
+    sha256 = sha256_;
   }
-  done(model_.Sha256());  // kept by the model: returns at once
+  done(sha256);
 }
 
 void ModelDigest::Compute() {
@@ -33,6 +35,7 @@ void ModelDigest::Compute() {
   {
     absl::MutexLock lock(&mutex_);
     known_ = true;
+    sha256_ = sha256;
     waiting.swap(waiting_);
   }
   for (const Done& done : waiting) done(sha256);

@@ -6,6 +6,7 @@
 #include <functional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -18,8 +19,9 @@ namespace headwise {
 // thread for it; there is never more than one.
 class ModelDigest {
  public:
-  // `model` must outlive it.
-  explicit ModelDigest(const Model& model) : model_(model) {}
+  // `model` must outlive it. `known`: its digest, or empty.
+  explicit ModelDigest(const Model& model, std::string known = "")
+      : model_(model), known_(!known.empty()), sha256_(std::move(known)) {}
   // Waits for the thread.
   ~ModelDigest();
 
@@ -33,7 +35,8 @@ class ModelDigest {
 
   const Model& model_;
   absl::Mutex mutex_;
-  bool known_ ABSL_GUARDED_BY(mutex_) = false;
+  bool known_ ABSL_GUARDED_BY(mutex_);
+  std::string sha256_ ABSL_GUARDED_BY(mutex_);  // once known
   std::vector<Done> waiting_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_ ABSL_GUARDED_BY(mutex_);
 };

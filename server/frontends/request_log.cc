@@ -40,8 +40,8 @@ std::string RequestIdOf(const grpc::CallbackServerContext& context) {
   return absl::StrCat("r", next.fetch_add(1, std::memory_order_relaxed));
 }
 
-void LogRequest(const std::string& request_id, const RequestRecord& record,
-                const absl::Status& status) {
+void LogRequest(const std::string& request_id, const std::string& plan,
+                const RequestRecord& record, const absl::Status& status) {
   spdlog::level::level_enum level = spdlog::level::debug;
   if (!status.ok()) {
     level = IsServerFault(status.code()) ? spdlog::level::warn
@@ -49,9 +49,10 @@ void LogRequest(const std::string& request_id, const RequestRecord& record,
   }
   if (!spdlog::should_log(level)) return;
   spdlog::log(level,
-              "request={} api={} code={} seconds={:.6f} prompt_tokens={} "
-              "generated_tokens={} message=\"{}\"",
-              request_id, record.api, absl::StatusCodeToString(status.code()),
+              "request={} api={} plan={} code={} seconds={:.6f} "
+              "prompt_tokens={} generated_tokens={} message=\"{}\"",
+              request_id, record.api, plan.empty() ? "-" : plan,
+              absl::StatusCodeToString(status.code()),
               absl::ToDoubleSeconds(record.latency), record.usage.prompt_tokens,
               record.usage.generated_tokens,
               absl::Utf8SafeCEscape(status.message()));

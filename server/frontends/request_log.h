@@ -18,8 +18,9 @@ inline constexpr char kRequestIdKey[] = "x-request-id";
 std::string RequestIdOf(const grpc::CallbackServerContext& context);
 
 // Failures at level info (the client's) or warn (ours); successes at debug.
-void LogRequest(const std::string& request_id, const RequestRecord& record,
-                const absl::Status& status);
+// `plan`: the first digits of the plan's name; empty: none.
+void LogRequest(const std::string& request_id, const std::string& plan,
+                const RequestRecord& record, const absl::Status& status);
 
 }  // namespace headwise
 

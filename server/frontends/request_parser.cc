@@ -7,24 +7,31 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "model/tokenizer/text_stream.h"
+#include "server/frontends/plan_cost.h"
 #include "server/frontends/rich_status.h"
 
 namespace headwise {
 namespace {
 
-// A request that names no limit of its own may run to the end of the context.
-int64_t NewTokensWithin(int64_t wanted, int64_t prompt_len,
-                        int64_t context_len) {
+// A request that names no limit of its own may run to the end of the context;
+// where a plan sets none, for `by_default` tokens: memory is set aside for all.
+int64_t NewTokensWithin(int64_t wanted, int64_t prompt_len, int64_t context_len,
+                        int64_t by_default) {
   const int64_t room = std::max<int64_t>(1, context_len - prompt_len);
-  return wanted == 0 ? room : std::min(wanted, room);
+  return std::min(wanted == 0 ? by_default : wanted, room);
 }
 
 absl::Status CheckPromptLength(int64_t prompt_len, int64_t max_prompt_len,
+                               const StoredPlan& plan,
                                const ServedModel& model) {
   if (prompt_len <= max_prompt_len) return absl::OkStatus();
+  const std::string under =
+      plan.plan == nullptr
+          ? ""
+          : absl::StrCat(" under plan ", plan.hash.substr(0, kMinPlanPrefix));
   return absl::OutOfRangeError(absl::StrCat(
       "the prompt has ", prompt_len, " tokens; at most ", max_prompt_len,
-      " fit into the context of ", model.name, " (max_context_len ",
+      " fit into the context of ", model.name, under, " (max_context_len ",
       model.model->hyperparameters().max_context_len, ")"));
 }
 
@@ -118,36 +125,41 @@ absl::StatusOr<std::vector<std::string>> ParseStop(
 
 // Everything of a generation but its prompt.
 absl::StatusOr<GenerationCall> ParseOptions(
-    const v1::GenerationOptions& options, const ServedModel& model) {
-  HEADWISE_RETURN_IF_ERROR(
-      CheckInt("options.max_tokens", options.max_tokens(), 0,
-               model.model->hyperparameters().max_context_len));
+    const v1::GenerationOptions& options, const std::string& plan,
+    const RequestTerms& terms) {
+  GenerationCall call;
+  HEADWISE_ASSIGN_OR_RETURN(call.plan, terms.plans.Find(plan));
+  HEADWISE_RETURN_IF_ERROR(CheckInt("options.max_tokens", options.max_tokens(),
+                                    0, call.plan.longest_context_len));
   HEADWISE_RETURN_IF_ERROR(CheckInt(
       "options.top_logprobs", options.top_logprobs(), 0, kMaxTopLogprobs));
-  GenerationCall call;
   HEADWISE_ASSIGN_OR_RETURN(call.engine.sampling,
                             ParseSampling(options.sampling()));
   HEADWISE_ASSIGN_OR_RETURN(call.stop, ParseStop(options.stop()));
   call.logprobs = options.logprobs() || options.top_logprobs() > 0;
   call.engine.kind = WorkKind::kGenerate;
+  call.engine.plan = call.plan.plan;
   call.engine.sampling.logprobs = call.logprobs;
   call.engine.sampling.top_logprobs = options.top_logprobs();
   call.engine.max_new_tokens = options.max_tokens();
-  if (!options.ignore_eos()) call.engine.stop_tokens = model.end_tokens;
+  if (!options.ignore_eos()) {
+    call.engine.stop_tokens = terms.model.end_tokens;
+  }
   return call;
 }
 
-absl::Status SetPrompt(std::vector<int32_t> prompt, const ServedModel& model,
-                       int64_t served_context_len, GenerationCall* call) {
-  const int64_t model_len = model.model->hyperparameters().max_context_len;
+absl::Status SetPrompt(std::vector<int32_t> prompt, const RequestTerms& terms,
+                       GenerationCall* call) {
+  const int64_t longest = call->plan.longest_context_len;
   const int64_t prompt_len = static_cast<int64_t>(prompt.size());
   // At least one new token needs room.
-  HEADWISE_RETURN_IF_ERROR(CheckPromptLength(prompt_len, model_len - 1, model));
-  const int64_t context_len = served_context_len > 0
-                                  ? std::min(served_context_len, model_len)
-                                  : model_len;
+  HEADWISE_RETURN_IF_ERROR(
+      CheckPromptLength(prompt_len, longest - 1, call->plan, terms.model));
+  const int64_t served = ServedContextLen(call->plan, terms.model, *terms.map);
+  const int64_t context_len = served > 0 ? std::min(served, longest) : longest;
   call->engine.max_new_tokens =
-      NewTokensWithin(call->engine.max_new_tokens, prompt_len, context_len);
+      NewTokensWithin(call->engine.max_new_tokens, prompt_len, context_len,
+                      terms.model.model->hyperparameters().max_context_len);
   call->engine.prompt = std::move(prompt);
   return absl::OkStatus();
 }
@@ -243,25 +255,26 @@ absl::Status CheckTokenIds(absl::string_view field,
 }
 
 absl::StatusOr<GenerationCall> ParseGenerateRequest(
-    const v1::GenerateRequest& request, const ServedModel& model,
-    int64_t served_context_len) {
-  HEADWISE_RETURN_IF_ERROR(CheckModelName(request.model(), model));
-  HEADWISE_ASSIGN_OR_RETURN(GenerationCall call,
-                            ParseOptions(request.options(), model));
-  HEADWISE_ASSIGN_OR_RETURN(std::vector<int32_t> prompt,
-                            ParsePrompt(request, model, /*add_special=*/true));
-  HEADWISE_RETURN_IF_ERROR(
-      SetPrompt(std::move(prompt), model, served_context_len, &call));
+    const v1::GenerateRequest& request, const RequestTerms& terms) {
+  HEADWISE_RETURN_IF_ERROR(CheckModelName(request.model(), terms.model));
+  HEADWISE_ASSIGN_OR_RETURN(
+      GenerationCall call,
+      ParseOptions(request.options(), request.plan(), terms));
+  HEADWISE_ASSIGN_OR_RETURN(
+      std::vector<int32_t> prompt,
+      ParsePrompt(request, terms.model, /*add_special=*/true));
+  HEADWISE_RETURN_IF_ERROR(SetPrompt(std::move(prompt), terms, &call));
   return call;
 }
 
 absl::StatusOr<GenerationCall> ParseChatRequest(const v1::ChatRequest& request,
-                                                const ServedModel& model,
-                                                int64_t served_context_len) {
+                                                const RequestTerms& terms) {
+  const ServedModel& model = terms.model;
   HEADWISE_RETURN_IF_ERROR(CheckModelName(request.model(), model));
   HEADWISE_RETURN_IF_ERROR(CheckMessages(request.messages()));
-  HEADWISE_ASSIGN_OR_RETURN(GenerationCall call,
-                            ParseOptions(request.options(), model));
+  HEADWISE_ASSIGN_OR_RETURN(
+      GenerationCall call,
+      ParseOptions(request.options(), request.plan(), terms));
   if (model.chat_template == nullptr) {
     return absl::FailedPreconditionError(absl::StrCat(
         "model ", model.name, " has no chat template; use Generate"));
@@ -274,21 +287,22 @@ absl::StatusOr<GenerationCall> ParseChatRequest(const v1::ChatRequest& request,
   if (prompt.empty()) {
     return InvalidField("messages", "render to no token");
   }
-  HEADWISE_RETURN_IF_ERROR(
-      SetPrompt(std::move(prompt), model, served_context_len, &call));
+  HEADWISE_RETURN_IF_ERROR(SetPrompt(std::move(prompt), terms, &call));
   return call;
 }
 
 absl::StatusOr<ScoreCall> ParseScoreRequest(const v1::ScoreRequest& request,
-                                            const ServedModel& model) {
-  HEADWISE_RETURN_IF_ERROR(CheckModelName(request.model(), model));
+                                            const RequestTerms& terms) {
+  HEADWISE_RETURN_IF_ERROR(CheckModelName(request.model(), terms.model));
   if (request.max_tokens() != 0) {
     HEADWISE_RETURN_IF_ERROR(
         CheckInt("max_tokens", request.max_tokens(), 2, INT64_MAX));
   }
   ScoreCall call;
-  HEADWISE_ASSIGN_OR_RETURN(call.engine.prompt,
-                            ParsePrompt(request, model, /*add_special=*/false));
+  HEADWISE_ASSIGN_OR_RETURN(call.plan, terms.plans.Find(request.plan()));
+  HEADWISE_ASSIGN_OR_RETURN(
+      call.engine.prompt,
+      ParsePrompt(request, terms.model, /*add_special=*/false));
   if (request.max_tokens() != 0 &&
       request.max_tokens() < static_cast<int64_t>(call.engine.prompt.size())) {
     call.engine.prompt.resize(request.max_tokens());
@@ -299,15 +313,16 @@ absl::StatusOr<ScoreCall> ParseScoreRequest(const v1::ScoreRequest& request,
                         "holds 1 token; a score needs at least 2");
   }
   HEADWISE_RETURN_IF_ERROR(CheckPromptLength(
-      num_tokens, model.model->hyperparameters().max_context_len, model));
+      num_tokens, call.plan.longest_context_len, call.plan, terms.model));
   call.engine.kind = WorkKind::kScore;
+  call.engine.plan = call.plan.plan;
   call.engine.hash_logits = !request.omit_logits_hash();
   return call;
 }
 
 absl::StatusOr<EmbedCall> ParseEmbedRequest(const v1::EmbedRequest& request,
-                                            const ServedModel& model) {
-  HEADWISE_RETURN_IF_ERROR(CheckModelName(request.model(), model));
+                                            const RequestTerms& terms) {
+  HEADWISE_RETURN_IF_ERROR(CheckModelName(request.model(), terms.model));
   EmbedCall call;
   switch (request.pooling()) {
     case v1::POOLING_UNSPECIFIED:
@@ -320,12 +335,15 @@ absl::StatusOr<EmbedCall> ParseEmbedRequest(const v1::EmbedRequest& request,
       return InvalidField("pooling", absl::StrCat("is ", request.pooling(),
                                                   "; must be MEAN or LAST"));
   }
-  HEADWISE_ASSIGN_OR_RETURN(call.engine.prompt,
-                            ParsePrompt(request, model, /*add_special=*/true));
+  HEADWISE_ASSIGN_OR_RETURN(call.plan, terms.plans.Find(request.plan()));
+  HEADWISE_ASSIGN_OR_RETURN(
+      call.engine.prompt,
+      ParsePrompt(request, terms.model, /*add_special=*/true));
   HEADWISE_RETURN_IF_ERROR(
       CheckPromptLength(static_cast<int64_t>(call.engine.prompt.size()),
-                        model.model->hyperparameters().max_context_len, model));
+                        call.plan.longest_context_len, call.plan, terms.model));
   call.engine.kind = WorkKind::kEmbed;
+  call.engine.plan = call.plan.plan;
   call.normalize = request.normalize();
   return call;
 }

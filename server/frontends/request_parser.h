@@ -5,12 +5,15 @@
 #define HEADWISE_SERVER_FRONTENDS_REQUEST_PARSER_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "headwise/v1/inference.pb.h"
+#include "server/frontends/head_map.h"
+#include "server/frontends/plan_store.h"
 #include "server/frontends/served_model.h"
 #include "server/scheduler/engine.h"
 
@@ -18,26 +21,36 @@ namespace headwise {
 
 inline constexpr int kMaxTopLogprobs = 20;
 inline constexpr int kMaxChatMessages = 1024;
-// A text is made tokens on one of gRPC's few threads, where heartbeats and all
-// streams wait meanwhile; this much takes under a second.
-inline constexpr int64_t kMaxTextBytes = 4 << 20;
+// As much as a message may have: some four million tokens of English.
+inline constexpr int64_t kMaxTextBytes = 16 << 20;
 // Beyond these, probabilities are flat to fp32's precision.
 inline constexpr float kMaxTemperature = 100.0f;
 inline constexpr float kMaxRepetitionPenalty = 100.0f;
 
-// A generation as the engine and the reply need it.
+// What a request is read against.
+struct RequestTerms {
+  const ServedModel& model;
+  const PlanStore& plans;
+  std::shared_ptr<const HeadMap> map;  // of the group that stands now
+};
+
+// A generation as the engine and the reply need it. `plan` of each call is
+// the one that it runs under.
 struct GenerationCall {
   EngineRequest engine;
+  StoredPlan plan;
   std::vector<std::string> stop;  // within the limits of TextStream
   bool logprobs = false;          // report them in the stream
 };
 
 struct ScoreCall {
   EngineRequest engine;
+  StoredPlan plan;
 };
 
 struct EmbedCall {
   EngineRequest engine;
+  StoredPlan plan;
   bool pool_last = false;  // else mean
   bool normalize = false;
 };
@@ -53,21 +66,19 @@ absl::Status CheckTextBytes(absl::string_view field, int64_t num_bytes);
 absl::Status CheckTokenIds(absl::string_view field,
                            absl::Span<const int32_t> ids, int64_t vocab_size);
 
-// `served_context_len`: longest sequence that the cluster can hold now, or 0 if
-// unknown. NotFound: another model. InvalidArgument: a field out of its limits.
-// OutOfRange: the prompt is longer than the model's context, or its text than
-// kMaxTextBytes. FailedPrecondition: a chat without a template, or with one
-// that uses what we don't have.
+// NotFound: another model, or no such plan. InvalidArgument: a field out of its
+// limits. OutOfRange: the prompt is longer than the context that its plan
+// allows, or its text than kMaxTextBytes. FailedPrecondition: a chat without a
+// template, or with one that uses what we don't have. Take about a second for 4
+// MiB of text.
 absl::StatusOr<GenerationCall> ParseGenerateRequest(
-    const v1::GenerateRequest& request, const ServedModel& model,
-    int64_t served_context_len);
+    const v1::GenerateRequest& request, const RequestTerms& terms);
 absl::StatusOr<GenerationCall> ParseChatRequest(const v1::ChatRequest& request,
-                                                const ServedModel& model,
-                                                int64_t served_context_len);
+                                                const RequestTerms& terms);
 absl::StatusOr<ScoreCall> ParseScoreRequest(const v1::ScoreRequest& request,
-                                            const ServedModel& model);
+                                            const RequestTerms& terms);
 absl::StatusOr<EmbedCall> ParseEmbedRequest(const v1::EmbedRequest& request,
-                                            const ServedModel& model);
+                                            const RequestTerms& terms);
 
 }  // namespace headwise
 

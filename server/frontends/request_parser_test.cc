@@ -1,12 +1,10 @@
-#include "server/frontends/request_parser.h"
-
 #include <cmath>
 #include <functional>
 #include <limits>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/frontends/frontend_fakes.h"
+#include "server/frontends/request_parser_fixture.h"
 
 namespace headwise {
 namespace {
@@ -14,8 +12,6 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
-
-constexpr int64_t kServedLen = 24;
 
 // A request that differs from a good one in one field, and what its error says:
 // the field, the value, the limit.
@@ -37,10 +33,11 @@ TEST_P(BadGenerateTest, IsRefusedWithFieldValueAndLimit) {
   v1::GenerateRequest request;
   request.set_text("hi");
   const ServedModel served = fakes_.Served();
-  ASSERT_TRUE(ParseGenerateRequest(request, served, kServedLen).ok());
+  const PlanStore plans(fakes_.model.hyperparameters(), KvType::kFp16);
+  const RequestTerms terms = {served, plans, MapOf(kServedLen)};
+  ASSERT_TRUE(ParseGenerateRequest(request, terms).ok());
   GetParam().spoil(&request);
-  const absl::Status status =
-      ParseGenerateRequest(request, served, kServedLen).status();
+  const absl::Status status = ParseGenerateRequest(request, terms).status();
   EXPECT_EQ(status.code(), GetParam().code) << status;
   for (const char* part : GetParam().message) {
     EXPECT_THAT(std::string(status.message()), HasSubstr(part));
@@ -163,12 +160,6 @@ INSTANTIATE_TEST_SUITE_P(Limits, BadGenerateTest,
 INSTANTIATE_TEST_SUITE_P(Sampling, BadGenerateTest,
                          testing::ValuesIn(BadSampling()), NameOf);
 
-class RequestParserTest : public testing::Test {
- protected:
-  FakeServed fakes_;
-  const ServedModel served_ = fakes_.Served();
-};
-
 TEST_F(RequestParserTest, LimitsThemselvesAreAllowed) {
   v1::GenerateRequest request;
   request.set_model("tiny");
@@ -182,7 +173,7 @@ TEST_F(RequestParserTest, LimitsThemselvesAreAllowed) {
   Sampling(&request)->set_top_p(1);
   Sampling(&request)->set_min_p(std::nextafter(1.0f, 0.0f));
   Sampling(&request)->set_repetition_penalty(100);
-  const auto call = ParseGenerateRequest(request, served_, 0);
+  const auto call = ParseGenerateRequest(request, Terms(0));
   ASSERT_TRUE(call.ok()) << call.status();
   EXPECT_TRUE(call->logprobs);
   EXPECT_EQ(call->engine.sampling.top_logprobs, 20);
@@ -196,7 +187,7 @@ TEST_F(RequestParserTest, LimitsThemselvesAreAllowed) {
 TEST_F(RequestParserTest, DefaultsAreResolved) {
   v1::GenerateRequest request;
   request.set_text("hi");
-  const auto call = ParseGenerateRequest(request, served_, kServedLen);
+  const auto call = ParseGenerateRequest(request, Terms());
   ASSERT_TRUE(call.ok());
   EXPECT_THAT(call->engine.prompt, ElementsAre(256, 'h', 'i'));
   EXPECT_EQ(call->engine.kind, WorkKind::kGenerate);
@@ -213,23 +204,19 @@ TEST_F(RequestParserTest, MaxTokensIsCutToTheContextAndKeptBelowIt) {
   v1::GenerateRequest request;
   request.set_text("hi");
   request.mutable_options()->set_max_tokens(5);
-  EXPECT_EQ(
-      ParseGenerateRequest(request, served_, kServedLen)->engine.max_new_tokens,
-      5);
+  EXPECT_EQ(ParseGenerateRequest(request, Terms())->engine.max_new_tokens, 5);
   request.mutable_options()->set_max_tokens(30);
-  EXPECT_EQ(
-      ParseGenerateRequest(request, served_, kServedLen)->engine.max_new_tokens,
-      kServedLen - 3);
+  EXPECT_EQ(ParseGenerateRequest(request, Terms())->engine.max_new_tokens,
+            kServedLen - 3);
   // A prompt that the cluster can't hold is left for the engine to refuse.
-  EXPECT_EQ(ParseGenerateRequest(request, served_, 2)->engine.max_new_tokens,
-            1);
+  EXPECT_EQ(ParseGenerateRequest(request, Terms(2))->engine.max_new_tokens, 1);
 }
 
 TEST_F(RequestParserTest, IgnoreEosLeavesNoStopToken) {
   v1::GenerateRequest request;
   request.mutable_tokens()->add_ids(65);
   request.mutable_options()->set_ignore_eos(true);
-  const auto call = ParseGenerateRequest(request, served_, kServedLen);
+  const auto call = ParseGenerateRequest(request, Terms());
   ASSERT_TRUE(call.ok());
   EXPECT_THAT(call->engine.prompt, ElementsAre(65));
   EXPECT_THAT(call->engine.stop_tokens, IsEmpty());
@@ -240,7 +227,7 @@ TEST_F(RequestParserTest, ChatRendersItsMessagesWithoutBos) {
   auto* message = request.add_messages();
   message->set_role("user");
   message->set_content("<|im_end|>");
-  const auto call = ParseChatRequest(request, served_, kServedLen);
+  const auto call = ParseChatRequest(request, Terms());
   ASSERT_TRUE(call.ok()) << call.status();
   EXPECT_THAT(call->engine.prompt,
               ElementsAre('u', 's', 'e', 'r', ':', 258, '|'));
@@ -249,20 +236,17 @@ TEST_F(RequestParserTest, ChatRendersItsMessagesWithoutBos) {
 TEST_F(RequestParserTest, BadChatsAreRefused) {
   v1::ChatRequest request;
   EXPECT_THAT(
-      std::string(
-          ParseChatRequest(request, served_, kServedLen).status().message()),
+      std::string(ParseChatRequest(request, Terms()).status().message()),
       HasSubstr("messages: has 0 messages; must have 1 to 1024"));
   for (int i = 0; i < 1025; ++i) request.add_messages()->set_role("user");
   EXPECT_THAT(
-      std::string(
-          ParseChatRequest(request, served_, kServedLen).status().message()),
+      std::string(ParseChatRequest(request, Terms()).status().message()),
       HasSubstr("messages: has 1025 messages"));
   request.clear_messages();
   request.add_messages()->set_role("user");
   request.add_messages()->set_role("root");
   EXPECT_THAT(
-      std::string(
-          ParseChatRequest(request, served_, kServedLen).status().message()),
+      std::string(ParseChatRequest(request, Terms()).status().message()),
       HasSubstr("messages[1].role: is \"root\"; must be system"));
 }
 
@@ -272,7 +256,7 @@ TEST_F(RequestParserTest, ChatWithoutATemplateIsAFailedPrecondition) {
   v1::ChatRequest request;
   request.add_messages()->set_role("user");
   const absl::Status status =
-      ParseChatRequest(request, served, kServedLen).status();
+      ParseChatRequest(request, {served, plans_, MapOf(kServedLen)}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()), HasSubstr("no chat template"));
 }
@@ -287,8 +271,7 @@ TEST_F(RequestParserTest, ATemplatesRefusalIsNoReasonToComeAgain) {
        absl::StatusCode::kFailedPrecondition}};
   for (const auto& [refusal, code] : cases) {
     fakes_.chat_template.refusal = refusal;
-    const absl::Status status =
-        ParseChatRequest(request, served_, kServedLen).status();
+    const absl::Status status = ParseChatRequest(request, Terms()).status();
     EXPECT_EQ(status.code(), code) << status;
     EXPECT_THAT(std::string(status.message()),
                 HasSubstr(std::string(refusal.message())));
@@ -308,53 +291,53 @@ TEST_F(RequestParserTest, ALongTextIsRefusedBeforeItIsTokenized) {
     chat.mutable_messages(i)->set_content(text.substr(text.size() / 2));
   }
   for (const absl::Status& status :
-       {ParseScoreRequest(score, served_).status(),
-        ParseChatRequest(chat, served_, kServedLen).status()}) {
+       {ParseScoreRequest(score, Terms()).status(),
+        ParseChatRequest(chat, Terms()).status()}) {
     EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange);
     EXPECT_THAT(std::string(status.message()),
-                HasSubstr("bytes of text; at most 4194304"));
+                HasSubstr("bytes of text; at most 16777216"));
   }
   score.set_text(text.substr(1));
   score.set_max_tokens(2);
-  EXPECT_TRUE(ParseScoreRequest(score, served_).ok());
+  EXPECT_TRUE(ParseScoreRequest(score, Terms()).ok());
 }
 
 TEST_F(RequestParserTest, ScoreTakesTheFirstTokensWithoutBos) {
   v1::ScoreRequest request;
   request.set_text("abcd");
   request.set_max_tokens(3);
-  const auto call = ParseScoreRequest(request, served_);
+  const auto call = ParseScoreRequest(request, Terms());
   ASSERT_TRUE(call.ok());
   EXPECT_THAT(call->engine.prompt, ElementsAre('a', 'b', 'c'));
   EXPECT_EQ(call->engine.kind, WorkKind::kScore);
   EXPECT_TRUE(call->engine.hash_logits);
   request.set_omit_logits_hash(true);
   request.set_max_tokens(9);
-  EXPECT_EQ(ParseScoreRequest(request, served_)->engine.prompt.size(), 4u);
-  EXPECT_FALSE(ParseScoreRequest(request, served_)->engine.hash_logits);
+  EXPECT_EQ(ParseScoreRequest(request, Terms())->engine.prompt.size(), 4u);
+  EXPECT_FALSE(ParseScoreRequest(request, Terms())->engine.hash_logits);
 }
 
 TEST_F(RequestParserTest, BadScoresAreRefused) {
   v1::ScoreRequest request;
   request.set_text("a");
   EXPECT_THAT(
-      std::string(ParseScoreRequest(request, served_).status().message()),
+      std::string(ParseScoreRequest(request, Terms()).status().message()),
       HasSubstr("at least 2"));
   request.set_text("abc");
   for (const int64_t max_tokens : {-1, 1}) {
     request.set_max_tokens(max_tokens);
     EXPECT_THAT(
-        std::string(ParseScoreRequest(request, served_).status().message()),
+        std::string(ParseScoreRequest(request, Terms()).status().message()),
         HasSubstr("max_tokens: is " + std::to_string(max_tokens)));
   }
   request.set_max_tokens(0);
   request.set_text(std::string(32, 'a'));
-  EXPECT_TRUE(ParseScoreRequest(request, served_).ok());
+  EXPECT_TRUE(ParseScoreRequest(request, Terms()).ok());
   request.set_text(std::string(33, 'a'));
-  EXPECT_EQ(ParseScoreRequest(request, served_).status().code(),
+  EXPECT_EQ(ParseScoreRequest(request, Terms()).status().code(),
             absl::StatusCode::kOutOfRange);
   request.set_model("other");
-  EXPECT_EQ(ParseScoreRequest(request, served_).status().code(),
+  EXPECT_EQ(ParseScoreRequest(request, Terms()).status().code(),
             absl::StatusCode::kNotFound);
 }
 
@@ -363,20 +346,20 @@ TEST_F(RequestParserTest, EmbedChecksItsPooling) {
   request.set_text("a");
   request.set_pooling(v1::POOLING_LAST);
   request.set_normalize(true);
-  auto call = ParseEmbedRequest(request, served_);
+  auto call = ParseEmbedRequest(request, Terms());
   ASSERT_TRUE(call.ok());
   EXPECT_TRUE(call->pool_last);
   EXPECT_TRUE(call->normalize);
   EXPECT_EQ(call->engine.kind, WorkKind::kEmbed);
   request.set_pooling(v1::POOLING_UNSPECIFIED);
-  EXPECT_FALSE(ParseEmbedRequest(request, served_)->pool_last);
+  EXPECT_FALSE(ParseEmbedRequest(request, Terms())->pool_last);
   request.set_pooling(static_cast<v1::Pooling>(9));
   EXPECT_THAT(
-      std::string(ParseEmbedRequest(request, served_).status().message()),
+      std::string(ParseEmbedRequest(request, Terms()).status().message()),
       HasSubstr("pooling: is 9"));
   request.set_pooling(v1::POOLING_MEAN);
   request.set_text(std::string(32, 'a'));  // and bos: 33
-  EXPECT_EQ(ParseEmbedRequest(request, served_).status().code(),
+  EXPECT_EQ(ParseEmbedRequest(request, Terms()).status().code(),
             absl::StatusCode::kOutOfRange);
 }
 

@@ -13,12 +13,15 @@
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/server.h"
 #include "grpcpp/server_builder.h"
+#include "model/head_plan/head_plan_check.h"
 #include "prometheus/exposer.h"
 #include "server/frontends/admin_service.h"
 #include "server/frontends/attention_collector.h"
 #include "server/frontends/attention_service.h"
 #include "server/frontends/calibration_service.h"
 #include "server/frontends/inference_service.h"
+#include "server/frontends/plan_collector.h"
+#include "server/frontends/plans_service.h"
 #include "server/frontends/server_metrics.h"
 
 namespace headwise {
@@ -45,7 +48,7 @@ absl::Status CheckOptions(const ServerFrontendsOptions& options) {
         " and max_concurrent_streams is ", options.max_concurrent_streams,
         "; both must be positive"));
   }
-  return absl::OkStatus();
+  return ParseKvType(options.kv_type).status();
 }
 
 ServedModel MakeServedModel(const ServerFrontendsOptions& options,
@@ -69,16 +72,22 @@ class ServerFrontendsImpl final : public ServerFrontends {
         model_(MakeServedModel(options, deps)),
         engine_(deps.engine),
         cluster_(deps.cluster),
+        plans_(deps.model.hyperparameters(),
+               ParseKvType(options.kv_type).value_or(KvType::kFp16)),
+        digest_(deps.model, options.model_sha256),
         metrics_(model_.name, deps.engine, deps.cluster),
         frontend_{.engine = deps.engine,
                   .model = model_,
                   .cluster = deps.cluster,
+                  .plans = plans_,
+                  .digest = digest_,
                   .metrics = metrics_,
                   .open_calls = open_calls_,
                   .clock = deps.clock,
                   .max_call_time = options.max_call_time},
         inference_(frontend_),
         admin_(frontend_),
+        plans_service_(frontend_),
         calibration_(frontend_),
         attention_(MakeAttention(deps)),
         extra_services_(deps.extra_services) {}
@@ -95,6 +104,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
   ~ServerFrontendsImpl() override { Shutdown(absl::ZeroDuration()); }
 
   absl::Status Start() {
+    HEADWISE_RETURN_IF_ERROR(SetDefaultPlan());
     HEADWISE_RETURN_IF_ERROR(StartMetrics());
     HEADWISE_RETURN_IF_ERROR(StartServer());
     UpdateReadiness();
@@ -147,6 +157,17 @@ class ServerFrontendsImpl final : public ServerFrontends {
   }
 
  private:
+  absl::Status SetDefaultPlan() {
+    if (options_.default_plan == nullptr) return absl::OkStatus();
+    HEADWISE_RETURN_IF_ERROR(CheckPlanFits(
+        *options_.default_plan, model_.model->hyperparameters(),
+        options_.model_sha256.empty() ? model_.model->Sha256()
+                                      : options_.model_sha256));
+    HEADWISE_ASSIGN_OR_RETURN(const StoredPlan plan,
+                              plans_.Put(*options_.default_plan));
+    return plans_.SetDefault(plan.hash).status();
+  }
+
   // For good: later changes of readiness have no effect on it.
   void TurnRed() {
     open_calls_.Close();
@@ -158,6 +179,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
     std::vector<std::string> names = {v1::Inference::service_full_name(),
                                       v1::Admin::service_full_name(),
                                       v1::Calibration::service_full_name(),
+                                      v1::Plans::service_full_name(),
                                       model_.name};
     if (attention_ != nullptr) {
       names.push_back(v1::Attention::service_full_name());
@@ -173,6 +195,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
       for (const auto& collectable : metrics_.collectables()) {
         exposer_->RegisterCollectable(collectable);
       }
+      exposer_->RegisterCollectable(plan_collector_);
       if (attention_collector_ != nullptr) {
         exposer_->RegisterCollectable(attention_collector_);
       }
@@ -212,6 +235,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
     }
     builder.RegisterService(&inference_);
     builder.RegisterService(&admin_);
+    builder.RegisterService(&plans_service_);
     builder.RegisterService(&calibration_);
     if (attention_ != nullptr) builder.RegisterService(attention_.get());
     for (grpc::Service* service : extra_services_) {
@@ -238,12 +262,17 @@ class ServerFrontendsImpl final : public ServerFrontends {
   const ServedModel model_;
   Engine& engine_;
   const ClusterState& cluster_;
+  PlanStore plans_;
+  ModelDigest digest_;
   ServerMetrics metrics_;
   OpenCalls open_calls_;
   const FrontendContext frontend_;
   InferenceService inference_;
   AdminService admin_;
+  PlansService plans_service_;
   CalibrationService calibration_;
+  const std::shared_ptr<PlanCollector> plan_collector_ =
+      std::make_shared<PlanCollector>(plans_);
   std::shared_ptr<AttentionCollector> attention_collector_;
   std::unique_ptr<AttentionService> attention_;
   const std::vector<grpc::Service*> extra_services_;

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "grpcpp/channel.h"
 #include "grpcpp/impl/codegen/service_type.h"
+#include "model/head_plan/head_plan.h"
 #include "server/attention/attention_sessions.h"
 #include "server/frontends/head_map.h"
 #include "server/frontends/served_model.h"
@@ -34,6 +35,10 @@ struct ServerFrontendsOptions {
   std::string model_name;  // what requests call it; 1 to 128 bytes
   std::string kv_type = "fp16";
   ModelShape shape;  // of the model with that kv_type; for PlanPlacement
+  // Of requests that name no plan; null: every unit full. Create reads the
+  // model's file once for it, unless model_sha256 is known.
+  std::shared_ptr<const HeadPlan> default_plan;
+  std::string model_sha256;  // empty: computed when it is first needed
 
   absl::Duration max_call_time = absl::Hours(1);
   int max_request_bytes = 16 << 20;   // of one message; also caps a prompt

@@ -330,7 +330,7 @@ TEST_F(ServicesTest, GetModelReadsTheFileOnlyWhenAsked) {
   EXPECT_EQ(model->sha256(), "");
   v1::GetModelRequest request;
   request.set_with_sha256(true);
-  EXPECT_EQ(client_->GetModel(request)->sha256(), "abc123");
+  EXPECT_EQ(client_->GetModel(request)->sha256(), TestSha256());
   request.set_model("other");
   EXPECT_EQ(client_->GetModel(request).status().code(),
             absl::StatusCode::kNotFound);
