@@ -78,6 +78,7 @@ absl::Status RunChat(const ChatFlags& flags) {
   }
   HEADWISE_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session,
                             Session::Open(flags.cluster));
+  request.set_plan(session->plan());
   return one_turn ? Answer(flags, session->client(), &request)
                   : Converse(flags, session->client(), &request);
 }
@@ -92,6 +93,7 @@ void AddChatCommand(CLI::App& app, CommandRun* run) {
   command->add_option("--system", flags->system, "The system message")
       ->check(Utf8());
   AddSessionFlags(*command, flags->cluster);
+  AddPlanFlag(*command, flags->cluster);
   AddGenerationFlags(*command, flags->generation);
   CLI::Option* json = command->add_flag(
       "--json", flags->json, "One JSON object a line: prefill, text, finished");

@@ -26,6 +26,7 @@ absl::Status RunEmbed(const EmbedFlags& flags) {
   request.set_normalize(flags.normalize);
   HEADWISE_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session,
                             Session::Open(flags.cluster));
+  request.set_plan(session->plan());
   HEADWISE_ASSIGN_OR_RETURN(const v1::EmbedResponse response,
                             session->client().Embed(request));
   if (flags.json) {
@@ -47,6 +48,7 @@ void AddEmbedCommand(CLI::App& app, CommandRun* run) {
   auto flags = std::make_shared<EmbedFlags>();
   AddTextFlags(*command, "text", /*required=*/true, flags->text);
   AddSessionFlags(*command, flags->cluster);
+  AddPlanFlag(*command, flags->cluster);
   command->add_option("--pooling", flags->pooling, "Over the text's tokens")
       ->check(CLI::IsMember({"mean", "last"}))
       ->capture_default_str();

@@ -11,6 +11,56 @@
 #include "model/tokenizer/utf8.h"
 
 namespace headwise {
+namespace {
+
+CLI::Option* AddServerFlag(CLI::App& command, ClusterFlags& flags) {
+  return command.add_option("--server", flags.server,
+                            "host:port of a running headwise server");
+}
+
+void AddTimeoutFlag(CLI::App& command, ClusterFlags& flags) {
+  command
+      .add_option("--timeout", flags.timeout_seconds, "Seconds for one request")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+}
+
+// How numbers are computed, kept and summed.
+void AddNumberFlags(CLI::App& command, const std::string& group,
+                    ClusterFlags& flags) {
+  command.add_option("--isa", flags.isa, "Instruction set; the bits are equal")
+      ->check(CLI::IsMember({"avx2", "avx512", "amx", "best"}))
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--kv-type", flags.kv_type, "Type of the KV cache")
+      ->check(CLI::IsMember({"fp32", "fp16", "bf16", "int8"}))
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--group", flags.group, "How the workers exchange sums")
+      ->check(CLI::IsMember({"in-process", "shm", "gloo", "auto"}))
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option("--ranks-per-context", flags.ranks_per_context,
+                  "Workers that the context of every full head is cut over, so "
+                  "that each holds a part; 1: none is cut; the bits are equal")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option("--reduction", flags.reduction,
+                  "exact: the same bits on any cluster; fast: fp32 sums")
+      ->check(CLI::IsMember({"exact", "fast"}))
+      ->capture_default_str()
+      ->group(group);
+}
+
+}  // namespace
+
+void AddServerFlags(CLI::App& command, ClusterFlags& flags) {
+  AddServerFlag(command, flags)->required();
+  AddTimeoutFlag(command, flags);
+}
 
 void AddModelFlag(CLI::App& command, ClusterFlags& flags) {
   command
@@ -62,60 +112,39 @@ void AddClusterFlags(CLI::App& command, ClusterFlags& flags) {
   command
       .add_option(
           "--context", flags.context_len,
-          "Tokens of KV cache for all requests; 0: a quarter of the free "
-          "memory")
+          "Tokens of KV cache for all requests, under --plan if there is one; "
+          "0: a quarter of the free memory")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str()
       ->group(group);
-  command.add_option("--isa", flags.isa, "Instruction set; the bits are equal")
-      ->check(CLI::IsMember({"avx2", "avx512", "amx", "best"}))
-      ->capture_default_str()
-      ->group(group);
-  command.add_option("--kv-type", flags.kv_type, "Type of the KV cache")
-      ->check(CLI::IsMember({"fp32", "fp16", "bf16", "int8"}))
-      ->capture_default_str()
-      ->group(group);
-  command.add_option("--group", flags.group, "How the workers exchange sums")
-      ->check(CLI::IsMember({"in-process", "shm", "gloo", "auto"}))
-      ->capture_default_str()
-      ->group(group);
-  command
-      .add_option("--ranks-per-context", flags.ranks_per_context,
-                  "Workers that the context of every full head is cut over, so "
-                  "that each holds a part; 1: none is cut; the bits are equal")
-      ->check(CLI::Range(1, 64))
-      ->capture_default_str()
-      ->group(group);
-  command
-      .add_option("--reduction", flags.reduction,
-                  "exact: the same bits on any cluster; fast: fp32 sums")
-      ->check(CLI::IsMember({"exact", "fast"}))
-      ->capture_default_str()
-      ->group(group);
+  AddNumberFlags(command, group, flags);
 }
 
 void AddSessionFlags(CLI::App& command, ClusterFlags& flags) {
   AddClusterFlags(command, flags);
-  CLI::Option* server = command.add_option(
-      "--server", flags.server, "host:port of a running headwise server");
+  CLI::Option* server = AddServerFlag(command, flags);
   CLI::Option* model = command.get_option("--model");
   // Flags of a cluster would silently do nothing for a server's.
-  for (const char* name : {"--local-workers", "--workers", "--speed",
-                           "--threads", "--prefill-chunk", "--context", "--isa",
-                           "--kv-type", "--group", "--ranks-per-context",
-                           "--reduction"}) {
+  for (const char* name :
+       {"--local-workers", "--workers", "--speed", "--threads",
+        "--prefill-chunk", "--context", "--isa", "--kv-type", "--group",
+        "--ranks-per-context", "--reduction"}) {
     command.get_option(name)->excludes(server);
   }
   server->excludes(model);
-  command
-      .add_option("--timeout", flags.timeout_seconds, "Seconds for one request")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  AddTimeoutFlag(command, flags);
   command.parse_complete_callback([server, model] {
     if (server->count() + model->count() == 0) {
       throw CLI::RequiredError("--model or --server");
     }
   });
+}
+
+void AddPlanFlag(CLI::App& command, ClusterFlags& flags) {
+  command.add_option(
+      "--plan", flags.plan,
+      "A head plan: a file, which is put to the server first, the hash of a "
+      "plan that the server has, or \"full\"; default: the server's");
 }
 
 CLI::Validator Utf8() {

@@ -31,6 +31,7 @@ struct ClusterFlags {
   int ranks_per_context = 1;
   std::string reduction = "exact";
   double timeout_seconds = 3600;
+  std::string plan;  // a head plan: a file, or its name at the server
 };
 
 struct GenerationFlags {
@@ -60,6 +61,10 @@ void AddClusterFlags(CLI::App& command, ClusterFlags& flags);
 // AddClusterFlags, --server and --timeout; one of --server and --model is
 // required.
 void AddSessionFlags(CLI::App& command, ClusterFlags& flags);
+// --server, required, and --timeout, for commands that ask a running server.
+void AddServerFlags(CLI::App& command, ClusterFlags& flags);
+// --plan, of commands whose requests run under one.
+void AddPlanFlag(CLI::App& command, ClusterFlags& flags);
 // Text that the wire can carry.
 CLI::Validator Utf8();
 void AddGenerationFlags(CLI::App& command, GenerationFlags& flags);

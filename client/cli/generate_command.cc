@@ -24,6 +24,7 @@ absl::Status RunGenerate(const GenerateFlags& flags) {
   WriteGenerationOptions(flags.generation, request.mutable_options());
   HEADWISE_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session,
                             Session::Open(flags.cluster));
+  request.set_plan(session->plan());
   EventPrinter printer(flags.json);
   const absl::Status status = session->client().Generate(
       request,
@@ -39,6 +40,7 @@ void AddGenerateCommand(CLI::App& app, CommandRun* run) {
   auto flags = std::make_shared<GenerateFlags>();
   AddTextFlags(*command, "prompt", /*required=*/true, flags->prompt);
   AddSessionFlags(*command, flags->cluster);
+  AddPlanFlag(*command, flags->cluster);
   AddGenerationFlags(*command, flags->generation);
   CLI::Option* json = command->add_flag(
       "--json", flags->json, "One JSON object a line: prefill, text, finished");
@@ -50,6 +52,8 @@ void AddGenerateCommand(CLI::App& app, CommandRun* run) {
       "  headwise generate -m M --prompt \"The capital of France is\" -n 8\n"
       "  headwise generate -m M --prompt-file story.txt --temperature 0.8 "
       "--seed 7\n"
+      "  headwise generate -m M --prompt-file book.txt --plan plan.json "
+      "--context 1000000 -n 64\n"
       "  echo \"1, 2, 3,\" | headwise generate -m M --prompt-file - --json");
   command->final_callback(
       [run, flags] { *run = [flags] { return RunGenerate(*flags); }; });

@@ -7,30 +7,86 @@
 #include "absl/synchronization/mutex.h"
 #include "base/status_macros.h"
 #include "client/cli/embedded_cluster.h"
+#include "client/cli/plan_commands.h"
 #include "model/files/model_name.h"
+#include "model/head_plan/kv_forecast.h"
 #include "server/coordinator/cluster_frontends.h"
 #include "server/dispatch/model_shape.h"
 #include "server/dispatch/static_workers.h"
 #include "server/frontends/placement_forecast.h"
 #include "server/frontends/response_writer.h"
+#include "server/placement/planner.h"
 #include "spdlog/spdlog.h"
 #include "worker/executor/executor.h"
 
 namespace headwise {
 namespace {
 
-// Bytes of KV over all units for flags.context_len tokens, in whole blocks; 0
-// if the flags leave it to the memory of the machine.
-absl::StatusOr<int64_t> KvBytesFor(const ClusterFlags& flags) {
+// The rank of each unit on the local workers, as the cluster will place them;
+// for workers elsewhere, as if they were alike.
+absl::StatusOr<std::vector<int>> RanksOf(const ClusterFlags& flags,
+                                         const ModelShape& shape) {
+  std::vector<WorkerCapacity> workers(
+      flags.workers.empty() ? static_cast<size_t>(flags.local_workers)
+                            : flags.workers.size());
+  for (size_t i = 0; i < std::min(workers.size(), flags.speeds.size()); ++i) {
+    workers[i].speed = flags.speeds[i];
+  }
+  HEADWISE_ASSIGN_OR_RETURN(const PlacementPlan plan,
+                            PlanPlacement(shape, workers, kKvBlockPositions));
+  std::vector<int> ranks;
+  for (const std::vector<int>& layer : plan.placement.unit_rank) {
+    ranks.insert(ranks.end(), layer.begin(), layer.end());
+  }
+  return ranks;
+}
+
+// Bytes of KV over all units for flags.context_len tokens under `plan` (null:
+// every unit full), in whole blocks; 0 if the flags leave it to the memory of
+// the machine. A cluster shares them out by the number of units of a rank, so
+// the rank whose units keep the most decides.
+absl::StatusOr<int64_t> KvBytesFor(const ClusterFlags& flags,
+                                   const HeadPlan* plan) {
   if (flags.context_len == 0) return 0;
   HEADWISE_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
                             Model::Open(flags.model));
   HEADWISE_ASSIGN_OR_RETURN(const KvType kv_type, ParseKvType(flags.kv_type));
   const ModelShape shape = MakeModelShape(*model, kv_type);
-  const int64_t num_blocks =
+  const int64_t num_units = shape.num_layers * shape.num_units;
+  const int64_t block_bytes =
+      kKvBlockPositions * num_units * shape.kv_bytes_per_unit_position;
+  int64_t num_blocks =
       (flags.context_len + kKvBlockPositions - 1) / kKvBlockPositions;
-  return num_blocks * kKvBlockPositions * shape.num_layers * shape.num_units *
-         shape.kv_bytes_per_unit_position;
+  if (plan != nullptr) {
+    KvForecastOptions options;
+    options.kv_type = kv_type;
+    options.head_dim = model->hyperparameters().head_dim;
+    options.context_len = std::min(flags.context_len, kMaxForecastContext);
+    options.prompt_len = options.context_len;
+    HEADWISE_ASSIGN_OR_RETURN(options.unit_rank, RanksOf(flags, shape));
+    const KvForecast forecast = ForecastKv(*plan, options);
+    num_blocks = 1;
+    for (size_t rank = 0; rank < forecast.ranks.size(); ++rank) {
+      const int64_t rank_units =
+          std::count(options.unit_rank.begin(), options.unit_rank.end(),
+                     static_cast<int>(rank));
+      if (rank_units == 0) continue;
+      const int64_t rank_block_bytes = block_bytes / num_units * rank_units;
+      num_blocks = std::max(
+          num_blocks, (forecast.ranks[rank].reserved + rank_block_bytes - 1) /
+                          rank_block_bytes);
+    }
+  }
+  return num_blocks * block_bytes;
+}
+
+// The plan's model's digest, if it is that of flags.model. Read before anything
+// is loaded: a plan for another model is refused at once.
+absl::StatusOr<std::string> DigestOfPlansModel(const HeadPlan& plan,
+                                               const ClusterFlags& flags) {
+  HEADWISE_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
+                            OpenModelOfPlan(plan, flags.model));
+  return model->Sha256();
 }
 
 class LocalServerImpl final : public LocalServer {
@@ -45,8 +101,16 @@ class LocalServerImpl final : public LocalServer {
       absl::MutexLock lock(&mutex_);
       progress_ = options.progress;
     }
-    HEADWISE_ASSIGN_OR_RETURN(EmbeddedClusterOptions cluster,
-                              MakeClusterOptions(options.cluster));
+    ServerFrontendsOptions frontends;
+    if (options.default_plan != nullptr) {
+      frontends.default_plan = options.default_plan;
+      HEADWISE_ASSIGN_OR_RETURN(
+          frontends.model_sha256,
+          DigestOfPlansModel(*options.default_plan, options.cluster));
+    }
+    HEADWISE_ASSIGN_OR_RETURN(
+        EmbeddedClusterOptions cluster,
+        MakeClusterOptions(options.cluster, options.default_plan.get()));
     cluster.attention = options.attention;
     cluster.attention_bytes = options.attention_bytes;
     HEADWISE_ASSIGN_OR_RETURN(cluster_, EmbeddedCluster::Create(cluster));
@@ -55,7 +119,6 @@ class LocalServerImpl final : public LocalServer {
       absl::MutexLock lock(&mutex_);
       progress_ = nullptr;
     }
-    ServerFrontendsOptions frontends;
     frontends.listen_address = options.listen_address;
     frontends.metrics_address = options.metrics_address;
     frontends.model_name = ModelNameOf(options.cluster.model);
@@ -73,7 +136,7 @@ class LocalServerImpl final : public LocalServer {
 
  private:
   absl::StatusOr<EmbeddedClusterOptions> MakeClusterOptions(
-      const ClusterFlags& flags);
+      const ClusterFlags& flags, const HeadPlan* plan);
 
   absl::Mutex mutex_;
   std::function<void(double)> progress_ ABSL_GUARDED_BY(mutex_);
@@ -83,7 +146,7 @@ class LocalServerImpl final : public LocalServer {
 };
 
 absl::StatusOr<EmbeddedClusterOptions> LocalServerImpl::MakeClusterOptions(
-    const ClusterFlags& flags) {
+    const ClusterFlags& flags, const HeadPlan* plan) {
   EmbeddedClusterOptions options;
   options.model_path = flags.model;
   options.worker_addresses = flags.workers;
@@ -98,7 +161,7 @@ absl::StatusOr<EmbeddedClusterOptions> LocalServerImpl::MakeClusterOptions(
   options.prefill_chunk = flags.prefill_chunk;
   options.max_step_tokens =
       std::max(flags.max_step_tokens, flags.prefill_chunk);
-  HEADWISE_ASSIGN_OR_RETURN(options.kv_capacity_bytes, KvBytesFor(flags));
+  HEADWISE_ASSIGN_OR_RETURN(options.kv_capacity_bytes, KvBytesFor(flags, plan));
   options.on_progress = [this](double fraction) {
     absl::MutexLock lock(&mutex_);
     if (progress_) progress_(fraction);

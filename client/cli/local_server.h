@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "client/cli/flags.h"
 #include "headwise/v1/admin.pb.h"
+#include "model/head_plan/head_plan.h"
 #include "model/model.h"
 #include "server/frontends/server_frontends.h"
 #include "server/scheduler/engine.h"
@@ -22,6 +23,9 @@ struct LocalServerOptions {
   std::string metrics_address;  // empty: none
   bool attention = false;       // serve attention sessions too
   int64_t attention_bytes = 0;  // of all local workers; 0: by memory
+  // Of requests that name none; null: every unit full. Refused before anything
+  // is loaded if it is not the model's; cluster.context_len is sized for it.
+  std::shared_ptr<const HeadPlan> default_plan;
   // Of loading, from 0 to 1; may come from any thread, one at a time.
   std::function<void(double)> progress;
 };

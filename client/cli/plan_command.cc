@@ -196,6 +196,9 @@ void AddPlanCommand(CLI::App& app, CommandRun* run) {
   AddPlanForecastCommand(*plan, run);
   AddDiff(*plan, run);
   AddConvert(*plan, run);
+  AddPlanApplyCommand(*plan, run);
+  AddPlanListCommand(*plan, run);
+  AddPlanDeleteCommand(*plan, run);
   plan->footer(
       "Examples:\n"
       "  headwise plan new -m M --policy streaming --sinks 64 --window 256 "

@@ -19,6 +19,9 @@ namespace headwise {
 void AddPlanNewCommand(CLI::App& plan, CommandRun* run);
 void AddPlanForecastCommand(CLI::App& plan, CommandRun* run);
 void AddPlanCalibrateCommand(CLI::App& plan, CommandRun* run);
+void AddPlanApplyCommand(CLI::App& plan, CommandRun* run);
+void AddPlanListCommand(CLI::App& plan, CommandRun* run);
+void AddPlanDeleteCommand(CLI::App& plan, CommandRun* run);
 
 // A positional argument: an existing plan file.
 void AddPlanFile(CLI::App& command, const std::string& name, std::string& path);

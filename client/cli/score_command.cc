@@ -55,6 +55,7 @@ absl::StatusOr<v1::ScoreResponse> ScoreInCompany(
   for (int i = 0; i < num_others; ++i) {
     others.emplace_back([&, i] {
       v1::ScoreRequest other;
+      other.set_plan(request.plan());
       const std::vector<int32_t> other_ids = OtherText(ids, i, num_others);
       other.mutable_tokens()->mutable_ids()->Assign(other_ids.begin(),
                                                     other_ids.end());
@@ -82,6 +83,7 @@ absl::Status RunScore(const ScoreFlags& flags) {
   cluster.max_step_tokens = cluster.prefill_chunk * (1 + flags.batch_with);
   HEADWISE_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session,
                             Session::Open(cluster));
+  request.set_plan(session->plan());
   HEADWISE_ASSIGN_OR_RETURN(
       const v1::ScoreResponse score,
       ScoreInCompany(session->client(), request, flags.batch_with));
@@ -104,6 +106,7 @@ void AddScoreCommand(CLI::App& app, CommandRun* run) {
   auto flags = std::make_shared<ScoreFlags>();
   AddTextFlags(*command, "text", /*required=*/true, flags->text);
   AddSessionFlags(*command, flags->cluster);
+  AddPlanFlag(*command, flags->cluster);
   command
       ->add_option("--max-tokens", flags->max_tokens,
                    "Score only the first tokens, 2 or more; 0: all")

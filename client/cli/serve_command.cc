@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "base/port_file.h"
 #include "base/program_log.h"
@@ -14,6 +15,7 @@
 #include "client/cli/local_server.h"
 #include "client/cli/progress_bar.h"
 #include "model/files/model_name.h"
+#include "proto/head_plan_file.h"
 #include "spdlog/spdlog.h"
 
 namespace headwise {
@@ -71,6 +73,11 @@ absl::Status RunServe(const ServeFlags& flags) {
     options.metrics_address = flags.metrics_listen;
     options.attention = true;
     options.attention_bytes = flags.attention_bytes;
+    if (!flags.cluster.plan.empty()) {
+      HEADWISE_ASSIGN_OR_RETURN(HeadPlan plan,
+                                ReadHeadPlanFile(flags.cluster.plan));
+      options.default_plan = std::make_shared<const HeadPlan>(std::move(plan));
+    }
     options.progress = [&bar](double fraction) { bar.Show(fraction); };
     HEADWISE_ASSIGN_OR_RETURN(server, LocalServer::Create(options));
   }
@@ -113,6 +120,10 @@ void AddServeCommand(CLI::App& app, CommandRun* run) {
                    "of the free memory")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  command
+      ->add_option("--plan", flags->cluster.plan,
+                   "A head plan, of requests that name none")
+      ->check(CLI::ExistingFile);
   command->add_option("--port-file", flags->port_file,
                       "Written once clients are served: the gRPC port, then "
                       "the metrics port, a line each");
@@ -129,6 +140,7 @@ void AddServeCommand(CLI::App& app, CommandRun* run) {
       "  headwise serve -m M\n"
       "  headwise serve -m M --local-workers 3 --listen 127.0.0.1:0 "
       "--port-file port\n"
+      "  headwise serve -m M --plan plan.json\n"
       "  headwise serve -m M --workers 10.0.0.1:7700,10.0.0.2:7700\n"
       "SIGTERM and SIGINT drain: health is NOT_SERVING at once, requests end. "
       "Before\nclients are served they end the program.");

@@ -64,9 +64,8 @@ absl::StatusOr<Response> CallUnary(const ClientOptions& options,
 }
 
 template <typename Response, typename Method>
-absl::Status CallStream(
-    const ClientOptions& options, Method method,
-    absl::FunctionRef<bool(const Response&)> on_event) {
+absl::Status CallStream(const ClientOptions& options, Method method,
+                        absl::FunctionRef<bool(const Response&)> on_event) {
   return CallWithRetry(options.retry, options.timeout,
                        [&](absl::Duration remaining) {
                          grpc::ClientContext context;
@@ -112,7 +111,8 @@ Client::Client(std::shared_ptr<grpc::Channel> channel,
     : options_(options),
       inference_(v1::Inference::NewStub(channel)),
       admin_(v1::Admin::NewStub(channel)),
-      calibration_(v1::Calibration::NewStub(channel)) {}
+      calibration_(v1::Calibration::NewStub(channel)),
+      plans_(v1::Plans::NewStub(channel)) {}
 
 absl::Status Client::Generate(const v1::GenerateRequest& request,
                               OnEvent on_event) {
@@ -198,6 +198,59 @@ absl::StatusOr<v1::HeadMap> Client::PlanPlacement(
   return CallUnary<v1::HeadMap>(
       options_, [&](grpc::ClientContext* context, v1::HeadMap* response) {
         return admin_->PlanPlacement(context, request, response);
+      });
+}
+
+absl::StatusOr<v1::PlanInfo> Client::PutPlan(
+    const v1::PutPlanRequest& request) {
+  return CallUnary<v1::PlanInfo>(
+      options_, [&](grpc::ClientContext* context, v1::PlanInfo* response) {
+        return plans_->PutPlan(context, request, response);
+      });
+}
+
+absl::StatusOr<v1::GetPlanResponse> Client::GetPlan(
+    const v1::GetPlanRequest& request) {
+  return CallUnary<v1::GetPlanResponse>(
+      options_,
+      [&](grpc::ClientContext* context, v1::GetPlanResponse* response) {
+        return plans_->GetPlan(context, request, response);
+      });
+}
+
+absl::StatusOr<v1::ListPlansResponse> Client::ListPlans(
+    const v1::ListPlansRequest& request) {
+  return CallUnary<v1::ListPlansResponse>(
+      options_,
+      [&](grpc::ClientContext* context, v1::ListPlansResponse* response) {
+        return plans_->ListPlans(context, request, response);
+      });
+}
+
+absl::StatusOr<v1::DeletePlanResponse> Client::DeletePlan(
+    const v1::DeletePlanRequest& request) {
+  return CallUnary<v1::DeletePlanResponse>(
+      options_,
+      [&](grpc::ClientContext* context, v1::DeletePlanResponse* response) {
+        return plans_->DeletePlan(context, request, response);
+      });
+}
+
+absl::StatusOr<v1::SetDefaultPlanResponse> Client::SetDefaultPlan(
+    const v1::SetDefaultPlanRequest& request) {
+  return CallUnary<v1::SetDefaultPlanResponse>(
+      options_,
+      [&](grpc::ClientContext* context, v1::SetDefaultPlanResponse* response) {
+        return plans_->SetDefaultPlan(context, request, response);
+      });
+}
+
+absl::StatusOr<v1::ForecastPlanResponse> Client::ForecastPlan(
+    const v1::ForecastPlanRequest& request) {
+  return CallUnary<v1::ForecastPlanResponse>(
+      options_,
+      [&](grpc::ClientContext* context, v1::ForecastPlanResponse* response) {
+        return plans_->ForecastPlan(context, request, response);
       });
 }
 

@@ -17,6 +17,7 @@
 #include "headwise/v1/admin.grpc.pb.h"
 #include "headwise/v1/calibration.grpc.pb.h"
 #include "headwise/v1/inference.grpc.pb.h"
+#include "headwise/v1/plans.grpc.pb.h"
 
 namespace headwise {
 
@@ -57,12 +58,24 @@ class Client {
   absl::StatusOr<v1::HeadMap> GetHeadMap(const v1::GetHeadMapRequest& request);
   absl::StatusOr<v1::HeadMap> PlanPlacement(
       const v1::PlanPlacementRequest& request);
+  absl::StatusOr<v1::PlanInfo> PutPlan(const v1::PutPlanRequest& request);
+  absl::StatusOr<v1::GetPlanResponse> GetPlan(
+      const v1::GetPlanRequest& request);
+  absl::StatusOr<v1::ListPlansResponse> ListPlans(
+      const v1::ListPlansRequest& request);
+  absl::StatusOr<v1::DeletePlanResponse> DeletePlan(
+      const v1::DeletePlanRequest& request);
+  absl::StatusOr<v1::SetDefaultPlanResponse> SetDefaultPlan(
+      const v1::SetDefaultPlanRequest& request);
+  absl::StatusOr<v1::ForecastPlanResponse> ForecastPlan(
+      const v1::ForecastPlanRequest& request);
 
  private:
   const ClientOptions options_;
   const std::unique_ptr<v1::Inference::Stub> inference_;
   const std::unique_ptr<v1::Admin::Stub> admin_;
   const std::unique_ptr<v1::Calibration::Stub> calibration_;
+  const std::unique_ptr<v1::Plans::Stub> plans_;
 };
 
 }  // namespace headwise

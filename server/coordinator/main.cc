@@ -16,6 +16,7 @@
 #include "base/status_macros.h"
 #include "model/files/model_name.h"
 #include "model/model.h"
+#include "proto/head_plan_file.h"
 #include "server/attention/attention_sessions.h"
 #include "server/attention/grpc_attention_link.h"
 #include "server/coordinator/cluster_frontends.h"
@@ -34,6 +35,7 @@ struct Flags {
   std::string metrics_listen;
   std::string model;
   std::string model_name;
+  std::string plan;
   std::string workers;
   size_t min_workers = 1;
   std::string kv_type = "fp16";
@@ -73,6 +75,10 @@ void AddModelFlags(CLI::App& app, Flags& flags) {
       ->required();
   app.add_option("--model-name", flags.model_name,
                  "what requests call it; default: the file's name");
+  app.add_option("--plan", flags.plan,
+                 "head plan, JSON or binary, of requests that name none; "
+                 "default: every head sees everything")
+      ->check(CLI::ExistingFile);
   app.add_option("--kv-type", flags.kv_type, "fp32, fp16, bf16, int8")
       ->check(CLI::IsMember({"fp32", "fp16", "bf16", "int8"}))
       ->capture_default_str();
@@ -169,6 +175,7 @@ class Program {
   std::unique_ptr<Coordinator> coordinator_;
   std::unique_ptr<StaticWorkers> static_workers_;
   std::unique_ptr<AttentionSessions> attention_;
+  std::shared_ptr<const HeadPlan> plan_;  // null: none was given
   absl::Duration drain_;
 };
 
@@ -203,6 +210,7 @@ absl::Status Program::StartFrontends(const Flags& flags) {
       flags.model_name.empty() ? ModelNameOf(flags.model) : flags.model_name;
   options.kv_type = flags.kv_type;
   options.shape = coordinator_->shape();
+  options.default_plan = plan_;
   RegistryServiceOptions registry;
   registry.log = [](const std::string& line) { spdlog::info("{}", line); };
   registry_ =
@@ -224,6 +232,10 @@ void Program::MakeAttention() {
 
 absl::Status Program::Start(const Flags& flags) {
   drain_ = absl::Seconds(flags.drain);
+  if (!flags.plan.empty()) {
+    HEADWISE_ASSIGN_OR_RETURN(HeadPlan plan, ReadHeadPlanFile(flags.plan));
+    plan_ = std::make_shared<const HeadPlan>(std::move(plan));
+  }
   StaticWorkersOptions workers;
   if (!flags.workers.empty()) {
     HEADWISE_ASSIGN_OR_RETURN(workers.addresses, ParseAddresses(flags.workers));
