@@ -1,6 +1,7 @@
 #include "server/calibration/act_filter.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <utility>
 
@@ -170,16 +171,29 @@ absl::StatusOr<TestRecord> ActFilter::RunTest(int64_t index,
                  items_[static_cast<size_t>(index)], plans, runner);
 }
 
+// The mean, less its standard error where there are two or more.
+double CautiousMean(const std::vector<double>& values) {
+  const auto count = static_cast<double>(values.size());
+  const double mean =
+      std::accumulate(values.begin(), values.end(), 0.0) / count;
+  if (values.size() < 2) return mean;
+  double squares = 0;
+  for (const double value : values) squares += (value - mean) * (value - mean);
+  return mean - std::sqrt(squares / (count - 1) / count);
+}
+
 absl::StatusOr<HeadScores> ActFilter::Score(
     absl::Span<const TestRecord> records) const {
   HeadScores scores = EmptyScores("act", facts_);
   scores.heads.resize(static_cast<size_t>(facts_.all_heads()));
-  for (const TestRecord& record : records) {
-    for (int64_t i = 0; i < num_candidates(); ++i) {
-      scores.heads[static_cast<size_t>(first_candidate() + i)] +=
-          (record.values[0] - record.values[static_cast<size_t>(1 + i)]) /
-          static_cast<double>(records.size());
+  for (int64_t i = 0; i < num_candidates(); ++i) {
+    std::vector<double> gains;
+    for (const TestRecord& record : records) {
+      gains.push_back(record.values[0] -
+                      record.values[static_cast<size_t>(1 + i)]);
     }
+    scores.heads[static_cast<size_t>(first_candidate() + i)] =
+        CautiousMean(gains);
   }
   scores.units =
       MaxOverGroups(scores.heads, facts_.num_heads / facts_.num_kv_heads);

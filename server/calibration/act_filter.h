@@ -29,8 +29,9 @@ struct ActOptions {
   uint64_t seed = 0;
 };
 
-// A head's score is what calibrating it takes from the mean loss of the labels;
-// heads above 0 are kept. InvalidArgument names the option; FailedPrecondition:
+// A head's score is what calibrating it takes from the loss of the labels: the
+// mean over items less its standard error, or noise would be kept. Heads above
+// 0 are kept. InvalidArgument names the option; FailedPrecondition:
 // the model has fewer than four layers. `tokenizer` must outlive the method.
 absl::StatusOr<std::unique_ptr<CalibrationMethod>> MakeActFilter(
     const ActOptions& options, const ModelFacts& facts,

@@ -61,6 +61,21 @@ TEST_F(ActFilterTest, NothingIsKeptWhereNothingGains) {
   EXPECT_FALSE(outcome->report.passed);
 }
 
+// A gain on one item of two is within its standard error.
+TEST_F(ActFilterTest, AGainThatMayBeNoiseIsNotKept) {
+  const auto method = MakeActFilter(options_, runner_.facts(), tokenizer_);
+  ASSERT_TRUE(method.ok()) << method.status();
+  std::vector<TestRecord> records(2);
+  for (TestRecord& record : records) record.values.assign(13, 2.0);
+  records[0].values[1] = 1.0;  // head 8: gains 1 and 0
+  records[0].values[2] = 1.5;  // head 9: gains 0.5 and 0.25
+  records[1].values[2] = 1.75;
+  const HeadScores scores = *(*method)->Score(records);
+  EXPECT_EQ(scores.heads[8], 0.0);
+  EXPECT_EQ(scores.heads[9], 0.25);
+  EXPECT_EQ(scores.heads[10], 0.0);
+}
+
 TEST_F(ActFilterTest, TheBootstrapTellsGainFromNoise) {
   EXPECT_EQ(BootstrapP({0.1, 0.2, 0.3}, 100, 1), 0.0);
   EXPECT_EQ(BootstrapP({-0.1, -0.2}, 100, 1), 1.0);
