@@ -10,6 +10,7 @@
 #include "base/status_macros.h"
 #include "client/cli/bench_needle_runner.h"
 #include "client/cli/bench_runner.h"
+#include "client/cli/cluster_options.h"
 #include "client/cli/embedded_cluster.h"
 #include "client/cli/process_memory.h"
 #include "model/head_plan/head_plan_check.h"
@@ -57,6 +58,7 @@ class NeedleBench {
   std::vector<NeedleTask> tasks_;  // [contexts]
   std::vector<PlannedRun> runs_;
   std::unique_ptr<EmbeddedCluster> cluster_;
+  int64_t most_kv_bytes_ = 0;  // of the runs so far
   int64_t planned_tokens_ = 0;
   int64_t done_tokens_ = 0;  // of the engine's thread while a task runs
 };
@@ -163,21 +165,8 @@ class LoadingHook {
 };
 
 absl::Status NeedleBench::OpenCluster() {
-  const ClusterFlags& flags = options_.cluster;
-  EmbeddedClusterOptions cluster;
-  cluster.model_path = flags.model;
-  cluster.worker_addresses = flags.workers;
-  cluster.num_workers = flags.local_workers;
-  cluster.threads = flags.threads;
-  cluster.isa = flags.isa;
-  cluster.speeds = flags.speeds;
-  HEADWISE_ASSIGN_OR_RETURN(cluster.group, ParseGroupChoice(flags.group));
-  cluster.ranks_per_context = flags.ranks_per_context;
-  cluster.kv_type = kv_type_;
-  cluster.fast_reduction = flags.reduction == "fast";
-  cluster.prefill_chunk = flags.prefill_chunk;
-  cluster.max_step_tokens =
-      std::max(flags.max_step_tokens, flags.prefill_chunk);
+  HEADWISE_ASSIGN_OR_RETURN(EmbeddedClusterOptions cluster,
+                            ClusterOptionsOf(options_.cluster));
   cluster.step_timeout = kStepTimeout;
   cluster.group_timeout = kStepTimeout;
   int64_t most = 0;
@@ -244,7 +233,9 @@ NeedleRunReport NeedleBench::Report(const PlannedRun& run,
   report.median_token_seconds = Median(outcome.token_seconds);
   report.kv_length = outcome.kv_length;
   report.kv_held_bytes = outcome.kv_bytes_held;
-  report.peak_kv_forecast_bytes = run.peak_kv_bytes;
+  // The process keeps what runs before this one took.
+  most_kv_bytes_ = std::max(most_kv_bytes_, run.peak_kv_bytes);
+  report.peak_kv_forecast_bytes = most_kv_bytes_;
   Forecast(run, &report);
   return report;
 }

@@ -180,6 +180,14 @@ int64_t NeedleRunReport::num_hits() const {
   return total;
 }
 
+int64_t NeedleContextReport::num_depths_lost() const {
+  int64_t lost = 0;
+  for (size_t i = 0; baseline && i < run.depths.size(); ++i) {
+    if (run.depths[i].num_hits() < baseline->depths[i].num_hits()) ++lost;
+  }
+  return lost;
+}
+
 std::optional<PrefillSlope> FitPrefill(
     absl::Span<const NeedleContextReport> contexts) {
   std::vector<double> tokens, seconds, log_tokens, log_seconds;
@@ -237,7 +245,12 @@ Json NeedleReportToJson(const NeedleReport& report) {
   for (const NeedleContextReport& context : report.contexts) {
     Json row = {{"context", context.context_len}};
     row.update(RunToJson(context.run));
-    row["baseline"] = context.baseline ? RunToJson(*context.baseline) : Json();
+    row["baseline"] = nullptr;
+    row["depths_lost"] = nullptr;
+    if (context.baseline) {
+      row["baseline"] = RunToJson(*context.baseline);
+      row["depths_lost"] = context.num_depths_lost();
+    }
     json["contexts"].push_back(row);
   }
   if (const auto slope = FitPrefill(report.contexts)) {

@@ -48,7 +48,7 @@ struct NeedleRunReport {
   int64_t kv_full_bytes = 0;  // the forecast, were every unit full
   // Of this process: the greatest resident size since the run began, the size
   // before it, and of all workers the packed weights and the most KV that was
-  // promised at one time.
+  // promised at one time, by this run or one before it.
   int64_t peak_resident_bytes = 0;
   int64_t loaded_resident_bytes = 0;
   int64_t weight_bytes = 0;
@@ -65,6 +65,9 @@ struct NeedleContextReport {
   int64_t context_len = 0;
   NeedleRunReport run;
   std::optional<NeedleRunReport> baseline;  // with every unit full
+
+  // Depths with fewer hits than the baseline's; 0 without one.
+  int64_t num_depths_lost() const;
 };
 
 struct NeedleReport {

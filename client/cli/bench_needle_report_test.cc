@@ -52,6 +52,7 @@ TEST(BenchNeedleReportTest, JsonHasMeasuresBesideForecasts) {
   NeedleReport report = {.model = "m", .needle = "passkey", .num_seeds = 2};
   report.contexts = {Context(1000, 2)};
   report.contexts[0].baseline = report.contexts[0].run;
+  report.contexts[0].baseline->depths[1].misses.clear();
   const nlohmann::ordered_json json = NeedleReportToJson(report);
   EXPECT_TRUE(json["plan"].is_null());
   EXPECT_TRUE(json["prefill_slope"].is_null());
@@ -71,7 +72,8 @@ TEST(BenchNeedleReportTest, JsonHasMeasuresBesideForecasts) {
   EXPECT_EQ(context["memory"]["forecast_bytes"], 3000);
   EXPECT_EQ(context["memory"]["difference_percent"], 1);
   EXPECT_EQ(context["prompt_tokens_run"], 70);
-  EXPECT_EQ(context["baseline"]["hits"], 3);
+  EXPECT_EQ(context["baseline"]["hits"], 4);
+  EXPECT_EQ(context["depths_lost"], 1);
 }
 
 TEST(BenchNeedleReportTest, WhatWorkersElsewhereHoldIsNotMeasured) {
@@ -99,6 +101,7 @@ TEST(BenchNeedleReportTest, TableIsForPeople) {
                                   "  decode     12.50 ms a token, median\n"));
   EXPECT_THAT(table, HasSubstr("(+1.00 %); 700 B on rank 0, 310 B on rank 1; "
                                "25.0 % of full\n"));
+  EXPECT_THAT(table, testing::Not(HasSubstr("fewer hits")));
   EXPECT_THAT(table, HasSubstr("\nprefill: 2.0000 ms a token more, "));
   EXPECT_THAT(table, HasSubstr("to the power 1.000\n"));
 }

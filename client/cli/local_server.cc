@@ -6,6 +6,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "base/status_macros.h"
+#include "client/cli/cluster_options.h"
 #include "client/cli/embedded_cluster.h"
 #include "client/cli/plan_commands.h"
 #include "model/files/model_name.h"
@@ -147,20 +148,8 @@ class LocalServerImpl final : public LocalServer {
 
 absl::StatusOr<EmbeddedClusterOptions> LocalServerImpl::MakeClusterOptions(
     const ClusterFlags& flags, const HeadPlan* plan) {
-  EmbeddedClusterOptions options;
-  options.model_path = flags.model;
-  options.worker_addresses = flags.workers;
-  options.num_workers = flags.local_workers;
-  options.threads = flags.threads;
-  options.isa = flags.isa;
-  options.speeds = flags.speeds;
-  HEADWISE_ASSIGN_OR_RETURN(options.group, ParseGroupChoice(flags.group));
-  options.ranks_per_context = flags.ranks_per_context;
-  HEADWISE_ASSIGN_OR_RETURN(options.kv_type, ParseKvType(flags.kv_type));
-  options.fast_reduction = flags.reduction == "fast";
-  options.prefill_chunk = flags.prefill_chunk;
-  options.max_step_tokens =
-      std::max(flags.max_step_tokens, flags.prefill_chunk);
+  HEADWISE_ASSIGN_OR_RETURN(EmbeddedClusterOptions options,
+                            ClusterOptionsOf(flags));
   HEADWISE_ASSIGN_OR_RETURN(options.kv_capacity_bytes, KvBytesFor(flags, plan));
   options.on_progress = [this](double fraction) {
     absl::MutexLock lock(&mutex_);
