@@ -96,7 +96,8 @@ def check(inputs, outputs):
 
 
 def run_rounds(arguments, sides_by_key):
-    """seconds[tokens][key] = one figure a round; and differences by tokens."""
+    """seconds[tokens][key] and seconds[tokens]['cpu of ' + key] = one figure a
+    round; and differences by tokens."""
     import mha_sides
     seconds = {n: {} for n in arguments.tokens}
     differences = dict.fromkeys(arguments.tokens, 0.0)
@@ -111,6 +112,8 @@ def run_rounds(arguments, sides_by_key):
                     result = sides_by_key[key].run(inputs)
                     outputs[key] = result.output
                     seconds[n].setdefault(key, []).append(result.seconds)
+                    seconds[n].setdefault(f'cpu of {key}', []).append(
+                        result.cpu_seconds)
                     print(f'round {number + 1}: {n:,} tokens: {key}: '
                           f'{result.seconds * 1e3:,.1f} ms',
                           file=sys.stderr, flush=True)

@@ -1,5 +1,7 @@
 #include "bench/distributed_mha/session_workers.h"
 
+#include <time.h>
+
 #include <algorithm>
 #include <string>
 #include <utility>
@@ -28,6 +30,13 @@ double SecondsSince(absl::Time start) {
   return absl::ToDoubleSeconds(Clock::Monotonic().Now() - start);
 }
 
+// Of the calling thread; a team of one has no other.
+double CpuSeconds() {
+  timespec now;
+  HEADWISE_CHECK(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now) == 0);
+  return static_cast<double>(now.tv_sec) + 1e-9 * now.tv_nsec;
+}
+
 }  // namespace
 
 // What one worker does.
@@ -37,6 +46,7 @@ struct SessionWorkers::Part {
   float* out;
   double append_seconds = 0.0;
   double attend_seconds = 0.0;
+  double cpu_seconds = 0.0;
 
   const float* Row(const float* tensor, int64_t head, int64_t token) const {
     return tensor + (head * input.num_tokens + token) * input.head_dim;
@@ -96,10 +106,12 @@ struct SessionWorkers::Part {
 
   void Run(SessionStore& store) {
     const absl::Time start = Clock::Monotonic().Now();
+    const double cpu_start = CpuSeconds();
     Append(store);
     append_seconds = SecondsSince(start);
     Attend(store);
     attend_seconds = SecondsSince(start) - append_seconds;
+    cpu_seconds = CpuSeconds() - cpu_start;
   }
 };
 
@@ -142,6 +154,7 @@ MhaSeconds SessionWorkers::Run(const MhaInput& input, float* out) {
   for (const Part& part : parts) {
     seconds.append = std::max(seconds.append, part.append_seconds);
     seconds.attend = std::max(seconds.attend, part.attend_seconds);
+    seconds.cpu = std::max(seconds.cpu, part.cpu_seconds);
   }
   return seconds;
 }

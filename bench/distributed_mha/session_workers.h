@@ -27,6 +27,8 @@ struct MhaSeconds {
   // Of the worker that took longest over it.
   double append = 0.0;
   double attend = 0.0;
+  // Of its thread: where each worker has a core of its own, as wall.
+  double cpu = 0.0;
 };
 
 // Worker w of P has heads [H w / P, H (w + 1) / P).
