@@ -246,7 +246,8 @@ void ClusterDispatcher::Core::CheckDeadline() {
     absl::MutexLock lock(&mutex_);
     if (!board_.has_value() || board_->empty()) return;
     allowed = options_.step_timeout +
-              options_.step_timeout_per_row * board_->num_rows();
+              options_.step_timeout_per_row * board_->num_rows() +
+              options_.step_timeout_per_park * board_->num_parks();
     if (clock_.Now() - last_progress_ <= allowed) return;
     epoch = group_.membership_epoch;
   }

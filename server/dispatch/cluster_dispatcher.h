@@ -38,6 +38,9 @@ struct ClusterDispatcherOptions {
   // collectives).
   absl::Duration step_timeout = absl::Seconds(3);
   absl::Duration step_timeout_per_row = absl::Milliseconds(10);
+  // And for each sequence that is parked or taken up again: 60 GB on a disk of
+  // 100 MB/s.
+  absl::Duration step_timeout_per_park = absl::Minutes(10);
   ResultLimits limits;
   // Hears every rank's answer, after the step that it completed is done; called
   // without a lock held; must not block.

@@ -181,6 +181,22 @@ TEST_F(ClusterDispatcherTest, DeadlineCountsFromTheLastAnswerOfAnyRank) {
   EXPECT_EQ(num_lost(), 1u);
 }
 
+TEST_F(ClusterDispatcherTest, FilesHaveTime) {
+  Step step;
+  step.step_id = 1;
+  step.parks.resize(1);
+  absl::Notification done;
+  dispatcher_.Submit(std::move(step),
+                     [&](absl::StatusOr<StepResult>) { done.Notify(); });
+  clock_.Advance(absl::Minutes(10));
+  dispatcher_.CheckDeadline();
+  EXPECT_EQ(num_lost(), 0u);
+  clock_.Advance(absl::Seconds(4));
+  dispatcher_.CheckDeadline();
+  done.WaitForNotification();
+  EXPECT_EQ(num_lost(), 1u);
+}
+
 TEST_F(ClusterDispatcherTest, IdleGroupHasNoDeadline) {
   clock_.Advance(absl::Hours(1));
   dispatcher_.CheckDeadline();

@@ -99,9 +99,32 @@ absl::Status StepBoard::TakeResult(size_t rank, StepResult result,
   if (!asked->probes.empty()) {
     HEADWISE_RETURN_IF_ERROR(TakeProbes(rank, &result.results, asked));
   }
+  HEADWISE_RETURN_IF_ERROR(TakeParks(rank, std::move(result.parks), asked));
   if (rank != 0) return absl::OkStatus();
   asked->result.step_id = asked->step->step_id;
   asked->result.results = std::move(result.results);
+  return absl::OkStatus();
+}
+
+// A sequence is parked once all ranks have parked their part of it.
+absl::Status StepBoard::TakeParks(size_t rank,
+                                  std::vector<ParkOutcome> outcomes,
+                                  InFlight* asked) {
+  const size_t num_parks = asked->step->parks.size();
+  if (outcomes.size() != num_parks) {
+    return absl::InternalError(
+        absl::StrCat("rank ", rank, " returned ", outcomes.size(),
+                     " outcomes of parks, expected ", num_parks));
+  }
+  std::vector<ParkOutcome>& joint = asked->result.parks;
+  joint.resize(num_parks);
+  for (size_t i = 0; i < num_parks; ++i) {
+    joint[i].bytes += outcomes[i].bytes;
+    const absl::Status& status = outcomes[i].status;
+    if (status.ok() || !joint[i].status.ok()) continue;
+    joint[i].status = absl::Status(
+        status.code(), absl::StrCat("rank ", rank, ": ", status.message()));
+  }
   return absl::OkStatus();
 }
 
@@ -187,6 +210,14 @@ int64_t StepBoard::num_rows() const {
     for (const Slice& slice : in_flight.step->slices) rows += slice.num_rows();
   }
   return rows;
+}
+
+int64_t StepBoard::num_parks() const {
+  int64_t parks = 0;
+  for (const InFlight& in_flight : steps_) {
+    parks += static_cast<int64_t>(in_flight.step->parks.size());
+  }
+  return parks;
 }
 
 absl::Status StepBoard::CheckResult(const Step& step,

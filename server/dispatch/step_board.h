@@ -64,6 +64,7 @@ class StepBoard {
   bool empty() const { return steps_.empty(); }
   size_t size() const { return steps_.size(); }
   int64_t num_rows() const;  // of all steps in flight
+  int64_t num_parks() const;
 
  private:
   struct InFlight {
@@ -71,7 +72,7 @@ class StepBoard {
     StepDone done;
     size_t num_answers = 0;
     absl::Status status;  // of the first rank that answered
-    StepResult result;    // of rank 0
+    StepResult result;    // of rank 0; parks of all ranks
     std::vector<std::vector<HeadProbe>> probes;  // by slice, of all ranks
   };
 
@@ -80,6 +81,8 @@ class StepBoard {
                           InFlight* asked) const;
   absl::Status TakeProbes(size_t rank, std::vector<SliceResult>* results,
                           InFlight* asked) const;
+  static absl::Status TakeParks(size_t rank, std::vector<ParkOutcome> outcomes,
+                                InFlight* asked);
   absl::Status JoinProbes(InFlight* asked) const;
   absl::Status CheckResult(const Step& step, const StepResult& result) const;
   absl::Status CheckSlice(const Slice& slice, const SliceResult& result) const;

@@ -197,5 +197,27 @@ TEST(StepBoardTest, ClearHandsBackTheCallbacksOldestFirst) {
   EXPECT_EQ(board.num_rows(), 0);
 }
 
+TEST(StepBoardTest, ASequenceIsParkedOnceAllRanksHaveParkedIt) {
+  StepBoard board(2, kLimits);
+  auto step = std::make_shared<Step>();
+  step->step_id = 1;
+  step->parks.resize(2);
+  board.Add(step, nullptr);
+  StepAnswer first = Answer(1), second = Answer(1), none = Answer(1);
+  first.result->parks = {{absl::OkStatus(), 100}, {absl::OkStatus(), 10}};
+  second.result->parks = {{absl::OkStatus(), 200},
+                          {absl::ResourceExhaustedError("disk"), 0}};
+  ASSERT_TRUE(board.TakeAnswer(0, &first).status.ok());
+  EXPECT_EQ(board.TakeAnswer(1, &none).fault, Verdict::Fault::kWrong);
+  ASSERT_TRUE(board.TakeAnswer(1, &second).status.ok());
+  const auto done = board.PopCompleted();
+  ASSERT_TRUE(done.has_value() && done->result.ok());
+  ASSERT_EQ(done->result->parks.size(), 2u);
+  EXPECT_TRUE(done->result->parks[0].status.ok());
+  EXPECT_EQ(done->result->parks[0].bytes, 300);
+  EXPECT_EQ(done->result->parks[1].status,
+            absl::ResourceExhaustedError("rank 1: disk"));
+}
+
 }  // namespace
 }  // namespace headwise

@@ -4,6 +4,7 @@
 #define HEADWISE_WORKER_ATTENTION_SINK_SEARCH_H_
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "absl/types/span.h"
@@ -36,6 +37,15 @@ class SinkSearch {
 
   // Ascending. O(next_query).
   std::vector<int64_t> Sinks(float threshold) const;
+
+  // All that it remembers, to be put away and taken up again.
+  struct State {
+    int64_t first_query = 0;   // at most the number of sums
+    std::vector<double> sums;  // by position, over queries in order
+  };
+  State state() const { return {first_query_, sums_}; }
+  explicit SinkSearch(State state)
+      : first_query_(state.first_query), sums_(std::move(state.sums)) {}
 
  private:
   int64_t first_query_;

@@ -6,8 +6,8 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status_macros.h"
-#include "model/head_plan/kv_retention.h"
 #include "model/head_plan/context_ranges.h"
+#include "model/head_plan/kv_retention.h"
 
 namespace headwise {
 namespace {
@@ -275,6 +275,42 @@ absl::StatusOr<std::vector<BlockCopy>> KvBook::Fork(
   fork.shares_blocks = it->second.shares_blocks = true;
   sequences_.emplace(sequence_id, std::move(fork));
   return copies;
+}
+
+absl::Status KvBook::Restore(uint64_t sequence_id, int64_t length,
+                             std::vector<UnitStorage> units,
+                             int64_t prompt_len) {
+  HEADWISE_CHECK(!Contains(sequence_id) && length >= 0);
+  Sequence sequence;
+  sequence.length = length;
+  sequence.prompt_len = prompt_len;
+  sequence.units = std::move(units);
+  const int64_t extra = ExtraBytes(sequence, length);
+  int64_t needed = extra;
+  for (const UnitStorage& unit : sequence.units) {
+    const KeptSpans kept = KeptOf(unit.policy, length, prompt_len);
+    for (int64_t b = 0; b < BlocksFor(length); ++b) {
+      if (!unit.Holds(b) || !IsBlockKept(kept, b)) continue;
+      needed += options_.class_bytes[unit.block_class];
+    }
+  }
+  if (needed > FreeBytes()) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "sequence ", sequence_id, " needs ", needed, " bytes of KV, ",
+        FreeBytes(), " of ", options_.capacity_bytes, " are free"));
+  }
+  used_bytes_ += extra;
+  sequence.trimmed.resize(sequence.units.size());
+  for (const UnitStorage& unit : sequence.units) {
+    const KeptSpans kept = KeptOf(unit.policy, length, prompt_len);
+    std::vector<int32_t>& table = sequence.tables.emplace_back();
+    for (int64_t b = 0; b < BlocksFor(length); ++b) {
+      const bool is_here = unit.Holds(b) && IsBlockKept(kept, b);
+      table.push_back(is_here ? TakeBlock(unit.block_class) : kDropped);
+    }
+  }
+  sequences_.emplace(sequence_id, std::move(sequence));
+  return absl::OkStatus();
 }
 
 int32_t KvBook::TakeBlock(int block_class) {

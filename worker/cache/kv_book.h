@@ -20,8 +20,8 @@ inline constexpr int64_t kKvBlockPositions = 64;
 struct UnitStorage {
   UnitPolicy policy;
   int block_class = 0;  // index into KvBookOptions::class_bytes
-  // Range i of the context (model/head_plan/context_ranges.h) is on this rank if
-  // held_ranges[i % size]; empty: all of it. With a policy that keeps
+  // Range i of the context (model/head_plan/context_ranges.h) is on this rank
+  // if held_ranges[i % size]; empty: all of it. With a policy that keeps
   // everything, or all false.
   std::vector<bool> held_ranges;
 
@@ -71,6 +71,12 @@ class KvBook {
                                               int64_t length,
                                               std::vector<UnitStorage> units,
                                               int64_t prompt_len);
+
+  // A new sequence of `length` positions with blocks for what its units keep of
+  // them, as if it had grown and been trimmed here. ResourceExhausted, and
+  // nothing changed, if they do not fit.
+  absl::Status Restore(uint64_t sequence_id, int64_t length,
+                       std::vector<UnitStorage> units, int64_t prompt_len);
 
   // Bytes that `num_positions` more positions of the sequence take if nothing
   // is dropped meanwhile; and the most that they take if Trim is called after
@@ -124,6 +130,7 @@ class KvBook {
 
   absl::Status CheckFork(const Sequence& source, const Sequence& fork) const;
   int64_t ExtraBytes(const Sequence& sequence, int64_t length) const;
+  int64_t FreeBytes() const { return options_.capacity_bytes - used_bytes_; }
   int64_t GrowthBytes(const Sequence& sequence, int64_t num_positions) const;
   int32_t TakeBlock(int block_class);
   void DropBlock(int block_class, int32_t id);

@@ -188,6 +188,31 @@ TEST(KvBookTest, LongHeadsForksAtItsEndOrAtWholeChunks) {
   EXPECT_FALSE(book.Fork(4, 1, 200, {LongHeads(128)}, kAllPrompt).ok());
 }
 
+TEST(KvBookTest, RestoredSequenceHoldsWhatATrimmedOneHolds) {
+  KvBook book(Options(2, 40));
+  const std::vector<UnitStorage> units = {{}, Streaming(4, 100)};
+  book.Open(1, units, kAllPrompt);
+  ASSERT_TRUE(book.Append(1, 700).ok());
+  book.Trim(1);
+  const int64_t used = book.used_bytes();
+  ASSERT_TRUE(book.Restore(2, 700, units, kAllPrompt).ok());
+  EXPECT_EQ(book.used_bytes(), 2 * used);
+  EXPECT_EQ(book.Length(2), 700);
+  for (int unit = 0; unit < 2; ++unit) {
+    ASSERT_EQ(book.Blocks(2, unit).size(), book.Blocks(1, unit).size());
+    for (size_t b = 0; b < book.Blocks(1, unit).size(); ++b) {
+      EXPECT_EQ(book.Blocks(1, unit)[b] == KvBook::kDropped,
+                book.Blocks(2, unit)[b] == KvBook::kDropped);
+    }
+  }
+  const absl::Status full = book.Restore(3, 700, units, kAllPrompt);
+  EXPECT_EQ(full.code(), absl::StatusCode::kResourceExhausted) << full;
+  EXPECT_EQ(book.used_bytes(), 2 * used) << "nothing may change";
+  EXPECT_FALSE(book.Contains(3));
+  book.Free(2);
+  EXPECT_EQ(book.used_bytes(), used);
+}
+
 // No block has more owners than tables that name it, whatever comes and goes.
 TEST(KvBookTest, RandomUseKeepsTheBooksExact) {
   const uint32_t seed = 20261126;

@@ -11,6 +11,7 @@
 #include "base/status_macros.h"
 #include "base/thread_team.h"
 #include "worker/executor/layer_runner.h"
+#include "worker/executor/parked_files.h"
 #include "worker/executor/row_batch.h"
 #include "worker/executor/sampler.h"
 #include "worker/executor/sequences.h"
@@ -89,6 +90,7 @@ class CpuExecutor final : public Executor {
                          .block_bytes()),
         sequences_options_(SequencesOf(model, shard, options)),
         sequences_(sequences_options_),
+        parked_(options.park_dir),
         lanes_{LayerRunner(context_), LayerRunner(context_)},
         vocab_(context_, std::move(shard.vocab_tile_rank)) {}
 
@@ -107,8 +109,8 @@ class CpuExecutor final : public Executor {
   }
 
  private:
-  // Plans, forks and checks: all that may refuse a step.
-  absl::Status Admit(const Step& step);
+  // Plans, forks and checks: all that may refuse a step; and its parks.
+  absl::Status Admit(const Step& step, std::vector<ParkOutcome>* parks);
   std::vector<RowBatch> CutIntoBatches(const Step& step);
   // One batch for each of the first lanes.
   absl::Status RunBatches(const Step& step, absl::Span<const RowBatch> batches,
@@ -136,6 +138,7 @@ class CpuExecutor final : public Executor {
   const int64_t block_bytes_;  // of the default type
   const SequencesOptions sequences_options_;
   Sequences sequences_;
+  ParkedFiles parked_;
   std::array<LayerRunner, 2> lanes_;
   VocabHead vocab_;
   Group* group_ = nullptr;
@@ -288,13 +291,17 @@ absl::Status CpuExecutor::FinishBatch(const Step& step, const RowBatch& batch,
   return absl::OkStatus();
 }
 
-absl::Status CpuExecutor::Admit(const Step& step) {
+absl::Status CpuExecutor::Admit(const Step& step,
+                                std::vector<ParkOutcome>* parks) {
   sequences_.DropPlans(step.drop_plan_ids);
   HEADWISE_RETURN_IF_ERROR(sequences_.KeepPlans(step.plans));
   for (const NumberedPlan& plan : step.plans) {
     for (const UnitPolicy& unit : plan.plan->units) {
       rotations_.Reserve(RotationTableSize(unit));
     }
+  }
+  for (const ParkRequest& request : step.parks) {
+    parks->push_back(parked_.Apply(request, &sequences_));
   }
   HEADWISE_RETURN_IF_ERROR(sequences_.MakeForks(step.forks));
   const absl::Status status = sequences_.Check(step);
@@ -306,10 +313,15 @@ absl::Status CpuExecutor::Admit(const Step& step) {
 absl::StatusOr<StepResult> CpuExecutor::Run(const Step& step) {
   HEADWISE_CHECK(group_ != nullptr);
   const absl::Time start = Clock::Monotonic().Now();
-  for (uint64_t id : step.free_sequence_ids) sequences_.Free(id);
-  HEADWISE_RETURN_IF_ERROR(Admit(step));
+  for (uint64_t id : step.free_sequence_ids) {
+    sequences_.Free(id);
+    parked_.Erase(id);
+  }
+  std::vector<ParkOutcome> parks;
+  HEADWISE_RETURN_IF_ERROR(Admit(step, &parks));
   StepResult result =
       EmptyResult(step, model_.hyperparameters(), sequences_options_.units);
+  result.parks = std::move(parks);
   for (LayerRunner& lane : lanes_) lane.collective_use() = {};
   const std::vector<RowBatch> batches = CutIntoBatches(step);
   // Alone there is nobody to wait for, and one batch stays in the cache.

@@ -30,6 +30,9 @@ struct ExecutorOptions {
   // bounds the KV.
   int64_t memory_bytes = 0;
   std::vector<int> pin_to_cpus;  // one per thread, or empty: not pinned
+  // Folder for files of parked sequences, which go with the executor. Empty:
+  // nothing can be parked.
+  std::string park_dir;
 };
 
 // The largest sum that an executor of such a model starts in its group: what
@@ -53,7 +56,11 @@ class Executor {
 
   virtual void SetGroup(Group* group) = 0;  // not owned
 
-  // Runs one step on this rank; all ranks run the same step.
+  // Runs one step on this rank; all ranks run the same step. What can't be
+  // parked, or taken up again, is told in StepResult::parks and is as it was:
+  // FailedPrecondition without a park_dir, ResourceExhausted if disk or KV is
+  // full, DataLoss if the file was changed, InvalidArgument for an unknown
+  // sequence.
   //
   // InvalidArgument for a slice that contradicts the books (wrong position,
   // unknown sequence, a token outside the vocabulary), on every rank alike;

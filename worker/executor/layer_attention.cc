@@ -161,6 +161,7 @@ void LayerRunner::Summarize(int member, int64_t layer) {
     const int64_t row = unit * batch_->num_rows + piece.first_row;
     StoredRows rows;
     rows.kv = &kv.units[first_unit_[layer] + unit];
+    if (rows.kv->is_elsewhere) continue;  // its blocks are not here
     rows.prompt_len = kv.prompt_len;
     rows.first_position = piece.first_position;
     rows.num_rows = piece.num_rows;

@@ -6,10 +6,12 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "worker/cache/kv_book.h"
 #include "worker/executor/block_store.h"
@@ -62,6 +64,15 @@ class Sequences {
   // Makes all forks, or none: InvalidArgument for an unknown source, a taken
   // id or a length beyond the source's; else as KvBook::Fork.
   absl::Status MakeForks(const std::vector<Fork>& forks);
+
+  // Its file's bytes. InvalidArgument for an unknown sequence.
+  absl::StatusOr<int64_t> WriteFile(uint64_t sequence_id,
+                                    const std::string& path) const;
+  // Takes up a sequence that was written here under that plan. InvalidArgument
+  // if it is here already or the plan is not; ResourceExhausted if it does not
+  // fit; else as SequenceFileReader. On an error nothing has changed.
+  absl::Status ReadFile(uint64_t sequence_id, uint64_t plan_id,
+                        const std::string& path);
 
   // Whether all slices agree with the books and fit. Changes nothing.
   absl::Status Check(const Step& step) const;

@@ -120,6 +120,17 @@ absl::Status CheckForks(const Step& step) {
   return absl::OkStatus();
 }
 
+// Ranks may fare differently with their files, so nothing in such a step may
+// depend on them.
+absl::Status CheckParks(const Step& step) {
+  HEADWISE_RETURN_IF_ERROR(
+      CheckRange("parks", SizeOf(step.parks), 0, kMaxParks));
+  if (step.parks.empty()) return absl::OkStatus();
+  HEADWISE_RETURN_IF_ERROR(
+      CheckRange("slices of a step with parks", SizeOf(step.slices), 0, 0));
+  return CheckRange("forks of a step with parks", SizeOf(step.forks), 0, 0);
+}
+
 absl::Status CheckSlice(const Slice& slice, int64_t vocab_size) {
   HEADWISE_RETURN_IF_ERROR(CheckRange("slice first_position",
                                       slice.first_position, 0, kMaxPosition));
@@ -232,6 +243,7 @@ absl::Status CheckStep(const Step& step, const Hyperparameters& hyper,
       CheckRange("bytes of the step's probes", probe_bytes, 0, kMaxProbeBytes));
   HEADWISE_RETURN_IF_ERROR(CheckPlans(step, hyper));
   HEADWISE_RETURN_IF_ERROR(CheckForks(step));
+  HEADWISE_RETURN_IF_ERROR(CheckParks(step));
   HEADWISE_RETURN_IF_ERROR(
       CheckRange("rows of the step", num_rows, 0, max_step_tokens));
   return CheckRange("free_sequence_ids",

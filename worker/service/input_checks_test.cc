@@ -120,6 +120,23 @@ TEST(CheckStepTest, EachFieldHasItsRange) {
   EXPECT_TRUE(refused([](auto& s) { s.slices[0].prompt_len = -1; }));
 }
 
+TEST(CheckStepTest, ParksComeAloneAndBounded) {
+  const auto check = [](const Step& step) {
+    return CheckStep(step, TinyModel(), 3);
+  };
+  Step step;
+  step.parks.resize(kMaxParks);
+  EXPECT_TRUE(check(step).ok()) << check(step);
+  step.parks.resize(kMaxParks + 1);
+  EXPECT_TRUE(absl::IsInvalidArgument(check(step)));
+  step = GoodStep();
+  step.parks.resize(1);
+  EXPECT_TRUE(absl::IsInvalidArgument(check(step)));
+  step.slices.clear();
+  step.forks = {{.sequence_id = 2, .from_sequence_id = 1, .length = 1}};
+  EXPECT_TRUE(absl::IsInvalidArgument(check(step)));
+}
+
 TEST(CheckStepTest, ProbesAreBounded) {
   const auto check = [](const ProbeRequest& probe, int64_t num_rows) {
     Step step;

@@ -38,6 +38,7 @@ struct Flags {
   int64_t memory_bytes = 0;
   int64_t attention_bytes = 0;
   std::string model_root;
+  std::string park_dir;
   std::string group_address;
   std::string port_file;
   ProgramLogOptions log;
@@ -93,6 +94,11 @@ void AddFlags(CLI::App& app, Flags& flags) {
   app.add_option("--model-root", flags.model_root,
                  "only models below this folder may be opened; relative paths "
                  "start there; default: any path");
+  app.add_option("--park-dir", flags.park_dir,
+                 "folder for sequences that are put away to make room; "
+                 "default: none are. As large as what is parked; its files go with the "
+                 "worker")
+      ->check(CLI::ExistingDirectory);
   app.add_option("--group-address", flags.group_address,
                  "address or interface for traffic between workers over TCP; "
                  "default: the advertised host");
@@ -118,6 +124,7 @@ absl::StatusOr<WorkerNodeOptions> MakeNodeOptions(
   options.isa = *isa;
   options.memory_bytes = flags.memory_bytes;
   options.model_root = flags.model_root;
+  options.park_dir = flags.park_dir;
   options.bind_address = addresses.group_address;
   return options;
 }

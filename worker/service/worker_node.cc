@@ -259,6 +259,7 @@ absl::Status WorkerNode::MakeExecutor(const WorkerConfig& config,
   options.kv_capacity_bytes = config.kv_capacity_bytes;
   options.memory_bytes = options_.memory_bytes;
   options.pin_to_cpus = options_.pin_to_cpus;
+  options.park_dir = options_.park_dir;
   HEADWISE_ASSIGN_OR_RETURN(
       executor_,
       options_.create_executor(*model_, config.shard, options, progress));

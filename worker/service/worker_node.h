@@ -32,6 +32,7 @@ struct WorkerNodeOptions {
   Isa isa = Isa::kAvx2;
   std::vector<int> pin_to_cpus;  // one per thread, or empty: not pinned
   int64_t memory_bytes = 0;      // for weights and KV; 0: unlimited
+  std::string park_dir;          // of sequences; empty: none can be parked
   // Model paths must lie below it once links are followed; a relative path
   // starts there. Empty: any path.
   std::string model_root;

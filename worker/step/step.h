@@ -43,6 +43,30 @@ struct Fork {
   int64_t prompt_len = 0;  // of the new sequence, as in its slices
 };
 
+// What a rank does with its part of a sequence and with the file of it.
+// Parking is kWrite, then, once every rank has written, kUnload; taking it up
+// again is kRead, then kErase. Undone by kErase and by kUnload.
+enum class ParkAction {
+  kWrite,   // memory to file; the memory stays
+  kUnload,  // the memory goes, the file stays
+  kRead,    // file to memory; the file stays
+  kErase,   // the file goes, the memory stays
+};
+inline constexpr int kNumParkActions = 4;
+
+struct ParkRequest {
+  uint64_t sequence_id = 0;
+  ParkAction action = ParkAction::kWrite;
+  uint64_t plan_id = 0;  // kRead: what the sequence ran under
+};
+inline constexpr int kMaxParks = 64;  // in a step
+
+// What became of one of them; the others and the slices don't depend on it.
+struct ParkOutcome {
+  absl::Status status;
+  int64_t bytes = 0;  // of the file; kWrite
+};
+
 // What to tell of attention, per row of a slice, layer and query head.
 struct ProbeRequest {
   bool argmax = false;  // position of the greatest score, first of equals
@@ -90,7 +114,8 @@ struct Slice {
 inline constexpr int kMaxPlans = 64;
 inline constexpr int kMaxForks = 4096;
 
-// Applied in this order: frees, dropped plans, plans, forks, slices.
+// Applied in this order: frees, dropped plans, plans, parks, forks, slices.
+// A free takes the file of a parked sequence with it.
 struct Step {
   uint64_t step_id = 0;
   std::vector<Slice> slices;
@@ -100,6 +125,8 @@ struct Step {
   std::vector<NumberedPlan> plans;
   std::vector<uint64_t> drop_plan_ids;
   std::vector<Fork> forks;
+  // A step takes as long as its files do: a coordinator sends them alone.
+  std::vector<ParkRequest> parks;
 };
 
 struct RankedToken {
@@ -134,6 +161,8 @@ struct StepResult {
   // One per slice. Of rank 0; other ranks send theirs, with nothing but probes
   // of their own heads, if a slice of the step asks for probes.
   std::vector<SliceResult> results;
+  // One per park, of this rank.
+  std::vector<ParkOutcome> parks;
   double compute_seconds = 0.0;
   double collective_seconds = 0.0;  // inside collectives: waiting and transfer
   int64_t collective_bytes = 0;

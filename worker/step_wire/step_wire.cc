@@ -201,6 +201,48 @@ absl::StatusOr<SliceResult> ParseResult(const worker::v1::SliceResult& in) {
   return out;
 }
 
+// In order of worker.v1.ParkAction, whose first value is no action.
+static_assert(worker::v1::ParkAction_MAX == kNumParkActions);
+
+absl::StatusOr<ParkRequest> ParsePark(const worker::v1::ParkRequest& in) {
+  if (in.action() < 1 || in.action() > kNumParkActions) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "park of sequence ", in.sequence_id(), ": action is ",
+        static_cast<int>(in.action()), ", allowed 1 to ", kNumParkActions));
+  }
+  return ParkRequest{.sequence_id = in.sequence_id(),
+                     .action = static_cast<ParkAction>(in.action() - 1),
+                     .plan_id = in.plan_id()};
+}
+
+void WritePark(const ParkRequest& park, worker::v1::ParkRequest* out) {
+  out->set_sequence_id(park.sequence_id);
+  out->set_action(
+      static_cast<worker::v1::ParkAction>(static_cast<int>(park.action) + 1));
+  out->set_plan_id(park.plan_id);
+}
+
+void WriteParkOutcome(const ParkOutcome& outcome,
+                      worker::v1::ParkOutcome* out) {
+  out->set_status_code(static_cast<int>(outcome.status.code()));
+  out->set_status_message(
+      std::string(outcome.status.message().substr(0, kMaxStatusBytes)));
+  out->set_bytes(outcome.bytes);
+}
+
+absl::StatusOr<ParkOutcome> ParseParkOutcome(
+    const worker::v1::ParkOutcome& in) {
+  if (in.status_code() < 0 || in.status_code() > kMaxCode) {
+    return absl::InternalError(absl::StrCat("status_code of a park is ",
+                                            in.status_code(), ", allowed 0 to ",
+                                            kMaxCode));
+  }
+  return ParkOutcome{
+      .status = absl::Status(static_cast<absl::StatusCode>(in.status_code()),
+                             in.status_message().substr(0, kMaxStatusBytes)),
+      .bytes = std::clamp(in.bytes(), int64_t{0}, int64_t{1} << 50)};
+}
+
 double SaneSeconds(double seconds) {
   if (!std::isfinite(seconds)) return 0.0;
   return std::clamp(seconds, 0.0, 3600.0);
@@ -227,6 +269,7 @@ void WriteStep(uint64_t membership_epoch, const Step& step,
   out->mutable_drop_plan_ids()->Add(step.drop_plan_ids.begin(),
                                     step.drop_plan_ids.end());
   for (const Fork& fork : step.forks) WriteFork(fork, out->add_forks());
+  for (const ParkRequest& park : step.parks) WritePark(park, out->add_parks());
 }
 
 absl::StatusOr<Step> ParseStep(const worker::v1::StepRequest& request) {
@@ -238,6 +281,8 @@ absl::StatusOr<Step> ParseStep(const worker::v1::StepRequest& request) {
       CheckCount("drop_plan_ids", request.drop_plan_ids_size(), kMaxPlans));
   HEADWISE_RETURN_IF_ERROR(
       CheckCount("forks", request.forks_size(), kMaxForks));
+  HEADWISE_RETURN_IF_ERROR(
+      CheckCount("parks", request.parks_size(), kMaxParks));
   Step step;
   step.step_id = request.step_id();
   step.slices.reserve(request.slices_size());
@@ -256,6 +301,10 @@ absl::StatusOr<Step> ParseStep(const worker::v1::StepRequest& request) {
   for (const worker::v1::Fork& fork : request.forks()) {
     step.forks.push_back(ParseFork(fork));
   }
+  for (const worker::v1::ParkRequest& in : request.parks()) {
+    HEADWISE_ASSIGN_OR_RETURN(ParkRequest park, ParsePark(in));
+    step.parks.push_back(park);
+  }
   return step;
 }
 
@@ -272,6 +321,9 @@ void WriteStepAnswer(const StepAnswer& answer, worker::v1::StepResponse* out) {
   const StepResult& result = *answer.result;
   for (const SliceResult& slice : result.results) {
     WriteResult(slice, out->add_results());
+  }
+  for (const ParkOutcome& outcome : result.parks) {
+    WriteParkOutcome(outcome, out->add_parks());
   }
   out->set_compute_seconds(result.compute_seconds);
   out->set_collective_seconds(result.collective_seconds);
@@ -300,6 +352,10 @@ absl::StatusOr<StepAnswer> ParseStepAnswer(
   for (const worker::v1::SliceResult& slice : response.results()) {
     HEADWISE_ASSIGN_OR_RETURN(SliceResult parsed, ParseResult(slice));
     result.results.push_back(std::move(parsed));
+  }
+  for (const worker::v1::ParkOutcome& in : response.parks()) {
+    HEADWISE_ASSIGN_OR_RETURN(ParkOutcome outcome, ParseParkOutcome(in));
+    result.parks.push_back(std::move(outcome));
   }
   result.compute_seconds = SaneSeconds(response.compute_seconds());
   result.collective_seconds = SaneSeconds(response.collective_seconds());

@@ -55,6 +55,10 @@ Step EveryField() {
                  .length = 64,
                  .plan_id = 2,
                  .prompt_len = 70}};
+  step.parks = {{.sequence_id = 30, .action = ParkAction::kWrite},
+                {.sequence_id = 31, .action = ParkAction::kUnload},
+                {.sequence_id = 32, .action = ParkAction::kRead, .plan_id = 2},
+                {.sequence_id = 33, .action = ParkAction::kErase}};
   Slice decode;
   decode.sequence_id = 7;
   decode.use_last_sample = true;
@@ -106,6 +110,12 @@ TEST(StepWireTest, PlansForksAndFreesComeBack) {
   EXPECT_EQ(back.forks[0].length, 64);
   EXPECT_EQ(back.forks[0].plan_id, 2u);
   EXPECT_EQ(back.forks[0].prompt_len, 70);
+  ASSERT_EQ(back.parks.size(), static_cast<size_t>(kNumParkActions));
+  for (uint64_t i = 0; i < back.parks.size(); ++i) {
+    EXPECT_EQ(back.parks[i].sequence_id, 30 + i);
+    EXPECT_EQ(back.parks[i].action, static_cast<ParkAction>(i));
+    EXPECT_EQ(back.parks[i].plan_id, i == 2 ? 2u : 0u);
+  }
 }
 
 TEST(StepWireTest, CountOfSlicesIsBounded) {
@@ -242,6 +252,33 @@ TEST(StepAnswerWireTest, MeasurementsAreClampedForTheMetrics) {
   EXPECT_EQ(answer->result->collective_seconds, 0.0);
   EXPECT_EQ(answer->result->collective_bytes, 0);
   EXPECT_EQ(answer->result->num_collectives, int64_t{1} << 40);
+}
+
+TEST(StepWireTest, OutcomesOfParksComeBack) {
+  StepAnswer answer;
+  answer.result = StepResult();
+  answer.result->parks = {{absl::OkStatus(), 4096},
+                          {absl::DataLossError("hash"), 0}};
+  worker::v1::StepResponse wire;
+  WriteStepAnswer(answer, &wire);
+  const auto back = ParseStepAnswer(wire);
+  ASSERT_TRUE(back.ok() && back->result.ok());
+  ASSERT_EQ(back->result->parks.size(), 2u);
+  EXPECT_TRUE(back->result->parks[0].status.ok());
+  EXPECT_EQ(back->result->parks[0].bytes, 4096);
+  EXPECT_EQ(back->result->parks[1].status, absl::DataLossError("hash"));
+  wire.mutable_parks(1)->set_status_code(17);
+  EXPECT_FALSE(ParseStepAnswer(wire).ok());
+}
+
+TEST(StepWireTest, ParkWithoutAnActionIsRefused) {
+  worker::v1::StepRequest request;
+  request.add_parks()->set_sequence_id(5);
+  for (const int action : {0, 5}) {
+    request.mutable_parks(0)->set_action(
+        static_cast<worker::v1::ParkAction>(action));
+    EXPECT_TRUE(absl::IsInvalidArgument(ParseStep(request).status())) << action;
+  }
 }
 
 }  // namespace
