@@ -45,6 +45,14 @@ class ScriptedEngine final : public Engine {
     absl::MutexLock lock(&mutex_);
     released_.push_back(id);
   }
+  absl::StatusOr<uint64_t> Park(uint64_t,
+                                std::shared_ptr<RequestSink>) override {
+    return absl::UnimplementedError("fake");
+  }
+  absl::StatusOr<uint64_t> Unpark(uint64_t,
+                                  std::shared_ptr<RequestSink>) override {
+    return absl::UnimplementedError("fake");
+  }
   void Suspend(absl::Status) override {}
   void Resume(KvCapacity) override {}
   EngineStats stats() const override { return {}; }

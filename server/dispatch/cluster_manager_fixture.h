@@ -28,6 +28,14 @@ class FakeEngine final : public Engine {
     return absl::UnimplementedError("fake");
   }
   void Cancel(uint64_t) override {}
+  absl::StatusOr<uint64_t> Park(uint64_t,
+                                std::shared_ptr<RequestSink>) override {
+    return absl::UnimplementedError("fake");
+  }
+  absl::StatusOr<uint64_t> Unpark(uint64_t,
+                                  std::shared_ptr<RequestSink>) override {
+    return absl::UnimplementedError("fake");
+  }
   void Suspend(absl::Status reason) override {
     history.push_back("suspend");
     last_reason = reason;

@@ -186,6 +186,14 @@ class FakeEngine final : public Engine {
     absl::MutexLock lock(&mutex_);
     cancelled_.insert(id);
   }
+  absl::StatusOr<uint64_t> Park(uint64_t,
+                                std::shared_ptr<RequestSink>) override {
+    return absl::UnimplementedError("fake");
+  }
+  absl::StatusOr<uint64_t> Unpark(uint64_t,
+                                  std::shared_ptr<RequestSink>) override {
+    return absl::UnimplementedError("fake");
+  }
   void Suspend(absl::Status reason) override {
     absl::MutexLock lock(&mutex_);
     suspension_ = std::move(reason);

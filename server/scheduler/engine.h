@@ -85,6 +85,8 @@ struct EngineStats {
   int64_t running = 0;
   int64_t waiting = 0;
   int64_t held = 0;                        // prefixes
+  int64_t parked = 0;                      // of them
+  int64_t parked_bytes = 0;                // in files of all ranks
   std::vector<int64_t> kv_bytes_used;      // promised, by rank
   std::vector<int64_t> kv_bytes_capacity;  // by rank
   uint64_t steps_total = 0;
@@ -117,6 +119,21 @@ class Engine {
   // one is a promise of memory that nobody else gets: requests that do not fit
   // beside it wait. No effect for other ids.
   virtual void Release(uint64_t id) = 0;
+
+  // Moves a held prefix to files of the workers, so that its memory is free;
+  // and back. The sink hears OnFinished alone, once all ranks have moved
+  // theirs, or with the error of one that could not, and then nothing has
+  // changed. Returns an id, of no use. Every other step waits as long as the
+  // files take.
+  //
+  // NotFound: no such prefix is held. FailedPrecondition: it is elsewhere or on
+  // its way, or requests that begin with it wait or run. ResourceExhausted:
+  // kMaxParks others wait, or Unpark's memory is not free now. Submit refuses
+  // forks of a parked prefix with FailedPrecondition; Release takes it.
+  virtual absl::StatusOr<uint64_t> Park(uint64_t id,
+                                        std::shared_ptr<RequestSink> sink) = 0;
+  virtual absl::StatusOr<uint64_t> Unpark(
+      uint64_t id, std::shared_ptr<RequestSink> sink) = 0;
 
   // The group was lost: all requests end with Unavailable, prefixes are
   // forgotten and new requests refused until Resume.

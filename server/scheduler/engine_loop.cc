@@ -17,20 +17,42 @@ EngineLoop::EngineLoop(const EngineOptions& options, Dispatcher& dispatcher,
       inbox_(std::make_shared<OutcomeInbox>()),
       scheduler_(options) {}
 
-absl::StatusOr<uint64_t> EngineLoop::Submit(EngineRequest request,
-                                            std::shared_ptr<RequestSink> sink) {
+absl::StatusOr<uint64_t> EngineLoop::Begin(
+    const std::function<absl::StatusOr<uint64_t>(Scheduler&)>& start,
+    std::shared_ptr<RequestSink> sink) {
   absl::StatusOr<uint64_t> id;
   {
     absl::MutexLock lock(&mutex_);
     if (is_shutting_down_) {
       return absl::UnavailableError("the engine is shutting down");
     }
-    id = scheduler_.Submit(std::move(request), clock_.Now());
+    id = start(scheduler_);
     if (!id.ok()) return id;
     sinks_.emplace(*id, std::move(sink));
   }
   inbox_->Wake();
   return id;
+}
+
+absl::StatusOr<uint64_t> EngineLoop::Submit(EngineRequest request,
+                                            std::shared_ptr<RequestSink> sink) {
+  return Begin(
+      [&](Scheduler& scheduler) {
+        return scheduler.Submit(std::move(request), clock_.Now());
+      },
+      std::move(sink));
+}
+
+absl::StatusOr<uint64_t> EngineLoop::Park(uint64_t id,
+                                          std::shared_ptr<RequestSink> sink) {
+  return Begin([id](Scheduler& scheduler) { return scheduler.Park(id); },
+               std::move(sink));
+}
+
+absl::StatusOr<uint64_t> EngineLoop::Unpark(uint64_t id,
+                                            std::shared_ptr<RequestSink> sink) {
+  return Begin([id](Scheduler& scheduler) { return scheduler.Unpark(id); },
+               std::move(sink));
 }
 
 void EngineLoop::Cancel(uint64_t id) {

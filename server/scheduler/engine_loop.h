@@ -4,6 +4,7 @@
 #define HEADWISE_SERVER_SCHEDULER_ENGINE_LOOP_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -37,6 +38,10 @@ class EngineLoop : public Engine {
   void Release(uint64_t id) override;
   // Suspend and Resume wait for a running Dispatcher::Submit, so that no step
   // of the lost group can reach the next one: do not call them from there.
+  absl::StatusOr<uint64_t> Park(uint64_t id,
+                                std::shared_ptr<RequestSink> sink) override;
+  absl::StatusOr<uint64_t> Unpark(uint64_t id,
+                                  std::shared_ptr<RequestSink> sink) override;
   void Suspend(absl::Status reason) override;
   void Resume(KvCapacity capacity) override;
   EngineStats stats() const override;
@@ -61,6 +66,10 @@ class EngineLoop : public Engine {
     SchedulerEvent event;
   };
 
+  // Tells `sink` of what `start` has begun.
+  absl::StatusOr<uint64_t> Begin(
+      const std::function<absl::StatusOr<uint64_t>(Scheduler&)>& start,
+      std::shared_ptr<RequestSink> sink) ABSL_LOCKS_EXCLUDED(mutex_);
   std::optional<TicketedStep> NextStepLocked()
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<SinkCall> TakeCallsLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -1,5 +1,6 @@
 #include "server/scheduler/held_prefixes.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/check.h"
@@ -25,6 +26,26 @@ std::vector<uint64_t> HeldPrefixes::ChainOf(uint64_t id) const {
     chain.push_back(next->second);
   }
   return chain;
+}
+
+void HeldPrefixes::SetPlace(uint64_t id, PrefixPlace place,
+                            int64_t file_bytes) {
+  const auto found = held_.find(id);
+  if (found == held_.end()) return;
+  found->second.prefix.place = place;
+  found->second.prefix.file_bytes = file_bytes;
+}
+
+int64_t HeldPrefixes::num_parked() const {
+  return std::count_if(held_.begin(), held_.end(), [](const auto& held) {
+    return held.second.prefix.place == PrefixPlace::kFile;
+  });
+}
+
+int64_t HeldPrefixes::file_bytes() const {
+  int64_t bytes = 0;
+  for (const auto& [id, entry] : held_) bytes += entry.prefix.file_bytes;
+  return bytes;
 }
 
 void HeldPrefixes::AddFork(uint64_t fork_id, uint64_t id) {

@@ -13,9 +13,13 @@
 
 namespace headwise {
 
+enum class PrefixPlace { kMemory, kMoving, kFile };
+
 struct HeldPrefix {
   int64_t length = 0;  // positions
   std::shared_ptr<const HeadPlan> plan;
+  PrefixPlace place = PrefixPlace::kMemory;
+  int64_t file_bytes = 0;  // kFile: of all ranks
 };
 
 // A prefix goes once it was released and no fork of it is left: while one runs,
@@ -30,6 +34,11 @@ class HeldPrefixes {
   // as it does.
   std::vector<uint64_t> ChainOf(uint64_t id) const;
 
+  // Requires Find(id).
+  int64_t num_forks(uint64_t id) const { return held_.at(id).num_forks; }
+  // No effect if the prefix is gone; it may have been released.
+  void SetPlace(uint64_t id, PrefixPlace place, int64_t file_bytes);
+
   // A request that begins, or will begin, as a fork of `id`. Requires Find(id).
   void AddFork(uint64_t fork_id, uint64_t id);
   // Its share of the caches is free again; the prefix that goes with it, if one
@@ -43,6 +52,9 @@ class HeldPrefixes {
 
   std::vector<uint64_t> ids() const;
 
+  // In files.
+  int64_t num_parked() const;
+  int64_t file_bytes() const;
   int64_t num_held() const { return static_cast<int64_t>(held_.size()); }
 
  private:

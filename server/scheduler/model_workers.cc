@@ -95,14 +95,22 @@ absl::StatusOr<StepResult> ModelWorkers::Execute(const Step& step) {
         absl::StrCat("step id is ", step.step_id, ", expected ", expected_id));
   }
   Books books = sequences_;
+  Books files = files_;
   Plans plans = plans_;
   for (const uint64_t id : step.free_sequence_ids) {
-    if (books.erase(id) == 0) {
+    if (books.erase(id) + files.erase(id) == 0) {
       return absl::InvalidArgumentError(
           absl::StrCat("free of unknown sequence ", id));
     }
   }
   HEADWISE_RETURN_IF_ERROR(KeepPlans(step, plans));
+  if (!step.parks.empty() && step.slices.size() + step.forks.size() > 0) {
+    return absl::InvalidArgumentError("parks are not alone in their step");
+  }
+  StepResult outcome;
+  for (const ParkRequest& park : step.parks) {
+    outcome.parks.push_back(ApplyPark(park, books, files));
+  }
   for (const Fork& fork : step.forks) {
     HEADWISE_RETURN_IF_ERROR(MakeFork(fork, plans, books));
   }
@@ -115,7 +123,6 @@ absl::StatusOr<StepResult> ModelWorkers::Execute(const Step& step) {
     HEADWISE_RETURN_IF_ERROR(Append(slice, plans, books));
   }
   HEADWISE_RETURN_IF_ERROR(CheckRoom(books));
-  StepResult outcome;
   outcome.step_id = step.step_id;
   for (const Slice& slice : step.slices) {
     ModelSequence& sequence = books[slice.sequence_id];
@@ -123,6 +130,7 @@ absl::StatusOr<StepResult> ModelWorkers::Execute(const Step& step) {
     outcome.results.push_back(Answer(slice, sequence));
   }
   sequences_ = std::move(books);
+  files_ = std::move(files);
   plans_ = std::move(plans);
   return outcome;
 }
@@ -227,6 +235,33 @@ void ModelWorkers::Trim(ModelSequence& sequence) const {
       if (!IsBlockKept(kept, block)) sequence.tables[unit][block] = nullptr;
     }
   }
+}
+
+ParkOutcome ModelWorkers::ApplyPark(const ParkRequest& park, Books& books,
+                                    Books& files) {
+  const uint64_t id = park.sequence_id;
+  const bool reads = park.action == ParkAction::kRead;
+  if (park.action == ParkAction::kUnload) {
+    books.erase(id);
+    return {};
+  }
+  if (park.action == ParkAction::kErase) {
+    files.erase(id);
+    return {};
+  }
+  Books& from = reads ? files : books;
+  Books& to = reads ? books : files;
+  if (!from.contains(id) || to.contains(id)) {
+    return {absl::InvalidArgumentError(absl::StrCat("park of ", id))};
+  }
+  ModelSequence copy = from.at(id);
+  for (auto& table : copy.tables) {
+    for (auto& block : table) {
+      if (block != nullptr) block = std::make_shared<Block>();
+    }
+  }
+  to.emplace(id, std::move(copy));
+  return {absl::OkStatus(), reads ? 0 : 1000};
 }
 
 absl::Status ModelWorkers::CheckRoom(const Books& books) {

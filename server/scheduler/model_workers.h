@@ -63,6 +63,7 @@ class ModelWorkers {
   int64_t num_sequences() const {
     return static_cast<int64_t>(sequences_.size());
   }
+  int64_t num_files() const { return static_cast<int64_t>(files_.size()); }
   int64_t num_plans() const { return static_cast<int64_t>(plans_.size()); }
 
  private:
@@ -88,6 +89,8 @@ class ModelWorkers {
   absl::Status Append(const Slice& slice, const Plans& plans,
                       Books& books) const;
   void Trim(ModelSequence& sequence) const;
+  static ParkOutcome ApplyPark(const ParkRequest& park, Books& books,
+                               Books& files);
   absl::Status CheckRoom(const Books& books);
   static SliceResult Answer(const Slice& slice, ModelSequence& sequence);
 
@@ -97,6 +100,7 @@ class ModelWorkers {
   uint64_t num_counts_ = 0;
   Plans plans_;
   Books sequences_;
+  Books files_;  // of parked sequences
 };
 
 }  // namespace headwise

@@ -34,6 +34,10 @@ absl::StatusOr<uint64_t> Scheduler::Submit(EngineRequest request,
       return absl::NotFoundError(absl::StrCat("fork_from ", request.fork_from,
                                               ": no such prefix is held"));
     }
+    if (terms.prefix->place != PrefixPlace::kMemory) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("fork_from ", request.fork_from, ": is parked"));
+    }
     terms.prefix_bytes.resize(kv_.capacity().size(), 0);
     for (const uint64_t held : held_.ChainOf(request.fork_from)) {
       const std::vector<int64_t> bytes = kv_.Reserved(held);
@@ -103,6 +107,7 @@ void Scheduler::Suspend(const absl::Status& reason, absl::Time now) {
                    : absl::UnavailableError(absl::StrCat(
                          "the group of workers is lost: ", reason.message()));
   EndAll(*suspended_, now);
+  while (!parks_.empty()) EndPark(parks_.begin()->first, *suspended_);
   for (const SentStep& step : steps_) {
     if (!step.outcome.has_value()) ++lost_steps_unanswered_;
   }
@@ -129,6 +134,10 @@ std::optional<TicketedStep> Scheduler::NextStep(absl::Time now) {
   if (suspended_.has_value() || steps_unanswered() >= kMaxStepsInFlight) {
     return std::nullopt;
   }
+  if (!parks_.empty()) {
+    if (!steps_.empty()) return std::nullopt;
+    return NextParkStep();
+  }
   SentStep sent;
   Step step;
   sent.frees = frees_.Take();
@@ -143,6 +152,10 @@ std::optional<TicketedStep> Scheduler::NextStep(absl::Time now) {
   }
   if (!sent.frees.is_retry) plans_.AddDropsTo(step);
   sent.drop_plan_ids = step.drop_plan_ids;
+  return Send(std::move(step), std::move(sent));
+}
+
+TicketedStep Scheduler::Send(Step step, SentStep sent) {
   for (const NumberedPlan& plan : step.plans) {
     sent.plan_ids.push_back(plan.plan_id);
   }
@@ -323,8 +336,8 @@ int64_t Scheduler::steps_unanswered() const {
 }
 
 bool Scheduler::idle() const {
-  return waiting_.empty() && running_.empty() && frees_.empty() &&
-         steps_unanswered() == 0;
+  return waiting_.empty() && running_.empty() && parks_.empty() &&
+         frees_.empty() && steps_unanswered() == 0;
 }
 
 absl::Time Scheduler::next_deadline() const {
@@ -336,6 +349,8 @@ EngineStats Scheduler::stats() const {
   return {.running = static_cast<int64_t>(running_.size()),
           .waiting = static_cast<int64_t>(waiting_.size()),
           .held = held_.num_held(),
+          .parked = held_.num_parked(),
+          .parked_bytes = held_.file_bytes(),
           .kv_bytes_used = kv_.used(),
           .kv_bytes_capacity = kv_.capacity(),
           .steps_total = steps_total_};

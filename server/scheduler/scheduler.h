@@ -72,6 +72,10 @@ struct SchedulerEvent {
 // with the first step that needs them; requests under different ones share
 // steps.
 //
+// Steps that move prefixes between memory and files go alone, and before
+// others: ranks take different times for their files, and a collective that
+// follows would wait for the slowest.
+//
 // A pure state machine: not thread-safe, no clock, no thread. The order of
 // calls decides everything.
 class Scheduler {
@@ -87,7 +91,10 @@ class Scheduler {
   void Stop(uint64_t id, absl::Time now);
   // As Engine::Release.
   void Release(uint64_t id, absl::Time now);
-  // Releases prefixes too.
+  // As Engine::Park and Engine::Unpark; the id is that of the event kFinished.
+  absl::StatusOr<uint64_t> Park(uint64_t id);
+  absl::StatusOr<uint64_t> Unpark(uint64_t id);
+  // Releases prefixes too; what is being parked goes once it is.
   void CancelAll(absl::Time now);
   // Ends requests whose deadline is at or before `now`.
   void Expire(absl::Time now);
@@ -131,12 +138,30 @@ class Scheduler {
     FreeQueue::Batch frees;
     std::vector<uint64_t> plan_ids;
     std::vector<uint64_t> drop_plan_ids;
+    uint64_t park_id = 0;  // of the ParkJob whose step it is; 0: none
     std::optional<absl::StatusOr<StepResult>> outcome;
+  };
+  // A prefix on its way to files or back, in two steps: write, unload; or read,
+  // erase. The second undoes the first where some rank has failed.
+  struct ParkJob {
+    uint64_t prefix_id = 0;
+    bool is_unpark = false;
+    uint64_t plan_id = 0;                    // is_unpark
+    ParkAction action = ParkAction::kWrite;  // of the next step, or in flight
+    int64_t file_bytes = 0;
+    absl::Status status;  // what it will end with
   };
   using RunningMap = std::map<uint64_t, Sequence>;
 
   static bool Matches(const SentSlice& sent, const SliceResult& outcome);
 
+  TicketedStep Send(Step step, SentStep sent);
+  absl::StatusOr<const HeldPrefix*> CheckPark(uint64_t id,
+                                              PrefixPlace place) const;
+  uint64_t StartPark(ParkJob job);
+  TicketedStep NextParkStep();
+  void ApplyPark(uint64_t id, const absl::StatusOr<StepResult>& outcome);
+  void EndPark(uint64_t id, const absl::Status& status);
   void AdmitWaiting(absl::Time now);
   bool AdmitOne(uint64_t id, WaitingRequest& waiting, absl::Time now);
   // Whether it would fit if nothing ran.
@@ -171,7 +196,8 @@ class Scheduler {
   HeldPrefixes held_;
   FreeQueue frees_;
   std::map<uint64_t, WaitingRequest> waiting_;  // by arrival
-  RunningMap running_;                          // by arrival
+  std::map<uint64_t, ParkJob> parks_;  // by arrival; the first one moves
+  RunningMap running_;                 // by arrival
   std::set<std::pair<absl::Time, uint64_t>> deadlines_;
   std::deque<SentStep> steps_;  // in flight, oldest first
   std::vector<SchedulerEvent> events_;

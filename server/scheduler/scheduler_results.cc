@@ -12,6 +12,7 @@ bool Scheduler::ApplyOutcome(absl::Time now) {
   SentStep step = std::move(steps_.front());
   steps_.pop_front();
   absl::StatusOr<StepResult>& outcome = *step.outcome;
+  if (step.park_id != 0) ApplyPark(step.park_id, outcome);
   if (outcome.ok()) {
     ApplyResults(step, *std::move(outcome), now);
     return true;
