@@ -217,6 +217,9 @@ std::string RenderNeedleReport(const NeedleReport& report) {
                       RenderRun(absl::StrCat("context ", context.context_len,
                                              " with every unit full"),
                                 *context.baseline));
+      absl::StrAppendFormat(
+          &out, "  the plan has fewer hits at %d of %d depths\n",
+          context.num_depths_lost(), context.run.depths.size());
     }
   }
   if (const auto slope = FitPrefill(report.contexts)) {

@@ -74,6 +74,8 @@ TEST(BenchNeedleReportTest, JsonHasMeasuresBesideForecasts) {
   EXPECT_EQ(context["prompt_tokens_run"], 70);
   EXPECT_EQ(context["baseline"]["hits"], 4);
   EXPECT_EQ(context["depths_lost"], 1);
+  EXPECT_THAT(RenderNeedleReport(report),
+              HasSubstr("  the plan has fewer hits at 1 of 2 depths\n"));
 }
 
 TEST(BenchNeedleReportTest, WhatWorkersElsewhereHoldIsNotMeasured) {
