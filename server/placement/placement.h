@@ -14,8 +14,8 @@ struct Placement {
   std::vector<std::vector<int>> unit_rank;      // [num_layers][num_units]
   std::vector<std::vector<int>> mlp_tile_rank;  // [num_layers][num_mlp_tiles]
   std::vector<int> vocab_tile_rank;             // [num_vocab_tiles]
-  // Empty, or of every unit the ranks that its context is dealt to: range i of
-  // it (model/head_plan/context_ranges.h) lies on range_rank[layer][unit][i % size].
+  // Empty, or of every unit the ranks that its context is dealt to: its range i
+  // (model/head_plan/context_ranges.h) is on range_rank[layer][unit][i % size].
   // unit_rank still says who has the unit's output.
   std::vector<std::vector<std::vector<int>>> range_rank;
 };

@@ -18,12 +18,12 @@ inline constexpr int kMaxRanks = 64;
 // After so many ranges the deal of a cut context begins again.
 inline constexpr int kMaxRangesPerDeal = 64;
 
-// A unit whose context is cut over ranks: range i of it
-// (model/head_plan/context_ranges.h) lies on rank_of_range[i % size]. Each of these
-// ranks projects the unit's queries, keys and values itself, as the residual
-// stream is everywhere, and attends to its ranges; the owner merges the
-// partials in position order and has the unit's rows of the output. So the bits
-// are those of an uncut unit.
+// A unit whose context is cut over ranks: its range i
+// (model/head_plan/context_ranges.h) is on rank_of_range[i % size]. Each of
+// these ranks projects the unit's queries, keys and values itself, as the
+// residual stream is everywhere, and attends to its ranges; the owner merges
+// the partials in position order and has the unit's rows of the output. So the
+// bits are those of an uncut unit.
 struct ContextCut {
   int kv_head = 0;
   int owner = 0;                   // a rank
