@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "base/status_macros.h"
+#include "server/frontends/attention_wire.h"
 #include "server/frontends/embed_sink.h"
 #include "server/frontends/plan_cost.h"
 #include "server/frontends/response_writer.h"
@@ -63,6 +65,21 @@ RequestTerms InferenceService::Terms() const {
           .map = frontend_.cluster.head_map()};
 }
 
+absl::StatusOr<GenerationCall> InferenceService::ParseGenerate(
+    const v1::GenerateRequest& request, const std::string& tenant) {
+  if (request.session_id().empty()) {
+    return ParseGenerateRequest(request, Terms());
+  }
+  HEADWISE_ASSIGN_OR_RETURN(const PromptSession session,
+                            sessions_.Use(tenant, request.session_id()));
+  RequestTerms terms = Terms();
+  terms.session = &session;
+  HEADWISE_ASSIGN_OR_RETURN(GenerationCall call,
+                            ParseGenerateRequest(request, terms));
+  call.session_id = session.id;
+  return call;
+}
+
 absl::Status InferenceService::Submit(const Arrival& arrival,
                                       EngineRequest request,
                                       std::shared_ptr<RequestSink> sink,
@@ -100,11 +117,14 @@ void InferenceService::StartGeneration(Arrival arrival,
   options.logprobs = call->logprobs;
   auto sink =
       std::make_shared<GenerationSink>(options, *std::move(text), stream);
-  const absl::Status submitted =
+  absl::Status submitted =
       Submit(arrival, std::move(call->engine), std::move(sink),
              [&stream](std::function<void()> cancel) {
                stream->SetCancel(std::move(cancel));
              });
+  if (absl::IsNotFound(submitted) && !call->session_id.empty()) {
+    submitted = sessions_.Forget(call->session_id);
+  }
   if (!submitted.ok()) EndCall(frontend_, arrival, stream->Close(submitted));
 }
 
@@ -112,10 +132,14 @@ grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Generate(
     grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
   const Arrival arrival = Arrive(frontend_, "generate", *context);
   const GenerationStream stream = ResponseStream::Create();
-  const absl::Status taken = texts_.Run(TextBytes(*request), [this, arrival,
-                                                              request, stream] {
-    StartGeneration(arrival, ParseGenerateRequest(*request, Terms()), stream);
-  });
+  const absl::StatusOr<std::string> tenant = TenantOf(*context);
+  absl::Status taken = tenant.status();
+  if (taken.ok()) {
+    taken = texts_.Run(
+        TextBytes(*request), [this, arrival, request, stream, tenant] {
+          StartGeneration(arrival, ParseGenerate(*request, *tenant), stream);
+        });
+  }
   if (!taken.ok()) StartGeneration(arrival, taken, stream);
   return stream.get();
 }

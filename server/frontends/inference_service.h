@@ -9,6 +9,7 @@
 #include "headwise/v1/inference.grpc.pb.h"
 #include "server/frontends/frontend_context.h"
 #include "server/frontends/generation_sink.h"
+#include "server/frontends/prompt_sessions.h"
 #include "server/frontends/request_parser.h"
 #include "server/frontends/response_stream.h"
 #include "server/frontends/text_thread.h"
@@ -20,8 +21,8 @@ namespace headwise {
 // thread of their own. Thread-safe.
 class InferenceService final : public v1::Inference::CallbackService {
  public:
-  explicit InferenceService(const FrontendContext& frontend)
-      : frontend_(frontend) {}
+  InferenceService(const FrontendContext& frontend, PromptSessions& sessions)
+      : frontend_(frontend), sessions_(sessions) {}
 
   grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(
       grpc::CallbackServerContext* context,
@@ -52,6 +53,8 @@ class InferenceService final : public v1::Inference::CallbackService {
   using GenerationStream = std::shared_ptr<ResponseStream>;
 
   RequestTerms Terms() const;
+  absl::StatusOr<GenerationCall> ParseGenerate(
+      const v1::GenerateRequest& request, const std::string& tenant);
   // Parts of methods that run once the request is parsed; gRPC keeps request
   // and response until the call has been finished.
   void StartGeneration(Arrival arrival, absl::StatusOr<GenerationCall> call,
@@ -69,6 +72,7 @@ class InferenceService final : public v1::Inference::CallbackService {
              grpc::ServerUnaryReactor* reactor);
 
   const FrontendContext frontend_;
+  PromptSessions& sessions_;
   TextThread texts_;
 };
 

@@ -128,7 +128,14 @@ absl::StatusOr<GenerationCall> ParseOptions(
     const v1::GenerationOptions& options, const std::string& plan,
     const RequestTerms& terms) {
   GenerationCall call;
-  HEADWISE_ASSIGN_OR_RETURN(call.plan, terms.plans.Find(plan));
+  if (terms.session != nullptr && plan.empty()) {
+    call.plan = terms.session->plan;
+  } else {
+    HEADWISE_ASSIGN_OR_RETURN(call.plan, terms.plans.Find(plan));
+  }
+  if (terms.session != nullptr) {
+    call.engine.fork_from = terms.session->prefix_id;
+  }
   HEADWISE_RETURN_IF_ERROR(CheckInt("options.max_tokens", options.max_tokens(),
                                     0, call.plan.longest_context_len));
   HEADWISE_RETURN_IF_ERROR(CheckInt(
@@ -151,7 +158,9 @@ absl::StatusOr<GenerationCall> ParseOptions(
 absl::Status SetPrompt(std::vector<int32_t> prompt, const RequestTerms& terms,
                        GenerationCall* call) {
   const int64_t longest = call->plan.longest_context_len;
-  const int64_t prompt_len = static_cast<int64_t>(prompt.size());
+  const int64_t prompt_len =
+      static_cast<int64_t>(prompt.size()) +
+      (terms.session == nullptr ? 0 : terms.session->num_tokens);
   // At least one new token needs room.
   HEADWISE_RETURN_IF_ERROR(
       CheckPromptLength(prompt_len, longest - 1, call->plan, terms.model));
@@ -262,7 +271,8 @@ absl::StatusOr<GenerationCall> ParseGenerateRequest(
       ParseOptions(request.options(), request.plan(), terms));
   HEADWISE_ASSIGN_OR_RETURN(
       std::vector<int32_t> prompt,
-      ParsePrompt(request, terms.model, /*add_special=*/true));
+      ParsePrompt(request, terms.model,
+                  /*add_special=*/terms.session == nullptr));
   HEADWISE_RETURN_IF_ERROR(SetPrompt(std::move(prompt), terms, &call));
   return call;
 }

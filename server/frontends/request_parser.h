@@ -14,6 +14,7 @@
 #include "headwise/v1/inference.pb.h"
 #include "server/frontends/head_map.h"
 #include "server/frontends/plan_store.h"
+#include "server/frontends/prompt_sessions.h"
 #include "server/frontends/served_model.h"
 #include "server/scheduler/engine.h"
 
@@ -31,7 +32,8 @@ inline constexpr float kMaxRepetitionPenalty = 100.0f;
 struct RequestTerms {
   const ServedModel& model;
   const PlanStore& plans;
-  std::shared_ptr<const HeadMap> map;  // of the group that stands now
+  std::shared_ptr<const HeadMap> map;      // of the group that stands now
+  const PromptSession* session = nullptr;  // that the request begins with
 };
 
 // A generation as the engine and the reply need it. `plan` of each call is
@@ -39,6 +41,7 @@ struct RequestTerms {
 struct GenerationCall {
   EngineRequest engine;
   StoredPlan plan;
+  std::string session_id;         // that it begins with; empty: none
   std::vector<std::string> stop;  // within the limits of TextStream
   bool logprobs = false;          // report them in the stream
 };

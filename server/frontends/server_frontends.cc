@@ -23,6 +23,7 @@
 #include "server/frontends/plan_collector.h"
 #include "server/frontends/plans_service.h"
 #include "server/frontends/server_metrics.h"
+#include "server/frontends/sessions_service.h"
 
 namespace headwise {
 namespace {
@@ -85,7 +86,10 @@ class ServerFrontendsImpl final : public ServerFrontends {
                   .open_calls = open_calls_,
                   .clock = deps.clock,
                   .max_call_time = options.max_call_time},
-        inference_(frontend_),
+        prompt_sessions_(deps.engine, deps.clock),
+        inference_(frontend_, prompt_sessions_),
+        sessions_service_(frontend_, prompt_sessions_,
+                          options.upload_run_tokens),
         admin_(frontend_),
         plans_service_(frontend_),
         calibration_(frontend_),
@@ -159,10 +163,10 @@ class ServerFrontendsImpl final : public ServerFrontends {
  private:
   absl::Status SetDefaultPlan() {
     if (options_.default_plan == nullptr) return absl::OkStatus();
-    HEADWISE_RETURN_IF_ERROR(CheckPlanFits(
-        *options_.default_plan, model_.model->hyperparameters(),
-        options_.model_sha256.empty() ? model_.model->Sha256()
-                                      : options_.model_sha256));
+    HEADWISE_RETURN_IF_ERROR(
+        CheckPlanFits(*options_.default_plan, model_.model->hyperparameters(),
+                      options_.model_sha256.empty() ? model_.model->Sha256()
+                                                    : options_.model_sha256));
     HEADWISE_ASSIGN_OR_RETURN(const StoredPlan plan,
                               plans_.Put(*options_.default_plan));
     return plans_.SetDefault(plan.hash).status();
@@ -176,11 +180,10 @@ class ServerFrontendsImpl final : public ServerFrontends {
   }
 
   std::vector<std::string> ServiceNames() const {
-    std::vector<std::string> names = {v1::Inference::service_full_name(),
-                                      v1::Admin::service_full_name(),
-                                      v1::Calibration::service_full_name(),
-                                      v1::Plans::service_full_name(),
-                                      model_.name};
+    std::vector<std::string> names = {
+        v1::Inference::service_full_name(),   v1::Admin::service_full_name(),
+        v1::Calibration::service_full_name(), v1::Plans::service_full_name(),
+        v1::Sessions::service_full_name(),    model_.name};
     if (attention_ != nullptr) {
       names.push_back(v1::Attention::service_full_name());
     }
@@ -237,6 +240,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
     builder.RegisterService(&admin_);
     builder.RegisterService(&plans_service_);
     builder.RegisterService(&calibration_);
+    builder.RegisterService(&sessions_service_);
     if (attention_ != nullptr) builder.RegisterService(attention_.get());
     for (grpc::Service* service : extra_services_) {
       builder.RegisterService(service);
@@ -267,7 +271,9 @@ class ServerFrontendsImpl final : public ServerFrontends {
   ServerMetrics metrics_;
   OpenCalls open_calls_;
   const FrontendContext frontend_;
+  PromptSessions prompt_sessions_;
   InferenceService inference_;
+  SessionsService sessions_service_;
   AdminService admin_;
   PlansService plans_service_;
   CalibrationService calibration_;

@@ -43,6 +43,8 @@ struct ServerFrontendsOptions {
   absl::Duration max_call_time = absl::Hours(1);
   int max_request_bytes = 16 << 20;   // of one message; also caps a prompt
   int max_concurrent_streams = 1024;  // of one connection
+  // Tokens of an upload that run while others come (upload_stream.h).
+  int64_t upload_run_tokens = 16 << 10;
 };
 
 // What must outlive the frontends.

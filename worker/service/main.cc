@@ -95,9 +95,9 @@ void AddFlags(CLI::App& app, Flags& flags) {
                  "only models below this folder may be opened; relative paths "
                  "start there; default: any path");
   app.add_option("--park-dir", flags.park_dir,
-                 "folder for sequences that are put away to make room; "
-                 "default: none are. As large as what is parked; its files go with the "
-                 "worker")
+                 "folder for sequences that are put away to make room, as "
+                 "large as they are; its files go with the worker; default: "
+                 "none are put away")
       ->check(CLI::ExistingDirectory);
   app.add_option("--group-address", flags.group_address,
                  "address or interface for traffic between workers over TCP; "

@@ -1,0 +1,193 @@
+#include "server/frontends/prompt_sessions.h"
+
+#include <random>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+
+namespace headwise {
+namespace {
+
+// Nobody guesses it.
+std::string RandomId() {
+  std::random_device random;
+  std::string id;
+  for (int i = 0; i < 4; ++i) {
+    absl::StrAppend(&id, absl::Hex(random(), absl::kZeroPad8));
+  }
+  return id;
+}
+
+absl::Status NoSession(const std::string& id) {
+  return absl::NotFoundError(
+      absl::StrCat("session_id: no session \"", id.substr(0, 64), "\""));
+}
+
+}  // namespace
+
+PromptSessions::PromptSessions(Engine& engine, const Clock& clock,
+                               absl::Duration interval)
+    : engine_(engine), clock_(clock), interval_(interval) {
+  if (interval != absl::InfiniteDuration()) {
+    thread_ = std::thread([this] { Loop(); });
+  }
+}
+
+PromptSessions::~PromptSessions() {
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+void PromptSessions::Loop() {
+  while (true) {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), interval_)) {
+        return;
+      }
+    }
+    Expire();
+  }
+}
+
+absl::StatusOr<PromptSessions::Sessions::iterator> PromptSessions::FindLocked(
+    const std::string& tenant, const std::string& id) {
+  const auto found = sessions_.find(id);
+  if (found == sessions_.end() || found->second.tenant != tenant) {
+    return NoSession(id);
+  }
+  return found;
+}
+
+absl::StatusOr<PromptSessions::Sessions::iterator> PromptSessions::FindInLocked(
+    const std::string& tenant, const std::string& id,
+    PromptSession::State state) {
+  HEADWISE_ASSIGN_OR_RETURN(const auto found, FindLocked(tenant, id));
+  const PromptSession::State now = found->second.state;
+  if (now == state) return found;
+  const char* why = now == PromptSession::State::kBusy
+                        ? "is uploaded to, parked or resumed now"
+                    : now == PromptSession::State::kParked
+                        ? "is parked; Resume comes first"
+                        : "is not parked";
+  return absl::FailedPreconditionError(
+      absl::StrCat("session_id: session ", id, " ", why));
+}
+
+absl::StatusOr<PromptSession> PromptSessions::Open(const std::string& tenant,
+                                                   StoredPlan plan) {
+  PromptSession session;
+  session.id = RandomId();
+  session.tenant = tenant;
+  session.plan = std::move(plan);
+  session.last_use = clock_.Now();
+  absl::MutexLock lock(&mutex_);
+  if (sessions_.size() >= kMaxPromptSessions) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        sessions_.size(), " sessions exist, at most ", kMaxPromptSessions));
+  }
+  sessions_.emplace(session.id, session);
+  return session;
+}
+
+absl::StatusOr<PromptSession> PromptSessions::Claim(
+    const std::string& tenant, const std::string& id,
+    PromptSession::State state) {
+  absl::MutexLock lock(&mutex_);
+  HEADWISE_ASSIGN_OR_RETURN(const auto found, FindInLocked(tenant, id, state));
+  found->second.state = PromptSession::State::kBusy;
+  return found->second;
+}
+
+void PromptSessions::Return(const PromptSession& session) {
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto found = sessions_.find(session.id);
+    if (found != sessions_.end()) {
+      found->second = session;
+      found->second.last_use = clock_.Now();
+      if (session.num_tokens > 0) return;
+      sessions_.erase(found);
+    }
+  }
+  if (session.prefix_id != 0) engine_.Release(session.prefix_id);
+}
+
+absl::StatusOr<PromptSession> PromptSessions::Use(const std::string& tenant,
+                                                  const std::string& id) {
+  absl::MutexLock lock(&mutex_);
+  HEADWISE_ASSIGN_OR_RETURN(
+      const auto found, FindInLocked(tenant, id, PromptSession::State::kReady));
+  found->second.last_use = clock_.Now();
+  return found->second;
+}
+
+absl::Status PromptSessions::Forget(const std::string& id) {
+  absl::MutexLock lock(&mutex_);
+  sessions_.erase(id);
+  return absl::DataLossError(
+      absl::StrCat("session ", id,
+                   " is gone with the workers that held it; upload it "
+                   "again"));
+}
+
+absl::StatusOr<PromptSession> PromptSessions::Get(const std::string& tenant,
+                                                  const std::string& id) const {
+  absl::MutexLock lock(&mutex_);
+  const auto found = sessions_.find(id);
+  if (found == sessions_.end() || found->second.tenant != tenant) {
+    return NoSession(id);
+  }
+  return found->second;
+}
+
+std::vector<PromptSession> PromptSessions::List(
+    const std::string& tenant) const {
+  absl::MutexLock lock(&mutex_);
+  std::vector<PromptSession> list;
+  for (const auto& [id, session] : sessions_) {
+    if (session.tenant == tenant) list.push_back(session);
+  }
+  return list;
+}
+
+absl::Status PromptSessions::Delete(const std::string& tenant,
+                                    const std::string& id) {
+  uint64_t prefix_id = 0;
+  {
+    absl::MutexLock lock(&mutex_);
+    HEADWISE_ASSIGN_OR_RETURN(const auto found, FindLocked(tenant, id));
+    // Whoever has claimed it lets it go.
+    if (found->second.state != PromptSession::State::kBusy) {
+      prefix_id = found->second.prefix_id;
+    }
+    sessions_.erase(found);
+  }
+  if (prefix_id != 0) engine_.Release(prefix_id);
+  return absl::OkStatus();
+}
+
+void PromptSessions::Expire() {
+  std::vector<uint64_t> prefixes;
+  {
+    absl::MutexLock lock(&mutex_);
+    const absl::Time oldest = clock_.Now() - kPromptSessionTtl;
+    for (auto it = sessions_.begin(); it != sessions_.end();) {
+      const PromptSession& session = it->second;
+      if (session.state == PromptSession::State::kBusy ||
+          session.last_use > oldest) {
+        ++it;
+        continue;
+      }
+      prefixes.push_back(session.prefix_id);
+      it = sessions_.erase(it);
+    }
+  }
+  for (const uint64_t id : prefixes) engine_.Release(id);
+}
+
+}  // namespace headwise

@@ -1,0 +1,97 @@
+// The prompts that stay at the workers for requests to begin with.
+
+#ifndef HEADWISE_SERVER_FRONTENDS_PROMPT_SESSIONS_H_
+#define HEADWISE_SERVER_FRONTENDS_PROMPT_SESSIONS_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "server/frontends/plan_store.h"
+#include "server/scheduler/engine.h"
+
+namespace headwise {
+
+inline constexpr size_t kMaxPromptSessions = 1024;
+inline constexpr absl::Duration kPromptSessionTtl = absl::Hours(1);
+
+struct PromptSession {
+  enum class State { kReady, kBusy, kParked };
+  std::string id;
+  std::string tenant;
+  StoredPlan plan;
+  uint64_t prefix_id = 0;  // of the engine; 0: nothing has run
+  int64_t num_tokens = 0;  // of the prefix
+  State state = State::kBusy;
+  absl::Time last_use;
+};
+
+// Thread-safe; calls the engine without a lock held. Errors: NotFound for a
+// session that is not the tenant's; FailedPrecondition for one that is busy, or
+// parked where it should not be.
+class PromptSessions {
+ public:
+  // Both must outlive it. `interval`: between looks for idle sessions;
+  // infinite: tests call Expire.
+  PromptSessions(Engine& engine, const Clock& clock,
+                 absl::Duration interval = absl::Seconds(10));
+  ~PromptSessions();
+
+  // A busy session of no tokens. ResourceExhausted: kMaxPromptSessions exist.
+  absl::StatusOr<PromptSession> Open(const std::string& tenant,
+                                     StoredPlan plan);
+  // Makes it busy for the caller, who gives it back.
+  absl::StatusOr<PromptSession> Claim(const std::string& tenant,
+                                      const std::string& id,
+                                      PromptSession::State state);
+  // What became of a claimed session; one of no tokens is forgotten. One that
+  // was deleted meanwhile is let go.
+  void Return(const PromptSession& session);
+
+  // A session that is ready, to begin a request with.
+  absl::StatusOr<PromptSession> Use(const std::string& tenant,
+                                    const std::string& id);
+  // The engine does not know its prefix: the group that held it is gone.
+  // DataLoss, to be told.
+  absl::Status Forget(const std::string& id);
+
+  absl::StatusOr<PromptSession> Get(const std::string& tenant,
+                                    const std::string& id) const;
+  std::vector<PromptSession> List(const std::string& tenant) const;
+  absl::Status Delete(const std::string& tenant, const std::string& id);
+
+  // Deletes sessions that were idle for kPromptSessionTtl.
+  void Expire();
+  absl::Time Now() const { return clock_.Now(); }
+
+ private:
+  using Sessions = std::map<std::string, PromptSession>;
+  absl::StatusOr<Sessions::iterator> FindLocked(const std::string& tenant,
+                                                const std::string& id)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<Sessions::iterator> FindInLocked(const std::string& tenant,
+                                                  const std::string& id,
+                                                  PromptSession::State state)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Loop();
+
+  Engine& engine_;
+  const Clock& clock_;
+  const absl::Duration interval_;
+  mutable absl::Mutex mutex_;
+  Sessions sessions_ ABSL_GUARDED_BY(mutex_);
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+};
+
+}  // namespace headwise
+
+#endif  // HEADWISE_SERVER_FRONTENDS_PROMPT_SESSIONS_H_
