@@ -9,6 +9,9 @@ score_test.py bits         the hash of all logits is equal over workers,
                            values of different factors meet; and it is that of
                            logits_sha256.json, on every machine
 score_test.py all-bits     every mix (slow)
+score_test.py cut-bits     the hash of a text that spans three of a context's
+                           fixed ranges is equal whether every unit's context
+                           lies on one rank or is cut over 2, 3 or 5
 
 Environment: HEADWISE (the program), HEADWISE_MODEL (a GGUF file).
 """
@@ -99,10 +102,30 @@ def check_bits(every):
           f"{golden['fp16']}")
 
 
+def check_cut_bits():
+    tokens = 1100
+    hashes = {}
+    for workers, ranks, speeds in ((1, 1, "1"), (2, 2, "1,1"), (3, 3, "1,2,1"),
+                                   (5, 5, "1,1,3,1,1"), (3, 2, "1,1,1")):
+        got = score("--local-workers", str(workers), "--threads", "1",
+                    "--ranks-per-context", str(ranks), "--speed", speeds,
+                    "--prefill-chunk", "512" if workers < 3 else "300",
+                    tokens=tokens)
+        if got["tokens"] != tokens:
+            sys.exit(f"{got['tokens']} tokens scored, wanted {tokens}")
+        hashes[f"{ranks} of {workers}"] = got["logits_sha256"]
+    if len(set(hashes.values())) != 1:
+        sys.exit(f"hashes by ranks per context of workers: {hashes}")
+    print(f"contexts of {tokens} tokens on {', '.join(hashes)} workers: one "
+          f"hash, {hashes['1 of 1']}")
+
+
 def main():
     action = sys.argv[1] if len(sys.argv) == 2 else ""
     if action == "perplexity":
         check_perplexity()
+    elif action == "cut-bits":
+        check_cut_bits()
     elif action in ("bits", "all-bits"):
         check_bits(every=action == "all-bits")
     else:
