@@ -158,6 +158,7 @@ absl::StatusOr<std::vector<WorkerNodeOptions>> EmbeddedClusterImpl::PlanNodes(
                          : std::max(1, num_cpus / options.num_workers);
   const bool crowded = node.num_threads * options.num_workers > num_cpus;
   node.spin = crowded ? SpinMode::kYield : SpinMode::kAuto;
+  node.park_dir = options.park_dir;
   node.open_model = [this](const std::string&) { return model_; };
   node.prepare_group = [this](GroupChoice kind, const GroupSpec& spec)
       -> absl::StatusOr<std::unique_ptr<PendingGroup>> {

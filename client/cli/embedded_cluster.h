@@ -44,6 +44,7 @@ struct EmbeddedClusterOptions {
   // DefaultSessionBytes().
   bool attention = false;
   int64_t attention_bytes = 0;
+  std::string park_dir;  // for parked sessions; empty: none can be
   absl::Duration ready_timeout = absl::Minutes(10);
   // Of one step and of one collective. Generous by default where nobody is
   // remote: a worker here dies only with us, and a machine may be overloaded.

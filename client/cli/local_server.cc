@@ -114,6 +114,7 @@ class LocalServerImpl final : public LocalServer {
         MakeClusterOptions(options.cluster, options.default_plan.get()));
     cluster.attention = options.attention;
     cluster.attention_bytes = options.attention_bytes;
+    cluster.park_dir = options.park_dir;
     HEADWISE_ASSIGN_OR_RETURN(cluster_, EmbeddedCluster::Create(cluster));
     {
       // The caller's function may end with this call.

@@ -26,6 +26,7 @@ struct ServeFlags {
   std::string listen = "127.0.0.1:7600";
   std::string metrics_listen = "127.0.0.1:7601";
   int64_t attention_bytes = 0;
+  std::string park_dir;
   std::string port_file;
   double drain_seconds = 30;
   std::string log_level = "info";
@@ -73,6 +74,7 @@ absl::Status RunServe(const ServeFlags& flags) {
     options.metrics_address = flags.metrics_listen;
     options.attention = true;
     options.attention_bytes = flags.attention_bytes;
+    options.park_dir = flags.park_dir;
     if (!flags.cluster.plan.empty()) {
       HEADWISE_ASSIGN_OR_RETURN(HeadPlan plan,
                                 ReadHeadPlanFile(flags.cluster.plan));
@@ -120,6 +122,11 @@ void AddServeCommand(CLI::App& app, CommandRun* run) {
                    "of the free memory")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  command
+      ->add_option("--park-dir", flags->park_dir,
+                   "Folder for parked sessions, of all local workers; default: "
+                   "none can be parked")
+      ->check(CLI::ExistingDirectory);
   command
       ->add_option("--plan", flags->cluster.plan,
                    "A head plan, of requests that name none")
