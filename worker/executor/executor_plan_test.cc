@@ -260,6 +260,32 @@ TEST(ExecutorPlanTest, ForkGoesOnAsItsOrigin) {
             std::vector(expected.begin() + 400, expected.end()));
 }
 
+// Keys of 64 chunks lie in a block: the source has two, the fork's own second
+// one begins anew.
+TEST(ExecutorPlanTest, ShorterForkOfManyChunksForgetsTheLaterOnes) {
+  const TinyModel model(ModelOptions());
+  auto plan = FullPlan();
+  for (UnitPolicy& unit : plan->units) {
+    unit = Chunked(PolicyKind::kLongHeads, 64, 4);
+  }
+  const std::vector<int32_t> tokens = SomeTokens(4500);
+  Cluster cluster(*model, 1, Options(2));
+  const auto expected = Digests(cluster, tokens, {plan});
+  Step prefix;
+  std::vector<int32_t> other = SomeTokens(4500, 3);
+  std::copy_n(tokens.begin(), 640, other.begin());
+  prefix.slices.push_back(ScoreSlice(2, other, 0, 4500));
+  prefix.slices[0].plan_id = 7;
+  ASSERT_TRUE(cluster.Run(prefix).ok());
+  Step fork;
+  fork.forks.push_back({3, 2, 640, 7, 0});
+  fork.slices.push_back(ScoreSlice(3, tokens, 640, 4500));
+  const absl::StatusOr<StepResult> result = cluster.Run(fork);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->results[0].logits_digests,
+            std::vector(expected.begin() + 640, expected.end()));
+}
+
 TEST(ExecutorPlanTest, ForkMayChangeThePlan) {
   const TinyModel model(ModelOptions());
   auto masked = FullPlan();

@@ -94,9 +94,14 @@ void Sequences::ShareSummaries(const SequenceKv& source, int64_t length,
       to.num_chunk_keys = length / to.policy.chunk_len;
       to.open_queries = from.open_queries;
       to.chunk_keys = from.chunk_keys;
+      const auto num_blocks = static_cast<size_t>(
+          (to.num_chunk_keys + kKvBlockPositions - 1) / kKvBlockPositions);
       for (ChunkKeys& keys : to.chunk_keys) {
-        // The last block may still grow, here and there.
+        // Of a shorter fork, not those of later chunks.
+        keys.storage.resize(num_blocks);
+        keys.blocks.resize(num_blocks);
         if (keys.storage.empty()) continue;
+        // The last block may still grow, here and there.
         auto copy = std::make_shared<AlignedBuffer<uint8_t>>(
             keys.storage.back()->capacity());
         std::memcpy(copy->data(), keys.storage.back()->data(),
