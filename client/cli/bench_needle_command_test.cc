@@ -1,14 +1,9 @@
 // The whole of `headwise bench needle` with a tiny model.
 
-#include <unistd.h>
-
-#include <filesystem>
 #include <string>
 
-#include "CLI/Config.hpp"
-#include "CLI/Formatter.hpp"
 #include "absl/strings/str_cat.h"
-#include "client/cli/commands.h"
+#include "client/cli/command_test_folder.h"
 #include "client/cli/process_memory.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -21,35 +16,12 @@ namespace {
 using testing::HasSubstr;
 using testing::StartsWith;
 
-class BenchNeedleCommandTest : public testing::Test {
+class BenchNeedleCommandTest : public CommandTestFolder {
  protected:
-  BenchNeedleCommandTest()
-      : folder_(absl::StrCat(testing::TempDir(), "/bench_needle_", getpid())) {
-    std::filesystem::create_directories(folder_);
+  BenchNeedleCommandTest() {
     TinyModelOptions options;
     options.max_context_len = 1024;
     EXPECT_TRUE(WriteFile(Path("m.gguf"), WriteTinyGguf(options)).ok());
-  }
-  ~BenchNeedleCommandTest() override { std::filesystem::remove_all(folder_); }
-
-  std::string Path(const std::string& name) const {
-    return folder_ + "/" + name;
-  }
-
-  // What the command line prints, or its error: "usage: ..." if it is refused.
-  std::string Run(const std::string& line) {
-    CLI::App app;
-    CommandRun run;
-    AddAllCommands(app, &run);
-    try {
-      app.parse(line);
-    } catch (const CLI::ParseError& error) {
-      return std::string("usage: ") + error.what();
-    }
-    testing::internal::CaptureStdout();
-    const absl::Status status = run();
-    const std::string out = testing::internal::GetCapturedStdout();
-    return status.ok() ? out : "error: " + std::string(status.message());
   }
 
   std::string MakePlan(const std::string& flags) {
@@ -64,8 +36,6 @@ class BenchNeedleCommandTest : public testing::Test {
     return Run(absl::StrCat("bench needle -m ", Path("m.gguf"), " --threads 1 ",
                             flags));
   }
-
-  const std::string folder_;
 };
 
 TEST_F(BenchNeedleCommandTest, MeasuresAPlanAgainstFullAttention) {

@@ -4,9 +4,8 @@
 #include <filesystem>
 #include <fstream>
 
-#include "CLI/Config.hpp"
-#include "CLI/Formatter.hpp"
 #include "absl/strings/str_cat.h"
+#include "client/cli/command_test_folder.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/files/test_model_writer.h"
@@ -22,38 +21,14 @@ using testing::HasSubstr;
 using testing::StartsWith;
 
 // The whole program with a tiny model of two layers, in a folder of its own.
-class PlanCommandsTest : public testing::Test {
+class PlanCommandsTest : public CommandTestFolder {
  protected:
-  PlanCommandsTest()
-      : folder_(testing::TempDir() + "/plan_commands_" +
-                testing::UnitTest::GetInstance()->current_test_info()->name()) {
-    std::filesystem::create_directories(folder_);
+  PlanCommandsTest() {
     TinyModelOptions options;
     options.num_layers = 2;
     options.num_heads = 4;
     options.num_kv_heads = 2;
     EXPECT_TRUE(WriteFile(Path("m.gguf"), WriteTinyGguf(options)).ok());
-  }
-  ~PlanCommandsTest() override { std::filesystem::remove_all(folder_); }
-
-  std::string Path(const std::string& name) const {
-    return folder_ + "/" + name;
-  }
-
-  // What the command line prints, or its error: "usage: ..." if it is refused.
-  std::string Run(const std::string& line) {
-    CLI::App app;
-    CommandRun run;
-    AddAllCommands(app, &run);
-    try {
-      app.parse(line);
-    } catch (const CLI::ParseError& error) {
-      return std::string("usage: ") + error.what();
-    }
-    testing::internal::CaptureStdout();
-    const absl::Status status = run();
-    const std::string out = testing::internal::GetCapturedStdout();
-    return status.ok() ? out : "error: " + std::string(status.message());
   }
 
   // A streaming plan but for unit (1, 0).
@@ -66,8 +41,6 @@ class PlanCommandsTest : public testing::Test {
     EXPECT_EQ(said, Path(name) + ": 4 units, 1 of them full\n");
     return Path(name);
   }
-
-  const std::string folder_;
 };
 
 TEST_F(PlanCommandsTest, NewPlansFitTheirModelAndAreShown) {

@@ -2,16 +2,13 @@
 // and against a server on a socket.
 
 #include <cstdio>
-#include <filesystem>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "CLI/Config.hpp"
-#include "CLI/Formatter.hpp"
 #include "absl/strings/str_cat.h"
 #include "base/program_log.h"
-#include "client/cli/commands.h"
+#include "client/cli/command_test_folder.h"
 #include "client/cli/local_server.h"
 #include "client/cli/session.h"
 #include "gmock/gmock.h"
@@ -30,38 +27,14 @@ using testing::StartsWith;
 
 constexpr char kText[] = "a cat sat on a mat and a dog sat on the cat";
 
-class PlanServingTest : public testing::Test {
+class PlanServingTest : public CommandTestFolder {
  protected:
-  PlanServingTest()
-      : folder_(testing::TempDir() + "/plan_serving_" +
-                testing::UnitTest::GetInstance()->current_test_info()->name()) {
+  PlanServingTest() {
     LogToStderr({.level = "warn"});  // stdout is read
-    std::filesystem::create_directories(folder_);
     EXPECT_TRUE(WriteFile(Path("m.gguf"), WriteTinyGguf({})).ok());
     auto model = Model::Open(Path("m.gguf"));
     EXPECT_TRUE(model.ok()) << model.status();
     plan_ = DefaultHeadPlan((*model)->hyperparameters(), (*model)->Sha256());
-  }
-  ~PlanServingTest() override { std::filesystem::remove_all(folder_); }
-
-  std::string Path(const std::string& name) const {
-    return folder_ + "/" + name;
-  }
-
-  // What the command line prints, or its error: "usage: ..." if it is refused.
-  std::string Run(const std::string& line) {
-    CLI::App app;
-    CommandRun run;
-    AddAllCommands(app, &run);
-    try {
-      app.parse(line);
-    } catch (const CLI::ParseError& error) {
-      return std::string("usage: ") + error.what();
-    }
-    testing::internal::CaptureStdout();
-    const absl::Status status = run();
-    const std::string out = testing::internal::GetCapturedStdout();
-    return status.ok() ? out : "error: " + std::string(status.message());
   }
 
   // Of kText, under the flags.
@@ -111,7 +84,6 @@ class PlanServingTest : public testing::Test {
     return absl::StrCat("--server 127.0.0.1:", server.frontends().port());
   }
 
-  const std::string folder_;
   HeadPlan plan_;  // every unit full
 };
 
