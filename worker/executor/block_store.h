@@ -20,9 +20,7 @@ class BlockStore {
       : block_bytes_(block_bytes),
         slab_blocks_(std::max<int64_t>(kSlabBytes / block_bytes, 1)) {}
 
-  // Memory for the ids [0, num_blocks). New blocks are zero: a position that
-  // was never written must not be NaN, since it is multiplied by a probability
-  // of 0.
+  // Memory for the ids [0, num_blocks).
   void Reserve(int64_t num_blocks) {
     while (static_cast<int64_t>(slabs_.size()) * slab_blocks_ < num_blocks) {
       slabs_.emplace_back(slab_blocks_ * block_bytes_);

@@ -18,6 +18,7 @@ namespace headwise {
 
 void LayerRunner::LookAtCuts() {
   cut_layouts_.clear();
+  if (!has_cuts_) return;
   int64_t largest = 0;
   for (int64_t layer = 0; layer < hyper_.num_layers; ++layer) {
     const std::vector<ContextCut>& cuts = context_.weights->layers[layer].cuts;
@@ -59,6 +60,7 @@ void LayerRunner::AttendCut(Member& self, const AttendSpan& span,
 }
 
 bool LayerRunner::GatherPartials(int member, int64_t layer) {
+  if (!has_cuts_) return true;
   const int64_t size = cut_layouts_[layer].section_size();
   if (size == 0) return true;
   if (member == 0) {

@@ -35,6 +35,7 @@ LayerRunner::LayerRunner(const LayerRunnerContext& context)
     first_unit_.push_back(units);
     const auto count = static_cast<int64_t>(layer.units.size());
     units += count;
+    has_cuts_ |= !layer.cuts.empty();
     max_units_ = std::max(max_units_, count);
     max_tiles_ =
         std::max(max_tiles_, static_cast<int64_t>(layer.mlp_tiles.size()));

@@ -194,6 +194,7 @@ class LayerRunner {
   const int64_t tile_width_;         // of the MLP
   std::vector<int64_t> first_unit_;  // [layers] index in the rank's units
   int64_t max_units_ = 0;            // of a layer
+  bool has_cuts_ = false;            // of any rank
   int64_t max_tiles_ = 0;
 
   // Of the present Run.
