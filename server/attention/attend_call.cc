@@ -92,6 +92,16 @@ class AttendCall {
     return asked;
   }
 
+  // An answer that came, for all units that were asked for.
+  template <typename Result>
+  absl::Status CheckAnswer(const Asked& asked,
+                           const absl::StatusOr<Result>& answer) const {
+    if (!answer.ok()) return session_.Explain(*asked.worker, answer.status());
+    if (answer->units.size() == asked.units.size()) return absl::OkStatus();
+    return session_.Explain(
+        *asked.worker, absl::InternalError("answered another number of units"));
+  }
+
   absl::Status Attend(const AttendBatch& batch) {
     HEADWISE_ASSIGN_OR_RETURN(const absl::Duration timeout,
                               TimeoutFor(caller_, clock_));
@@ -116,11 +126,7 @@ class AttendCall {
         static_cast<size_t>(batch.unit_end - batch.unit_begin));
     for (size_t i = 0; i < asked.size(); ++i) {
       const AttentionSession::Worker& worker = *asked[i].worker;
-      if (!all[i].ok()) return session_.Explain(worker, all[i].status());
-      if (all[i]->units.size() != asked[i].units.size()) {
-        return session_.Explain(
-            worker, absl::InternalError("answered another number of units"));
-      }
+      HEADWISE_RETURN_IF_ERROR(CheckAnswer(asked[i], all[i]));
       for (size_t u = 0; u < asked[i].units.size(); ++u) {
         const UnitPartials& partials = all[i]->units[u];
         const absl::Status checked =
@@ -232,11 +238,7 @@ class AttendCall {
     }
     for (size_t i = 0; i < asked.size(); ++i) {
       const AttentionSession::Worker& worker = *asked[i].worker;
-      if (!all[i].ok()) return session_.Explain(worker, all[i].status());
-      if (all[i]->units.size() != asked[i].units.size()) {
-        return session_.Explain(
-            worker, absl::InternalError("answered another number of units"));
-      }
+      HEADWISE_RETURN_IF_ERROR(CheckAnswer(asked[i], all[i]));
       for (size_t u = 0; u < asked[i].units.size(); ++u) {
         const absl::Status added =
             AddProbe(all[i]->units[u], probes.num_top_keys,

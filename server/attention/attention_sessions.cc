@@ -175,16 +175,21 @@ absl::StatusOr<SessionInfo> AttentionSessions::Open(
   return session->info();
 }
 
+AttentionSessions::Entries::iterator AttentionSessions::FindLocked(
+    const Caller& caller, const std::string& session_id) {
+  const auto found = entries_.find(session_id);
+  const bool is_visible = found != entries_.end() && !found->second.is_hidden &&
+                          found->second.session->tenant() == caller.tenant;
+  return is_visible ? found : entries_.end();
+}
+
 absl::StatusOr<SessionUse> AttentionSessions::Use(
     const Caller& caller, const std::string& session_id) {
   std::shared_ptr<AttentionSession> session;
   {
     absl::MutexLock lock(&mutex_);
-    const auto found = entries_.find(session_id);
-    if (found == entries_.end() || found->second.is_hidden ||
-        found->second.session->tenant() != caller.tenant) {
-      return NoSuchSession();
-    }
+    const auto found = FindLocked(caller, session_id);
+    if (found == entries_.end()) return NoSuchSession();
     session = found->second.session;
   }
   session->CheckMembers(*options_.view());
@@ -307,11 +312,8 @@ absl::Status AttentionSessions::Delete(const Caller& caller,
   std::shared_ptr<AttentionSession> session;
   {
     absl::MutexLock lock(&mutex_);
-    const auto found = entries_.find(session_id);
-    if (found == entries_.end() || found->second.is_hidden ||
-        found->second.session->tenant() != caller.tenant) {
-      return NoSuchSession();
-    }
+    const auto found = FindLocked(caller, session_id);
+    if (found == entries_.end()) return NoSuchSession();
     session = found->second.session;
     entries_.erase(found);
   }

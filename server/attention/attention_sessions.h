@@ -84,9 +84,15 @@ class AttentionSessions {
     std::shared_ptr<AttentionSession> session;
     bool is_hidden = false;
   };
+  using Entries = std::map<std::string, Entry>;
   using Worker = AttentionSession::Worker;
 
   void Loop();
+  // What the caller may know of: end() for hidden sessions and for those of
+  // another tenant too.
+  Entries::iterator FindLocked(const Caller& caller,
+                               const std::string& session_id)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<Worker> ShareOut(const AttentionConfig& config);
   std::shared_ptr<AttentionLink> LinkTo(const Member& member);
   // `status` of a call; NotFound if the session was deleted meanwhile.
@@ -101,7 +107,7 @@ class AttentionSessions {
   const Clock& clock_;
   const Kernels& kernels_;
   mutable absl::Mutex mutex_;
-  std::map<std::string, Entry> entries_ ABSL_GUARDED_BY(mutex_);
+  Entries entries_ ABSL_GUARDED_BY(mutex_);
   // By registration_id; of members only.
   std::map<uint64_t, std::shared_ptr<AttentionLink>> links_
       ABSL_GUARDED_BY(mutex_);
