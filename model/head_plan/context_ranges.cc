@@ -1,12 +1,11 @@
 #include "model/head_plan/context_ranges.h"
 
+#include "model/head_plan/kv_retention.h"
+
 namespace headwise {
-namespace {
 
-constexpr int64_t kBlock = 64;
-static_assert(kShortRange % kBlock == 0 && kLongRange % kBlock == 0);
-
-}  // namespace
+static_assert(kShortRange % kRetentionBlock == 0 &&
+              kLongRange % kRetentionBlock == 0);
 
 int64_t BlocksDealtTo(absl::Span<const int> deal, int rank, int64_t length) {
   const auto period = static_cast<int64_t>(deal.size());
@@ -17,7 +16,9 @@ int64_t BlocksDealtTo(absl::Span<const int> deal, int rank, int64_t length) {
   for (int64_t begin = 0; begin < std::min(length, kLongRange);
        begin = RangeEnd(begin)) {
     if (!is_dealt(RangeIndex(begin))) continue;
-    blocks += (std::min(length, RangeEnd(begin)) - begin + kBlock - 1) / kBlock;
+    blocks +=
+        (std::min(length, RangeEnd(begin)) - begin + kRetentionBlock - 1) /
+        kRetentionBlock;
   }
   if (length <= kLongRange) return blocks;
   // Long ranges: whole deals, what is left of one, and the last range's part.
@@ -28,9 +29,11 @@ int64_t BlocksDealtTo(absl::Span<const int> deal, int rank, int64_t length) {
     if (!is_dealt(first + i)) continue;
     whole += num_whole / period + (i < num_whole % period ? 1 : 0);
   }
-  blocks += whole * (kLongRange / kBlock);
+  blocks += whole * (kLongRange / kRetentionBlock);
   const int64_t rest = (length - kLongRange) % kLongRange;
-  if (is_dealt(first + num_whole)) blocks += (rest + kBlock - 1) / kBlock;
+  if (is_dealt(first + num_whole)) {
+    blocks += (rest + kRetentionBlock - 1) / kRetentionBlock;
+  }
   return blocks;
 }
 

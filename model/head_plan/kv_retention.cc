@@ -12,16 +12,26 @@ int64_t BlocksOf(int64_t positions) {
   return (positions + kRetentionBlock - 1) / kRetentionBlock;
 }
 
-bool Drops(const UnitPolicy& policy) {
-  return policy.kind == PolicyKind::kStreaming ||
-         policy.kind == PolicyKind::kRazor;
-}
-
 bool KeepsPrompt(const UnitPolicy& policy) {
   return policy.kind == PolicyKind::kRazor && policy.full_prompt;
 }
 
 }  // namespace
+
+bool Drops(const UnitPolicy& policy) {
+  return policy.kind == PolicyKind::kStreaming ||
+         policy.kind == PolicyKind::kRazor;
+}
+
+int64_t RotationPeriod(const UnitPolicy& policy) {
+  return policy.kind == PolicyKind::kLongHeads ? policy.chunk_len : 0;
+}
+
+KeptSpans NeededByFork(const UnitPolicy& to, int64_t length, int64_t prompt_len,
+                       bool continues) {
+  if (to.kind == PolicyKind::kRazor && !continues) return {length, length};
+  return KeptOf(to, length, prompt_len);
+}
 
 bool IsAsTrained(const HeadPlan* plan, int64_t layer, int64_t kv_head) {
   if (plan == nullptr) return true;

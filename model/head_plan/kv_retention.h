@@ -30,6 +30,20 @@ KeptSpans KeptOf(const UnitPolicy& policy, int64_t length, int64_t prompt_len);
 // are cut over ranks.
 bool IsAsTrained(const HeadPlan* plan, int64_t layer, int64_t kv_head);
 
+// Whether the policy ever drops a position.
+bool Drops(const UnitPolicy& policy);
+
+// LongHeads rotates keys by their place in the chunk: that long; 0: all others,
+// by their true position.
+int64_t RotationPeriod(const UnitPolicy& policy);
+
+// What a sequence under `to`, with `prompt_len`, that begins as a fork at
+// `length` needs of its source. A compensation slot is made of what is dropped,
+// so it needs everything, unless it `continues` the source: then it is at the
+// source's end, under its policy and with its prompt_len, and takes it over.
+KeptSpans NeededByFork(const UnitPolicy& to, int64_t length, int64_t prompt_len,
+                       bool continues);
+
 // The window that applies to queries after the prompt; INT64_MAX where nothing
 // is dropped.
 int64_t WindowOf(const UnitPolicy& policy, int64_t prompt_len);

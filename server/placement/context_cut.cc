@@ -5,12 +5,12 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
+#include "model/head_plan/kv_retention.h"
 
 namespace headwise {
 namespace {
 
 constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max();
-constexpr int64_t kBlockPositions = 64;
 
 // Of a unit's weights, those that are not its output's.
 int64_t ProjectionBytes(const ModelShape& shape) {
@@ -101,8 +101,8 @@ absl::Status CutContexts(const ModelShape& shape,
     }
     if (forecast.kv_bytes_per_position == 0) continue;
     const int64_t positions = forecast.kv_capacity_bytes /
-                              forecast.kv_bytes_per_position / kBlockPositions *
-                              kBlockPositions;
+                              forecast.kv_bytes_per_position / kRetentionBlock *
+                              kRetentionBlock;
     plan->max_context_len = std::min(plan->max_context_len, positions);
   }
   return absl::OkStatus();

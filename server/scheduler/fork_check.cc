@@ -11,11 +11,6 @@
 namespace headwise {
 namespace {
 
-// Keys of units that renumber positions are rotated from each chunk's begin.
-int64_t RotationPeriod(const UnitPolicy& policy) {
-  return policy.kind == PolicyKind::kLongHeads ? policy.chunk_len : 0;
-}
-
 absl::Status CheckUnit(const UnitPolicy& from, const UnitPolicy& to,
                        const ForkTerms& terms) {
   if (ResolveKvType(from.kv_type, terms.kv_type) !=
@@ -25,13 +20,11 @@ absl::Status CheckUnit(const UnitPolicy& from, const UnitPolicy& to,
   }
   const int64_t length = terms.shared_len;
   const KeptSpans had = KeptOf(from, length, length);
-  const KeptSpans needed = KeptOf(to, length, terms.prompt_len);
-  // A compensation slot is made of what is dropped, or taken over as it is.
-  const bool needs_all = to.kind == PolicyKind::kRazor &&
-                         (to != from || terms.prompt_len != length);
+  const KeptSpans needed =
+      NeededByFork(to, length, terms.prompt_len,
+                   /*continues=*/to == from && terms.prompt_len == length);
   for (int64_t block = 0; block * kRetentionBlock < length; ++block) {
-    if (IsBlockKept(had, block)) continue;
-    if (!needs_all && !IsBlockKept(needed, block)) continue;
+    if (IsBlockKept(had, block) || !IsBlockKept(needed, block)) continue;
     return absl::InvalidArgumentError(
         absl::StrCat("has dropped positions from ", block * kRetentionBlock,
                      " on, which the fork needs"));

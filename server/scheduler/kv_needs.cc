@@ -12,11 +12,6 @@ namespace {
 
 static_assert(kMaxCountedContext == kMaxForecastContext);
 
-bool NeverDrops(const UnitPolicy& policy) {
-  return policy.kind != PolicyKind::kStreaming &&
-         policy.kind != PolicyKind::kRazor;
-}
-
 KvForecastOptions ForecastOptions(const KvGeometry& geometry,
                                   const KvCapacity& capacity) {
   KvForecastOptions options;
@@ -72,7 +67,7 @@ std::vector<int64_t> KvNeeds::ReservedByFork(const HeadPlan* from,
   const HeadPlan& new_plan = PlanOf(plan);
   for (size_t unit = 0; unit < new_plan.units.size(); ++unit) {
     const UnitPolicy& policy = new_plan.units[unit];
-    if (!NeverDrops(policy) || !NeverDrops(old_plan.units[unit])) continue;
+    if (Drops(policy) || Drops(old_plan.units[unit])) continue;
     const int64_t position_bytes = KvBytesPerPosition(
         ResolveKvType(policy.kv_type, geometry_.kv_type), geometry_.head_dim);
     const int64_t whole = shared_len / kRetentionBlock * kRetentionBlock;

@@ -28,17 +28,11 @@ int64_t CountHeld(const UnitStorage& unit, int64_t begin, int64_t end) {
   return count;
 }
 
-// Keys of LongHeads are rotated within their chunk, all others by their true
-// position.
-int64_t RotationPeriod(const UnitPolicy& policy) {
-  return policy.kind == PolicyKind::kLongHeads ? policy.chunk_len : 0;
-}
-
 // Whether what a unit remembers beside its blocks is known at any length, or
 // only at the one that it has.
 bool RemembersOnlyItsEnd(const UnitPolicy& policy, int64_t length) {
-  return policy.kind == PolicyKind::kLongHeads &&
-         length % policy.chunk_len != 0;
+  const int64_t period = RotationPeriod(policy);
+  return period != 0 && length % period != 0;
 }
 
 }  // namespace
@@ -211,15 +205,14 @@ absl::Status KvBook::CheckFork(const Sequence& source,
       return error("can be forked at whole chunks of ", to.policy.chunk_len,
                    " only, not at ", fork.length);
     }
-    const KeptSpans kept = KeptOf(to.policy, fork.length, fork.prompt_len);
-    // A compensation slot is made of what is dropped, or taken over as it is.
-    const bool needs_all =
-        to.policy.kind == PolicyKind::kRazor &&
-        (to.policy != from.policy || fork.length != source.length ||
-         fork.prompt_len != source.prompt_len);
+    const bool continues = to.policy == from.policy &&
+                           fork.length == source.length &&
+                           fork.prompt_len == source.prompt_len;
+    const KeptSpans needed =
+        NeededByFork(to.policy, fork.length, fork.prompt_len, continues);
     for (int64_t b = 0; b < BlocksFor(fork.length); ++b) {
       if (source.tables[unit][b] != kDropped || !to.Holds(b)) continue;
-      if (!needs_all && !IsBlockKept(kept, b)) continue;
+      if (!IsBlockKept(needed, b)) continue;
       return error("has dropped positions from ", b * kKvBlockPositions,
                    " on, which the fork needs");
     }

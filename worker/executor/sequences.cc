@@ -288,10 +288,7 @@ void Sequences::Trim(uint64_t sequence_id) {
   book_.Trim(sequence_id);
   for (size_t unit = 0; unit < kv.units.size(); ++unit) {
     UnitKv& to = kv.units[unit];
-    if (to.policy.kind != PolicyKind::kStreaming &&
-        to.policy.kind != PolicyKind::kRazor) {
-      continue;
-    }
+    if (!Drops(to.policy)) continue;
     const std::vector<int32_t>& ids =
         book_.Blocks(sequence_id, static_cast<int64_t>(unit));
     // From the end: what was dropped before is dropped already.
