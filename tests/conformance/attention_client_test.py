@@ -1,6 +1,5 @@
 """The Python package of attention sessions against `headwise serve`."""
 
-import importlib.util
 import os
 import pathlib
 import subprocess
@@ -19,7 +18,7 @@ from headwise_server import HeadwiseServer
 EXAMPLES = (pathlib.Path(__file__).resolve().parents[2]
             / "client/python/examples")
 HEADS, KV_HEADS, DIM = 4, 2, 32
-# torch is some gigabytes; a bench may have installed it.
+# Where bench/kernels/attention_peer.py installs torch; else this Python's own.
 TORCH_SITE = next(pathlib.Path(os.environ.get("HEADWISE_TORCH_VENV", "/-"))
                   .glob("lib/python3*/site-packages/torch/.."), None)
 
@@ -234,7 +233,7 @@ class AttentionClientTest(unittest.TestCase):
         self.assertIn('api="attention_open"', page)
 
 
-class ExamplesTest(unittest.TestCase):
+class ExamplesBase(unittest.TestCase):
     def run_example(self, name, *arguments, python_path=""):
         server = HeadwiseServer("--local-workers", "2",
                                 "--attention-bytes", str(400 << 20))
@@ -246,6 +245,8 @@ class ExamplesTest(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stdout
 
+
+class ExamplesTest(ExamplesBase):
     def test_they_have_at_most_thirty_lines(self):
         for path in EXAMPLES.glob("*.py"):
             self.assertLessEqual(path.read_text().count("\n"), 30, path)
@@ -258,8 +259,10 @@ class ExamplesTest(unittest.TestCase):
             self.assertIn(f"key {4095 - 1000 * head:4d}", lines[head])
             self.assertEqual(lines[head].split("|")[1].strip(), "@")
 
-    @unittest.skipUnless(TORCH_SITE or importlib.util.find_spec("torch"),
-                         "no torch; bench/kernels/attention_peer.py has it")
+
+class TorchTest(ExamplesBase):
+    """Needs torch: gigabytes, so ctest runs it with the slow tests only."""
+
     def test_bf16_tensors_of_torch_go_in(self):
         with tempfile.TemporaryDirectory() as folder:
             script = pathlib.Path(folder) / "bf16.py"
@@ -267,8 +270,6 @@ class ExamplesTest(unittest.TestCase):
             out = self.run_example(script, python_path=TORCH_SITE or "")
         self.assertLess(float(out), 1e-5)
 
-    @unittest.skipUnless(TORCH_SITE or importlib.util.find_spec("torch"),
-                         "no torch; bench/kernels/attention_peer.py has it")
     def test_the_million_keys_match_torch(self):
         out = self.run_example("million_keys.py", "50000",
                                python_path=TORCH_SITE or "")
