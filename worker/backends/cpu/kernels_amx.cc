@@ -5,6 +5,8 @@
 
 #include <immintrin.h>
 
+#include <utility>
+
 #include "worker/backends/cpu/dot_avx512.h"
 #include "worker/backends/cpu/kernels.h"
 #include "worker/backends/cpu/matmul_inl.h"
@@ -29,74 +31,137 @@ struct alignas(64) TileConfig {
 };
 static_assert(sizeof(TileConfig) == 64);
 
+// What an instruction reads or writes is told to the compiler, which knows
+// nothing of it from the intrinsics of g++ 12 or, if they clobber all memory,
+// would keep no sum in a register.
 void LoadTileConfig(const TileConfig& config) {
-  // g++ 12 does not know that the instruction reads all 64 bytes and may leave
-  // them unwritten; the clobber makes it write them.
-  asm volatile("" : : "r"(&config) : "memory");
-  _tile_loadconfig(&config);
+  asm volatile("ldtilecfg %0" : : "m"(config));
 }
 
-// The quads of an int4 block as bytes; an int8 block is used where it lies.
-template <PackedFormat kFormat>
-const uint8_t* Quads(const uint8_t* group, int64_t b, uint8_t* unpacked) {
-  const uint8_t* p = group + b * BlockBytes(kFormat);
-  if constexpr (!IsInt4(kFormat)) return p;
+// 8 quads x 16 rows x 4 of a block of weights.
+using Quads = uint8_t[512];
+// 16 tokens x 16 rows.
+using Dots = int32_t[256];
+
+// Exact dots of 16 rows of activations, `stride` bytes apart, and a block.
+inline void DotTile(const int8_t* activations, int64_t stride,
+                    const Quads& quads, Dots& dots) {
+  asm volatile(
+      "tilezero %%tmm0\n\t"
+      "tileloadd (%1,%2,1), %%tmm1\n\t"
+      "tileloadd (%3,%4,1), %%tmm2\n\t"
+      "tdpbsud %%tmm2, %%tmm1, %%tmm0\n\t"
+      "tilestored %%tmm0, (%5,%4,1)"
+      : "=m"(dots)
+      : "r"(activations), "r"(stride), "r"(&quads), "r"(int64_t{64}),
+        "r"(&dots), "m"(quads));
+}
+
+// The quads of an int4 block as bytes.
+inline void Unpack(const uint8_t* block, Quads& quads) {
   const __m512i low = _mm512_set1_epi8(0x0f);
   for (int t = 0; t < 4; ++t) {
-    const __m512i pair = _mm512_loadu_si512(p + 64 * t);
-    _mm512_store_si512(unpacked + 128 * t, _mm512_and_si512(pair, low));
-    _mm512_store_si512(unpacked + 128 * t + 64,
+    const __m512i pair = _mm512_loadu_si512(block + 64 * t);
+    _mm512_store_si512(quads + 128 * t, _mm512_and_si512(pair, low));
+    _mm512_store_si512(quads + 128 * t + 64,
                        _mm512_and_si512(_mm512_srli_epi16(pair, 4), low));
   }
-  return unpacked;
 }
 
-template <PackedFormat kFormat>
-void TileOf16(const MatMulArgs& args, int64_t group, int64_t first_token) {
-  const uint8_t* weights = args.weights + group * args.group_bytes;
-  const QuantizedRows& rows = args.rows;
-  const int64_t n = rows.n;
-  const int64_t num_blocks = args.cols / 32;
-  alignas(64) uint8_t unpacked[512];
-  alignas(64) int32_t dots[kTileTokens * 16];
-  F32x16 acc[kTileTokens];
-  for (F32x16& a : acc) a = Zero();
-  for (int64_t b = 0; b < num_blocks; ++b) {
-    const uint8_t* quads = Quads<kFormat>(weights, b, unpacked);
-    asm volatile("" : : "r"(quads) : "memory");  // as for the configuration
-    _tile_zero(0);
-    _tile_loadd(1, rows.q + first_token * n + 32 * b, n);
-    _tile_loadd(2, quads, 64);
-    _tile_dpbsud(0, 1, 2);
-    _tile_stored(0, dots, 64);
-    asm volatile("" : : "r"(dots) : "memory");
+// The sums of 16 tokens. Only with indices that are constants from the start
+// does g++ 12 keep them in registers, so it is spelled as packs.
+struct Sums {
+  F32x16 of[kTileTokens];
+
+  template <size_t... m>
+  void Clear(std::index_sequence<m...>) {
+    ((of[m] = Zero()), ...);
+  }
+  template <size_t... m>
+  void Copy(F32x16* to, std::index_sequence<m...>) const {
+    ((to[m] = of[m]), ...);
+  }
+  // Block b of the rows from first_token on.
+  template <PackedFormat kFormat, size_t... m>
+  void Add(const uint8_t* weights, int64_t num_blocks, int64_t b,
+           const QuantizedRows& rows, int64_t first_token, const Dots& dots,
+           std::index_sequence<m...>) {
+    const int64_t n = rows.n;
     const F32x16 scale_w = LoadScale<kFormat>(weights, num_blocks, b);
     F32x16 min_w = Zero();
     if constexpr (HasMinimums(kFormat)) {
       min_w = LoadMinimum<kFormat>(weights, num_blocks, b);
     }
-    for (int m = 0; m < kTileTokens; ++m) {
-      const int64_t token = first_token + m;
-      I32x16 dot = {_mm512_load_si512(dots + 16 * m)};
+    const float* scale = rows.scale + first_token * (n / 32) + b;
+    const float* sum = rows.scaled_sum + first_token * (n / 32) + b;
+    const int32_t* offset = rows.half_offset + first_token * (n / 16) + 2 * b;
+    const auto add = [&](int64_t i, F32x16 acc) {
+      I32x16 dot = {_mm512_load_si512(dots + 16 * i)};
       if constexpr (!IsInt4(kFormat)) {
-        const int32_t* half = rows.half_offset + token * (n / 16) + 2 * b;
+        const int32_t* half = offset + i * (n / 16);
         dot = AddInt(dot, SetInt(half[0] + half[1]));
       }
-      const F32x16 scale = Set(rows.scale[token * (n / 32) + b]);
-      acc[m] = Fma(Mul(scale_w, scale), ToFloat(dot), acc[m]);
+      acc = Fma(Mul(scale_w, Set(scale[i * (n / 32)])), ToFloat(dot), acc);
       if constexpr (HasMinimums(kFormat)) {
-        acc[m] = Fma(min_w, Set(rows.scaled_sum[token * (n / 32) + b]), acc[m]);
+        acc = Fma(min_w, Set(sum[i * (n / 32)]), acc);
       }
-    }
+      return acc;
+    };
+    ((of[m] = add(m, of[m])), ...);
   }
+};
+
+// Tiles take long, and longer if they read what was stored just before: the
+// dots of a block are begun kDotsAhead blocks before they are added, and an
+// int4 block is unpacked kUnpackAhead blocks before. Ahead of nothing, int4
+// took 1.5 times as long.
+constexpr int64_t kDotsAhead = 2;
+constexpr int64_t kUnpackAhead = 4;
+constexpr int64_t kRing = 8;  // a power of two above both
+
+template <PackedFormat kFormat>
+void TileOf16(const MatMulArgs& args, int64_t group, int64_t first_token) {
+  const uint8_t* weights = args.weights + group * args.group_bytes;
+  const int64_t n = args.rows.n;
+  const int64_t num_blocks = args.cols / 32;
+  const int8_t* activations = args.rows.q + first_token * n;
+  alignas(64) Quads unpacked[kRing];
+  alignas(64) Dots dots[kRing];
+  const auto unpack = [&](int64_t b) {
+    if (!IsInt4(kFormat) || b >= num_blocks) return;
+    Unpack(weights + b * BlockBytes(kFormat), unpacked[b % kRing]);
+  };
+  const auto begin_dots = [&](int64_t b) {
+    if (b >= num_blocks) return;
+    // An int8 block is used where it lies.
+    const auto& quads = IsInt4(kFormat)
+                            ? unpacked[b % kRing]
+                            : *reinterpret_cast<const Quads*>(
+                                  weights + b * BlockBytes(kFormat));
+    DotTile(activations + 32 * b, n, quads, dots[b % kRing]);
+  };
+  constexpr std::make_index_sequence<kTileTokens> kAll;
+  Sums sums;
+  sums.Clear(kAll);
+  for (int64_t b = 0; b < kUnpackAhead; ++b) unpack(b);
+  for (int64_t b = 0; b < kDotsAhead; ++b) begin_dots(b);
+  for (int64_t b = 0; b < num_blocks; ++b) {
+    unpack(b + kUnpackAhead);
+    begin_dots(b + kDotsAhead);
+    sums.Add<kFormat>(weights, num_blocks, b, args.rows, first_token,
+                      dots[b % kRing], kAll);
+  }
+  F32x16 acc[kTileTokens];
+  sums.Copy(acc, kAll);
   Sink<kTileTokens>(args, group, first_token, acc);
 }
 
+// Activations of 16 tokens stay in the first cache, weights pass by in order.
 template <PackedFormat kFormat>
 void WholeTiles(const MatMulArgs& args) {
   LoadTileConfig(TileConfig());
-  for (int64_t g = args.first_group; g < args.last_group; ++g) {
-    for (int64_t m = 0; m + kTileTokens <= args.num_tokens; m += kTileTokens) {
+  for (int64_t m = 0; m + kTileTokens <= args.num_tokens; m += kTileTokens) {
+    for (int64_t g = args.first_group; g < args.last_group; ++g) {
       TileOf16<kFormat>(args, g, m);
     }
   }
