@@ -17,21 +17,6 @@ static_assert(v1::PlanKvType_MAX == v1::PLAN_KV_TYPE_INT8);
 static_assert(v1::HEAD_MASK_ZERO == static_cast<int>(HeadMask::kZero));
 static_assert(v1::HeadMask_MAX == v1::HEAD_MASK_ZERO);
 
-void WriteUnit(const UnitPolicy& unit, v1::UnitPolicy* message) {
-  message->set_kind(
-      static_cast<v1::PolicyKind>(static_cast<int>(unit.kind) + 1));
-  message->set_kv_type(static_cast<v1::PlanKvType>(unit.kv_type));
-  message->set_num_sinks(unit.num_sinks);
-  message->set_window(unit.window);
-  message->set_slot_positions(unit.slot_positions);
-  if (!unit.count_weight) message->set_count_weight(false);
-  if (!unit.full_prompt) message->set_full_prompt(false);
-  message->set_window_divisor(unit.window_divisor);
-  message->set_chunk_len(unit.chunk_len);
-  message->set_num_chunks(unit.num_chunks);
-  message->set_per_query_head(unit.per_query_head);
-}
-
 void WriteHead(const QueryHeadPlan& head, v1::QueryHeadPlan* message) {
   message->set_mask(static_cast<v1::HeadMask>(head.mask));
   if (head.output_scale != 1.0f) message->set_output_scale(head.output_scale);
@@ -105,6 +90,21 @@ absl::Status ReadEach(const char* list, const Messages& messages, Read read,
 
 }  // namespace
 
+void WriteUnitPolicy(const UnitPolicy& unit, v1::UnitPolicy* message) {
+  message->set_kind(
+      static_cast<v1::PolicyKind>(static_cast<int>(unit.kind) + 1));
+  message->set_kv_type(static_cast<v1::PlanKvType>(unit.kv_type));
+  message->set_num_sinks(unit.num_sinks);
+  message->set_window(unit.window);
+  message->set_slot_positions(unit.slot_positions);
+  if (!unit.count_weight) message->set_count_weight(false);
+  if (!unit.full_prompt) message->set_full_prompt(false);
+  message->set_window_divisor(unit.window_divisor);
+  message->set_chunk_len(unit.chunk_len);
+  message->set_num_chunks(unit.num_chunks);
+  message->set_per_query_head(unit.per_query_head);
+}
+
 void WriteHeadPlan(const HeadPlan& plan, v1::HeadPlan* message) {
   message->Clear();
   message->set_version(kHeadPlanVersion);
@@ -113,7 +113,7 @@ void WriteHeadPlan(const HeadPlan& plan, v1::HeadPlan* message) {
   message->set_num_heads(plan.num_heads);
   message->set_num_kv_heads(plan.num_kv_heads);
   for (const UnitPolicy& unit : plan.units) {
-    WriteUnit(unit, message->add_units());
+    WriteUnitPolicy(unit, message->add_units());
   }
   for (const QueryHeadPlan& head : plan.heads) {
     WriteHead(head, message->add_heads());
@@ -141,6 +141,12 @@ absl::StatusOr<HeadPlan> ReadHeadPlan(const v1::HeadPlan& message) {
       ReadEach("heads", message.heads(), ReadHead, &plan.heads));
   HEADWISE_RETURN_IF_ERROR(CheckHeadPlan(plan));
   return plan;
+}
+
+absl::StatusOr<UnitPolicy> ReadUnitPolicy(const v1::UnitPolicy& message) {
+  HEADWISE_ASSIGN_OR_RETURN(UnitPolicy unit, ReadUnit(message));
+  HEADWISE_RETURN_IF_ERROR(CheckUnitPolicy(unit));
+  return unit;
 }
 
 std::string EncodeHeadPlan(const HeadPlan& plan) {

@@ -21,6 +21,10 @@ void WriteHeadPlan(const HeadPlan& plan, v1::HeadPlan* message);
 // CheckHeadPlan refuses.
 absl::StatusOr<HeadPlan> ReadHeadPlan(const v1::HeadPlan& message);
 
+// The same of one unit: what CheckUnitPolicy accepts.
+void WriteUnitPolicy(const UnitPolicy& unit, v1::UnitPolicy* message);
+absl::StatusOr<UnitPolicy> ReadUnitPolicy(const v1::UnitPolicy& message);
+
 // The same as bytes; equal plans give equal bytes. A file of more than
 // kMaxHeadPlanBytes is refused; as messages it takes up to 60 times its bytes.
 std::string EncodeHeadPlan(const HeadPlan& plan);

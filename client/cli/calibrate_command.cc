@@ -237,8 +237,9 @@ void AddPlanCalibrateCommand(CLI::App& plan, CommandRun* run) {
       "map.svg --state run.jsonl\n"
       "  headwise plan calibrate -m M --method echo --keep 0.15 --rest razor "
       "-o razor.json\n"
-      "  headwise plan calibrate --from-scores a.json,b.json --keep 0.25 -o "
-      "plan.json\n"
+      "  headwise plan calibrate --from-scores a.json,b.json --kept longheads "
+      "--chunk-len 256\n      --chunks 8 --per-query-head --sinks 4 --window "
+      "1024 --slot-positions -o long.json\n"
       "docs/calibration.md describes methods, figures and checks.");
   command->final_callback(
       [run, flags] { *run = [flags] { return RunCalibrate(*flags); }; });

@@ -101,6 +101,29 @@ absl::Status SetAct(const CalibrateFlags& flags, v1::ActOptions* options) {
   return absl::OkStatus();
 }
 
+// The policy of a flag, with those of the fields that it has.
+absl::StatusOr<UnitPolicy> PolicyOf(const char* flag, const std::string& name,
+                                    const UnitPolicy& given) {
+  UnitPolicy policy;
+  policy.kind = *PolicyNamed(name);
+  const PolicyFields fields = FieldsOf(policy.kind);
+  if (fields.window) {
+    policy.num_sinks = given.num_sinks;
+    policy.window = given.window;
+  }
+  if (fields.slot_positions) policy.slot_positions = given.slot_positions;
+  if (fields.chunks) {
+    policy.chunk_len = given.chunk_len;
+    policy.num_chunks = given.num_chunks;
+    policy.per_query_head = given.per_query_head;
+  }
+  if (const absl::Status status = CheckUnitPolicy(policy); !status.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(flag, " ", name, ": ", status.message()));
+  }
+  return policy;
+}
+
 absl::Status SetRule(const CalibrateFlags& flags, v1::PlanRule* rule) {
   if (flags.mask_top) {
     rule->set_use(v1::PlanRule::USE_MASK_HEADS);
@@ -110,16 +133,9 @@ absl::Status SetRule(const CalibrateFlags& flags, v1::PlanRule* rule) {
     return absl::OkStatus();
   }
   if (flags.keep) rule->set_fraction(*flags.keep);
-  HEADWISE_ASSIGN_OR_RETURN(const UnitPolicy rest, RestOf(flags));
-  // The codec writes whole plans: one of one unit.
-  HeadPlan whole;
-  whole.model_sha256 = std::string(64, '0');
-  whole.num_layers = whole.num_heads = whole.num_kv_heads = 1;
-  whole.units = {rest};
-  whole.heads.resize(1);
-  v1::HeadPlan message;
-  WriteHeadPlan(whole, &message);
-  *rule->mutable_rest() = message.units(0);
+  HEADWISE_ASSIGN_OR_RETURN(const PlanRule policies, PlanRuleOf(flags));
+  WriteUnitPolicy(policies.kept, rule->mutable_kept());
+  WriteUnitPolicy(policies.rest, rule->mutable_rest());
   return absl::OkStatus();
 }
 
@@ -189,20 +205,9 @@ void AddTestFlags(CLI::App& command, CalibrateFlags& flags) {
       ->group(group);
 }
 
-void AddPlanFlags(CLI::App& command, CalibrateFlags& flags) {
+// Fields of --kept and --rest: each policy takes those that it has.
+void AddPolicyFlags(CLI::App& command, CalibrateFlags& flags) {
   const std::string group = "Plan";
-  CLI::Option* keep =
-      command
-          .add_option("--keep", flags.keep,
-                      "Part of the units that see everything; default 0.25, "
-                      "echo 0.15")
-          ->check(CLI::Range(0.0, 1.0))
-          ->group(group);
-  command.add_option("--rest", flags.rest, "What the other units do")
-      ->check(CLI::IsMember(
-          std::vector<std::string>(kPolicyNames.begin(), kPolicyNames.end())))
-      ->capture_default_str()
-      ->group(group);
   command
       .add_option("--sinks", flags.unit.num_sinks,
                   "Of units that stream, in the plan and in ablation's tests")
@@ -214,6 +219,10 @@ void AddPlanFlags(CLI::App& command, CalibrateFlags& flags) {
       ->capture_default_str()
       ->group(group);
   command
+      .add_flag("--slot-positions", flags.unit.slot_positions,
+                "Rotary distances as if nothing had been dropped (streaming)")
+      ->group(group);
+  command
       .add_option("--chunk-len", flags.unit.chunk_len,
                   "Positions of a chunk (longheads, quest, landmark-oracle)")
       ->group(group);
@@ -222,6 +231,32 @@ void AddPlanFlags(CLI::App& command, CalibrateFlags& flags) {
                   "Chunks that a query sees (longheads, quest, "
                   "landmark-oracle)")
       ->group(group);
+  command
+      .add_flag("--per-query-head", flags.unit.per_query_head,
+                "Each query head chooses its own chunks")
+      ->group(group);
+}
+
+void AddPlanFlags(CLI::App& command, CalibrateFlags& flags) {
+  const std::string group = "Plan";
+  CLI::Option* keep =
+      command
+          .add_option("--keep", flags.keep,
+                      "Part of the units that are kept; default 0.25, echo "
+                      "0.15")
+          ->check(CLI::Range(0.0, 1.0))
+          ->group(group);
+  const CLI::IsMember a_policy(
+      std::vector<std::string>(kPolicyNames.begin(), kPolicyNames.end()));
+  command.add_option("--kept", flags.kept, "What those units do")
+      ->check(a_policy)
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--rest", flags.rest, "What the other units do")
+      ->check(a_policy)
+      ->capture_default_str()
+      ->group(group);
+  AddPolicyFlags(command, flags);
   command
       .add_option("--mask-top", flags.mask_top,
                   "Instead of --keep: mask this part of the query heads, the "
@@ -244,25 +279,6 @@ void AddCalibrateFlags(CLI::App& command, CalibrateFlags& flags) {
   AddPlanFlags(command, flags);
 }
 
-absl::StatusOr<UnitPolicy> RestOf(const CalibrateFlags& flags) {
-  UnitPolicy rest;
-  rest.kind = *PolicyNamed(flags.rest);
-  const PolicyFields fields = FieldsOf(rest.kind);
-  if (fields.window) {
-    rest.num_sinks = flags.unit.num_sinks;
-    rest.window = flags.unit.window;
-  }
-  if (fields.chunks) {
-    rest.chunk_len = flags.unit.chunk_len;
-    rest.num_chunks = flags.unit.num_chunks;
-  }
-  if (const absl::Status status = CheckUnitPolicy(rest); !status.ok()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--rest ", flags.rest, ": ", status.message()));
-  }
-  return rest;
-}
-
 absl::StatusOr<PlanRule> PlanRuleOf(const CalibrateFlags& flags) {
   PlanRule rule;
   if (flags.mask_top) {
@@ -272,7 +288,10 @@ absl::StatusOr<PlanRule> PlanRuleOf(const CalibrateFlags& flags) {
     return rule;
   }
   if (flags.keep) rule.fraction = *flags.keep;
-  HEADWISE_ASSIGN_OR_RETURN(rule.rest, RestOf(flags));
+  HEADWISE_ASSIGN_OR_RETURN(rule.kept,
+                            PolicyOf("--kept", flags.kept, flags.unit));
+  HEADWISE_ASSIGN_OR_RETURN(rule.rest,
+                            PolicyOf("--rest", flags.rest, flags.unit));
   return rule;
 }
 

@@ -38,6 +38,7 @@ struct CalibrateFlags {
   std::optional<double> keep;
   std::optional<double> mask_top;
   std::string mask = "uniform";
+  std::string kept = "full";
   std::string rest = "streaming";
   UnitPolicy unit = {.num_sinks = 64, .window = 256};
 };
@@ -48,10 +49,8 @@ void AddCalibrateFlags(CLI::App& command, CalibrateFlags& flags);
 absl::StatusOr<v1::CalibrateRequest> CalibrateRequestOf(
     const CalibrateFlags& flags);
 
-// What becomes of units that are not kept: flags.rest with its fields.
-absl::StatusOr<UnitPolicy> RestOf(const CalibrateFlags& flags);
-
-// The rule for scores that are there already.
+// The rule for scores that are there already. InvalidArgument names --kept or
+// --rest where a field of its policy is out of range.
 absl::StatusOr<PlanRule> PlanRuleOf(const CalibrateFlags& flags);
 
 }  // namespace headwise

@@ -64,16 +64,41 @@ TEST(CalibrateRequestTest, FlagsGoToTheirMethod) {
   EXPECT_FALSE(request.has_rule());
 }
 
-TEST(CalibrateRequestTest, RestTakesTheFieldsOfItsPolicy) {
+TEST(CalibrateRequestTest, PoliciesTakeTheFieldsThatTheyHave) {
   CalibrateFlags flags = Flags("echo");
   flags.rest = "quest";
   flags.unit.chunk_len = 64;
   flags.unit.num_chunks = 16;
-  const UnitPolicy rest = *RestOf(flags);
+  const UnitPolicy rest = PlanRuleOf(flags)->rest;
   EXPECT_EQ(rest.kind, PolicyKind::kQuest);
   EXPECT_EQ(rest.chunk_len, 64);
   EXPECT_EQ(rest.window, 0);
+  EXPECT_EQ(PlanRuleOf(flags)->kept, UnitPolicy());
+
+  flags.kept = "longheads";
+  flags.rest = "streaming";
+  flags.unit = {.num_sinks = 4,
+                .window = 1024,
+                .slot_positions = true,
+                .chunk_len = 256,
+                .num_chunks = 8,
+                .per_query_head = true};
+  const PlanRule rule = *PlanRuleOf(flags);
+  EXPECT_EQ(rule.kept, (UnitPolicy{.kind = PolicyKind::kLongHeads,
+                                   .chunk_len = 256,
+                                   .num_chunks = 8,
+                                   .per_query_head = true}));
+  EXPECT_EQ(rule.rest, (UnitPolicy{.kind = PolicyKind::kStreaming,
+                                   .num_sinks = 4,
+                                   .window = 1024,
+                                   .slot_positions = true}));
+  const v1::CalibrateRequest request = *CalibrateRequestOf(flags);
+  EXPECT_EQ(request.rule().kept().kind(), v1::POLICY_KIND_LONG_HEADS);
+  EXPECT_TRUE(request.rule().rest().slot_positions());
   flags.unit.chunk_len = 0;
+  EXPECT_THAT(Refusal(flags), HasSubstr("--kept longheads: "));
+  flags.kept = "full";
+  flags.rest = "quest";
   EXPECT_THAT(Refusal(flags), HasSubstr("--rest quest: "));
 }
 

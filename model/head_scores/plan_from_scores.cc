@@ -15,7 +15,10 @@ absl::Status CheckRule(const PlanRule& rule, const HeadScores& scores) {
     return absl::InvalidArgumentError(
         absl::StrCat("fraction is ", rule.fraction, ", must be 0 to 1"));
   }
-  if (rule.use == PlanRule::Use::kKeepUnits) return CheckUnitPolicy(rule.rest);
+  if (rule.use == PlanRule::Use::kKeepUnits) {
+    HEADWISE_RETURN_IF_ERROR(CheckUnitPolicy(rule.kept));
+    return CheckUnitPolicy(rule.rest);
+  }
   if (scores.heads.empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat("scores of method ", scores.method,
@@ -38,10 +41,10 @@ void KeepBestUnits(const HeadScores& scores, const PlanRule& rule,
                    HeadPlan& plan) {
   const std::vector<int64_t> order = RankByScore(scores.units);
   const int64_t num_units = static_cast<int64_t>(order.size());
-  for (int64_t rank = CountOfFraction(rule.fraction, num_units);
-       rank < num_units; ++rank) {
+  const int64_t num_kept = CountOfFraction(rule.fraction, num_units);
+  for (int64_t rank = 0; rank < num_units; ++rank) {
     plan.units[static_cast<size_t>(order[static_cast<size_t>(rank)])] =
-        rule.rest;
+        rank < num_kept ? rule.kept : rule.rest;
   }
 }
 

@@ -13,7 +13,7 @@ namespace headwise {
 
 struct PlanRule {
   enum class Use {
-    // The best `fraction` of units see everything, the others as `rest` says.
+    // The best `fraction` of units see as `kept` says, the others as `rest`.
     kKeepUnits,
     // The best `fraction` of query heads get `mask`.
     kMaskHeads,
@@ -23,6 +23,7 @@ struct PlanRule {
   };
   Use use = Use::kKeepUnits;
   double fraction = 0.25;  // 0 to 1; of a count it is rounded, half up
+  UnitPolicy kept;        // full
   UnitPolicy rest = {
       .kind = PolicyKind::kStreaming, .num_sinks = 64, .window = 256};
   HeadMask mask = HeadMask::kUniform;  // not kNone

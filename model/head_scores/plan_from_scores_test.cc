@@ -35,6 +35,16 @@ TEST(PlanFromScoresTest, TheBestUnitsStayFullAndTiesGoByOrder) {
   EXPECT_EQ(plan.origin, "calibrated by retrieval");
 }
 
+TEST(PlanFromScoresTest, TheBestUnitsMayHaveAPolicyToo) {
+  PlanRule rule;
+  rule.fraction = 0.5;
+  rule.kept = {
+      .kind = PolicyKind::kLongHeads, .chunk_len = 256, .num_chunks = 8};
+  const HeadPlan plan = *PlanFromScores(Scores(), rule);
+  EXPECT_EQ(plan.units, (std::vector<UnitPolicy>{rule.rest, rule.kept,
+                                                 rule.rest, rule.kept}));
+}
+
 TEST(PlanFromScoresTest, AFractionIsRoundedHalfUp) {
   EXPECT_EQ(CountOfFraction(0.05, 270), 14);  // 13.5
   EXPECT_EQ(CountOfFraction(0.14, 90), 13);   // 12.6
@@ -89,6 +99,10 @@ TEST(PlanFromScoresTest, RulesOutOfRangeAreRefusedByName) {
   rule.rest.window = 0;
   EXPECT_THAT(std::string(PlanFromScores(Scores(), rule).status().message()),
               HasSubstr("window"));
+  rule = {};
+  rule.kept.kind = PolicyKind::kLongHeads;
+  EXPECT_THAT(std::string(PlanFromScores(Scores(), rule).status().message()),
+              HasSubstr("chunk_len"));
   rule = {};
   rule.use = PlanRule::Use::kMaskHeads;
   rule.mask = HeadMask::kNone;

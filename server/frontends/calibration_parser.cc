@@ -132,19 +132,11 @@ double DefaultFraction(PlanRule::Use use, bool is_echo) {
   return is_echo ? kEchoFraction : PlanRule().fraction;
 }
 
-// The codec reads whole plans: one of one unit.
-absl::StatusOr<UnitPolicy> ParseRest(const v1::UnitPolicy& message) {
-  v1::HeadPlan whole;
-  whole.set_version(kHeadPlanVersion);
-  whole.set_model_sha256(std::string(64, '0'));
-  whole.set_num_layers(1);
-  whole.set_num_heads(1);
-  whole.set_num_kv_heads(1);
-  *whole.add_units() = message;
-  whole.add_heads();
-  const absl::StatusOr<HeadPlan> plan = ReadHeadPlan(whole);
-  if (!plan.ok()) return InvalidField("rule.rest", plan.status().message());
-  return plan->units[0];
+absl::StatusOr<UnitPolicy> ParsePolicy(const char* field,
+                                       const v1::UnitPolicy& message) {
+  absl::StatusOr<UnitPolicy> policy = ReadUnitPolicy(message);
+  if (!policy.ok()) return InvalidField(field, policy.status().message());
+  return policy;
 }
 
 absl::StatusOr<PlanRule> ParseRule(const v1::CalibrateRequest& request) {
@@ -160,8 +152,13 @@ absl::StatusOr<PlanRule> ParseRule(const v1::CalibrateRequest& request) {
                         absl::StrCat(rule.fraction, " is outside [0, 1]"));
   }
   HEADWISE_ASSIGN_OR_RETURN(rule.mask, ParseMask(message.mask()));
+  if (message.has_kept()) {
+    HEADWISE_ASSIGN_OR_RETURN(rule.kept,
+                              ParsePolicy("rule.kept", message.kept()));
+  }
   if (message.has_rest()) {
-    HEADWISE_ASSIGN_OR_RETURN(rule.rest, ParseRest(message.rest()));
+    HEADWISE_ASSIGN_OR_RETURN(rule.rest,
+                              ParsePolicy("rule.rest", message.rest()));
   }
   return rule;
 }

@@ -103,6 +103,12 @@ TEST(CalibrationParserTest, RuleFieldsOutOfRangeAreRefusedByName) {
   EXPECT_THAT(Refusal(request), HasSubstr("window"));
   request.mutable_rule()->mutable_rest()->set_window(64);
   EXPECT_EQ(ParseCalibrateRequest(request)->rule.rest.window, 64);
+  EXPECT_EQ(ParseCalibrateRequest(request)->rule.kept, UnitPolicy());
+  request.mutable_rule()->mutable_kept()->set_kind(v1::POLICY_KIND_LONG_HEADS);
+  EXPECT_THAT(Refusal(request), HasSubstr("rule.kept"));
+  request.mutable_rule()->mutable_kept()->set_chunk_len(256);
+  request.mutable_rule()->mutable_kept()->set_num_chunks(8);
+  EXPECT_EQ(ParseCalibrateRequest(request)->rule.kept.chunk_len, 256);
   request.mutable_rule()->set_mask(static_cast<v1::HeadMask>(9));
   EXPECT_THAT(Refusal(request), HasSubstr("rule.mask"));
 }
