@@ -21,7 +21,8 @@ readonly BUILD_PACKAGES=(
   libgrpc++-dev libgrpc-dev protobuf-compiler protobuf-compiler-grpc
   libprotobuf-dev libabsl-dev libgloo-dev prometheus-cpp-dev libspdlog-dev
   nlohmann-json3-dev libcpp-httplib-dev libutf8proc-dev libcli11-dev
-  libssl-dev libgtest-dev libgmock-dev libbenchmark-dev)
+  libssl-dev libzstd-dev zlib1g-dev libsqlite3-dev
+  libgtest-dev libgmock-dev libbenchmark-dev)
 # Needed by ./test.sh alone. Where systemd runs, Debian starts prometheus as a
 # service on port 9090, and it stays: `systemctl disable --now prometheus`.
 readonly TEST_PACKAGES=(clang-14 libclang-rt-14-dev clang-format prometheus)
