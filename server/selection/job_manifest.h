@@ -17,10 +17,6 @@
 
 namespace headwise {
 
-// At 8 MiB each, 8 TB of input. Names of parts have six digits.
-inline constexpr int64_t kMaxJobShards = 1'000'000;
-// Files and their ranges, over all shards; 1 GB of memory at the longest names.
-inline constexpr int64_t kMaxJobPieces = 2'000'000;
 inline constexpr size_t kMaxJobDomains = 256;
 inline constexpr size_t kMaxDomainBytes = 256;
 inline constexpr size_t kMaxMaskedHeads = 1 << 20;
@@ -34,7 +30,7 @@ struct JobManifest {
   ScoringOptions scoring;                 // as resolved: window > 0
   RankingRules ranking;
   InputOptions input;  // root: the name that clients use, not the path
-  std::vector<InputShard> shards;  // index: its place
+  std::vector<InputShard> shards;  // index: its place; to kMaxInputPieces
 };
 
 // InvalidArgument: a field out of range (it names field, value and limit).

@@ -28,6 +28,7 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "server/selection/document_scorer.h"
+#include "server/selection/input_files.h"
 #include "server/selection/job_manifest.h"
 #include "server/selection/job_status.h"
 
@@ -64,9 +65,6 @@ struct JobSpec {
   std::string output;
 };
 
-// Of what Create has read. False ends it.
-using CreateProgress = std::function<bool(int64_t files, int64_t bytes)>;
-
 struct JobPart {
   int64_t shard = 0;
   std::string file;  // below the job's folder
@@ -102,10 +100,10 @@ class SelectionJobs {
   // state it is; one that was cancelled runs again and keeps its parts. Errors:
   // Cancelled (by `progress`), AlreadyExists (`output` is not empty and the job
   // writes to another folder), FailedPrecondition (the folder holds another
-  // job, or files that are no job's), ResourceExhausted (max_jobs, or a limit
-  // of job_manifest.h).
+  // job, or files that are no job's), ResourceExhausted (max_jobs), those of
+  // PlanShards.
   virtual absl::StatusOr<JobStatus> Create(const JobSpec& spec,
-                                           const CreateProgress& progress) = 0;
+                                           const PlanProgress& progress) = 0;
 
   virtual absl::StatusOr<JobStatus> Get(absl::string_view id) const = 0;
   // As created; without domains and flags.
