@@ -9,6 +9,7 @@
 #include "absl/types/span.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
+#include "server/selection/input_root.h"
 #include "server/selection/valid_utf8.h"
 
 namespace headwise {
@@ -41,6 +42,10 @@ absl::Span<const uint8_t> BytesOf(absl::string_view text) {
 }  // namespace
 
 absl::Status CheckInputOptions(const InputOptions& options) {
+  for (const std::string& path : options.paths) {
+    const std::string name = WithoutLastSlash(path);
+    if (name != ".") HEADWISE_RETURN_IF_ERROR(CheckInputName("path", name));
+  }
   HEADWISE_RETURN_IF_ERROR(CheckText("id_field", options.id_field, false));
   HEADWISE_RETURN_IF_ERROR(CheckText("text_field", options.text_field, false));
   HEADWISE_RETURN_IF_ERROR(

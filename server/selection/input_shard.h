@@ -35,6 +35,9 @@ struct InputOptions {
 // InvalidArgument naming the field, its value and its limit.
 absl::Status CheckInputOptions(const InputOptions& options);
 
+// Of one job: its manifest lists them.
+inline constexpr int64_t kMaxInputPieces = 1'000'000;
+
 // Bytes [begin, end) of a file, as stored on disk.
 struct ShardPiece {
   std::string file;  // relative to InputOptions::root, no newline in it
