@@ -25,7 +25,8 @@ readonly BUILD_PACKAGES=(
   libgtest-dev libgmock-dev libbenchmark-dev)
 # Needed by ./test.sh alone. Where systemd runs, Debian starts prometheus as a
 # service on port 9090, and it stays: `systemctl disable --now prometheus`.
-readonly TEST_PACKAGES=(clang-14 libclang-rt-14-dev clang-format prometheus)
+readonly TEST_PACKAGES=(
+  clang-14 libclang-rt-14-dev clang-format prometheus chromium)
 
 # Our processes talk to each other on this machine; a proxy that the environment
 # names for Debian and PyPI can't reach it.
