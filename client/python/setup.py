@@ -1,4 +1,4 @@
-"""Generates the messages of headwise.v1.Attention into the built package."""
+"""Generates the messages of our services into the built package."""
 
 import pathlib
 
@@ -6,7 +6,8 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 PROTO_ROOT = pathlib.Path(__file__).resolve().parents[2] / "proto"
-PROTO = "headwise/v1/attention.proto"
+PROTOS = ["headwise/v1/attention.proto", "headwise/v1/head_plan.proto",
+          "headwise/v1/selection.proto"]
 
 
 class BuildWithProto(build_py):
@@ -16,9 +17,9 @@ class BuildWithProto(build_py):
         from grpc_tools import protoc
         arguments = ["protoc", f"-I{PROTO_ROOT}",
                      f"--python_out={self.build_lib}",
-                     f"--grpc_python_out={self.build_lib}", PROTO]
+                     f"--grpc_python_out={self.build_lib}", *PROTOS]
         if protoc.main(arguments) != 0:
-            raise RuntimeError(f"can't compile {PROTO_ROOT / PROTO}")
+            raise RuntimeError(f"can't compile {PROTOS} in {PROTO_ROOT}")
 
 
 setup(cmdclass={"build_py": BuildWithProto})

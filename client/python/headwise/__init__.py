@@ -1,4 +1,4 @@
-"""Attention over a Headwise cluster.
+"""Attention over a Headwise cluster, and selection of documents.
 
     import headwise
 
@@ -9,9 +9,18 @@
         answer.output, answer.lse
 
 Tensors are NumPy arrays or torch tensors; torch is never imported.
+
+    with headwise.SelectionClient("127.0.0.1:7600") as client:
+        for row in client.score(texts, headwise.Terms(plan="5f3a09c1")):
+            print(row.doc_id, row.score)
 """
 
-from headwise.attention import (Answer, HeadwiseError, Probes, Session,
-                                Streaming)
+from headwise.attention import Answer, Probes, Session, Streaming
+from headwise.connection import HeadwiseError
+from headwise.selection import SelectionClient
+from headwise.selection_types import (Document, Input, Job, Row, Terms,
+                                      read_plan)
 
-__all__ = ["Answer", "HeadwiseError", "Probes", "Session", "Streaming"]
+__all__ = ["Answer", "Document", "HeadwiseError", "Input", "Job", "Probes",
+           "Row", "SelectionClient", "Session", "Streaming", "Terms",
+           "read_plan"]

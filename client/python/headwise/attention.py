@@ -12,6 +12,7 @@ import grpc
 import numpy as np
 
 from headwise import tensors
+from headwise.connection import Connection, HeadwiseError
 from headwise.snapshot_file import read_parts, write_parts
 from headwise.v1 import attention_pb2 as pb
 from headwise.v1 import attention_pb2_grpc as pb_grpc
@@ -24,19 +25,8 @@ _MAX_CHUNK_BYTES = 4 << 20  # of keys and values together
 _MAX_CHUNK_POSITIONS = 8192
 _MAX_CALL_BYTES = 12 << 20  # of queries, and of an answer
 _MAX_QUERIES = 4096
-_OPTIONS = [("grpc.max_receive_message_length", 64 << 20),
-            ("grpc.max_send_message_length", -1)]
 # After these an Append goes on from where the server says that it is.
 _RETRIED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED)
-
-
-class HeadwiseError(RuntimeError):
-    """A call that the server refused; `code` is a grpc.StatusCode."""
-
-    def __init__(self, error: grpc.RpcError):
-        self.code = error.code()
-        self.details = error.details()
-        super().__init__(f"{self.code.name}: {self.details}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,36 +64,10 @@ def _policy(policy: Streaming | None) -> pb.AttentionPolicy:
                               window=policy.window)
 
 
-class _Server:
-    """Calls with a tenant, a deadline, and errors of ours."""
-
-    def __init__(self, address: str, tenant: str, timeout: float):
-        self._channel = grpc.insecure_channel(address, options=_OPTIONS)
-        self._stub = pb_grpc.AttentionStub(self._channel)
-        self._metadata = [("x-headwise-tenant", tenant)] if tenant else []
-        self._timeout = timeout
-
-    def call(self, method: str, request: Any) -> Any:
-        try:
-            return getattr(self._stub, method)(
-                request, timeout=self._timeout, metadata=self._metadata)
-        except grpc.RpcError as error:
-            raise HeadwiseError(error) from error
-
-    def stream(self, method: str, request: Any) -> Iterator[Any]:
-        try:
-            yield from self.call(method, request)
-        except grpc.RpcError as error:
-            raise HeadwiseError(error) from error
-
-    def close(self) -> None:
-        self._channel.close()
-
-
 class Session:
     """Keys and values on a cluster. Not to be shared between threads."""
 
-    def __init__(self, server: _Server, info: pb.AttentionSession,
+    def __init__(self, server: Connection, info: pb.AttentionSession,
                  owns_server: bool = True):
         self._server = server
         self._owns_server = owns_server
@@ -145,7 +109,7 @@ class Session:
     @classmethod
     def _started(cls, address: str, tenant: str, timeout: float, method: str,
                  request: Any) -> Session:
-        server = _Server(address, tenant, timeout)
+        server = Connection(address, pb_grpc.AttentionStub, tenant, timeout)
         try:
             return cls(server, server.call(method, request))
         except BaseException:

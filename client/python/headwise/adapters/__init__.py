@@ -1,0 +1,1 @@
+"""Scores within other people's pipelines: ray_data, datatrove, spark."""
