@@ -1,6 +1,7 @@
 """A service of Selection that answers at once, and fails where it is told."""
 
 import concurrent.futures
+import sys
 import threading
 import zlib
 
@@ -73,3 +74,10 @@ class FakeSelection(pb_grpc.SelectionServicer):
                 job_id=request.job_id, shards_done=done, shards_total=3,
                 state=(pb.SELECTION_JOB_STATE_DONE if done == 3
                        else pb.SELECTION_JOB_STATE_RUNNING))
+
+
+if __name__ == "__main__":  # until standard input ends
+    fake = FakeSelection()
+    print(fake.address, flush=True)
+    sys.stdin.read()
+    fake.close()

@@ -3,6 +3,9 @@
 import os
 import pathlib
 import pickle
+import signal
+import subprocess
+import sys
 import tempfile
 import unittest
 
@@ -129,6 +132,24 @@ class SelectionStreamTest(unittest.TestCase):
             list(self.client().score(documents(), TERMS))
         with self.assertRaises(KeyError):
             list(self.client().score([{"id": "1"}], TERMS))
+
+    def test_a_server_that_hangs_is_given_up(self):
+        path = pathlib.Path(__file__).with_name("selection_fake.py")
+        with subprocess.Popen([sys.executable, "-B", path], text=True,
+                              stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE) as process:
+            self.addCleanup(process.kill)
+            address = process.stdout.readline().strip()
+            with headwise.SelectionClient(address, retries=0) as client:
+                rows = client.score((f"text {i}" for i in range(1000)), TERMS,
+                                    max_in_flight=1)
+                next(rows)
+                process.send_signal(signal.SIGSTOP)
+                # After a minute: pings are 20 s apart, and are waited for.
+                with self.assertRaises(headwise.HeadwiseError) as caught:
+                    list(rows)
+            self.assertEqual(caught.exception.code, UNAVAILABLE)
+            process.kill()
 
     def test_leaving_the_rows_ends_the_call(self):
         def documents():

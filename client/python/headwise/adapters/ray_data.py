@@ -5,7 +5,8 @@
     from headwise import Terms
 
     scored = ray.data.read_parquet("corpus/").map_batches(
-        HeadwiseScorer, batch_format="pyarrow", batch_size=256, concurrency=4,
+        HeadwiseScorer, batch_format="pyarrow", batch_size=256,
+        compute=ray.data.ActorPoolStrategy(size=4), num_cpus=0.1,
         fn_constructor_kwargs={"address": "127.0.0.1:7600",
                                "terms": Terms(plan="5f3a09c1")})
     scored.write_parquet("scored/")
