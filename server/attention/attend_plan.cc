@@ -6,6 +6,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "model/head_plan/kv_retention.h"
+#include "model/head_plan/policy_names.h"
 #include "worker/sessions/session_geometry.h"
 
 namespace headwise {
@@ -30,6 +32,19 @@ absl::Status CheckSizes(const AttentionConfig& config,
     return absl::InvalidArgumentError(absl::StrCat(
         "visible_end has ", num_ends, " values for ", query.query_len,
         " queries; must have as many, and none with all_keys"));
+  }
+  return absl::OkStatus();
+}
+
+// Probes are of positions, and a policy that chooses does not tell which.
+absl::Status CheckPolicies(const AttentionConfig& config,
+                           const ProbeSpec& probes) {
+  for (size_t unit = 0; unit < config.policies.size(); ++unit) {
+    const UnitPolicy& policy = config.policies[unit];
+    if (probes.row_bytes() == 0 || !AttendsByPolicy(policy)) continue;
+    return absl::UnimplementedError(absl::StrCat(
+        "probes: KV head ", unit, " has the policy ", NameOf(policy.kind),
+        "; only full and streaming heads have probes"));
   }
   return absl::OkStatus();
 }
@@ -74,21 +89,20 @@ absl::Status CheckAnswer(const AttentionConfig& config,
       " are allowed: ask ", kMaxAnswerBytes / row, " at a time"));
 }
 
-// Has every streaming unit what the row sees?
+// Has every unit that drops what the row sees?
 absl::Status CheckKept(const AttentionConfig& config, int64_t query,
                        int64_t visible_end, int64_t length) {
-  for (size_t unit = 0; unit < config.windows.size(); ++unit) {
-    const StreamingWindow& window = config.windows[unit];
-    if (window.window == 0) continue;
-    const UnitShare share = {.num_sinks = window.num_sinks,
-                             .window = window.window};
+  for (size_t unit = 0; unit < config.policies.size(); ++unit) {
+    const UnitPolicy& policy = config.policies[unit];
+    if (!Drops(policy)) continue;
+    const UnitShare share = {.policy = policy};
     const int64_t begin =
-        std::max(window.num_sinks, visible_end - window.window);
+        std::max(policy.num_sinks, visible_end - policy.window);
     const KeptPositions kept = KeptAt(share, length);
     if (begin >= visible_end || begin >= kept.kept_begin) continue;
     return absl::OutOfRangeError(absl::StrCat(
         "query ", query, " sees positions from ", begin, " on, but KV head ",
-        unit, " streams and keeps only those from ", kept.kept_begin,
+        unit, " keeps only those from ", kept.kept_begin,
         " on: ask for one of the last ", kMaxQueryRows, " positions"));
   }
   return absl::OkStatus();
@@ -101,6 +115,7 @@ absl::Status CheckQuery(const AttentionConfig& config,
   HEADWISE_RETURN_IF_ERROR(CheckSizes(config, query));
   HEADWISE_RETURN_IF_ERROR(
       CheckProbes(query.probes, query.query_len * config.num_heads()));
+  HEADWISE_RETURN_IF_ERROR(CheckPolicies(config, query.probes));
   return CheckAnswer(config, query);
 }
 

@@ -136,7 +136,7 @@ inline AttentionConfig TestConfig(int64_t num_kv_heads, int64_t group,
                   .element = KvElement::kFp32,
                   .max_positions = max_positions};
   config.softmax_scale = 0.25;
-  config.windows.resize(num_kv_heads);
+  config.policies.resize(num_kv_heads);
   return config;
 }
 

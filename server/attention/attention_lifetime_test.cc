@@ -7,6 +7,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/head_plan/head_plan_check.h"
 #include "server/attention/attention_sessions_fixture.h"
 
 namespace headwise {
@@ -85,7 +86,8 @@ TEST_F(AttentionSessionsTest, ConfigsOutOfRangeAreRefusedByName) {
   config.softmax_scale = NAN;
   EXPECT_THAT(message(config), HasSubstr("softmax_scale"));
   config = Config();
-  config.windows[2].window = kMaxWindow + 1;
+  config.policies[2] = {.kind = PolicyKind::kStreaming,
+                        .window = kMaxPlanWindow + 1};
   EXPECT_THAT(message(config), HasSubstr("policies[2]"));
   config = Config();
   config.ttl = absl::Hours(25);

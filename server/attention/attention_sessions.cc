@@ -94,7 +94,7 @@ std::vector<AttentionSession::Worker> AttentionSessions::ShareOut(
     speeds.push_back(member.info.speed);
   }
   std::vector<std::vector<UnitShare>> shares =
-      ShareUnits(config.shape, config.windows, speeds);
+      ShareUnits(config.shape, config.policies, speeds);
   std::vector<Worker> workers;
   for (size_t i = 0; i < shares.size(); ++i) {
     if (shares[i].empty()) continue;

@@ -24,6 +24,21 @@ class AttentionSessionsTest : public testing::Test {
     return TestConfig(kUnits, kGroup, kDim, 30'000);
   }
 
+  // One of each that attends by its policy.
+  static std::vector<UnitPolicy> PoliciesThatChoose() {
+    return {{.kind = PolicyKind::kRazor,
+             .num_sinks = 70,
+             .window = 500,
+             .full_prompt = false},
+            {.kind = PolicyKind::kQuest,
+             .chunk_len = 64,
+             .num_chunks = 5,
+             .per_query_head = true},
+            {.kind = PolicyKind::kLandmarkOracle,
+             .chunk_len = 512,
+             .num_chunks = 3}};
+  }
+
   std::string Open(TestCluster& cluster, const AttentionConfig& config) {
     const auto info = cluster.sessions().Open(caller_, config);
     EXPECT_TRUE(info.ok()) << info.status();

@@ -65,7 +65,8 @@ TEST_F(AttentionSessionsTest, WorkersWithoutARangeChangeNothing) {
 TEST_F(AttentionSessionsTest, AnswersAreThoseOfSoftmaxAttention) {
   TestCluster cluster({.speeds = {1.0, 1.0}});
   AttentionConfig config = Config();
-  config.windows[1] = {.num_sinks = 4, .window = 300};
+  config.policies[1] = {
+      .kind = PolicyKind::kStreaming, .num_sinks = 4, .window = 300};
   const std::string id = Open(cluster, config);
   Fill(cluster, id, kLength);
   const std::vector<int64_t> ends = {kLength, kLength - 4000, kLength - 1};
@@ -99,8 +100,10 @@ TEST_F(AttentionSessionsTest, StreamingAndFullHeadsGiveTheSameBitsAnywhere) {
        {std::vector<double>{1.0}, {1.0, 1.0}, {1.0, 5.0, 1.0}}) {
     TestCluster cluster({.speeds = speeds});
     AttentionConfig config = Config();
-    config.windows[0] = {.num_sinks = 0, .window = 1000};
-    config.windows[2] = {.num_sinks = 600, .window = 64};
+    config.policies[0] = {
+        .kind = PolicyKind::kStreaming, .num_sinks = 0, .window = 1000};
+    config.policies[2] = {
+        .kind = PolicyKind::kStreaming, .num_sinks = 600, .window = 64};
     const std::string id = Open(cluster, config);
     Fill(cluster, id, kLength, speeds.size() == 1 ? 8192 : 3000);
     const auto answer = Attend(cluster, id, {kLength, kLength - 4095});
@@ -110,16 +113,55 @@ TEST_F(AttentionSessionsTest, StreamingAndFullHeadsGiveTheSameBitsAnywhere) {
   }
 }
 
+// worker/sessions/policy_units_test.cc compares them with the reference.
+TEST_F(AttentionSessionsTest, HeadsThatChooseGiveTheSameBitsAnywhere) {
+  std::string expected;
+  for (const std::vector<double>& speeds :
+       {std::vector<double>{1.0}, {1.0, 1.0}, {1.0, 5.0, 1.0}}) {
+    TestCluster cluster({.speeds = speeds});
+    AttentionConfig config = Config();
+    config.policies = PoliciesThatChoose();
+    const std::string id = Open(cluster, config);
+    Fill(cluster, id, kLength, speeds.size() == 1 ? 8192 : 3000);
+    const auto fork = cluster.sessions().Fork(caller_, id);
+    ASSERT_TRUE(fork.ok()) << fork.status();
+    for (const std::string& session : {id, fork->session_id}) {
+      const auto answer =
+          Attend(cluster, session, {kLength, kLength - 4095, kLength});
+      ASSERT_TRUE(answer.ok()) << answer.status();
+      if (expected.empty()) expected = HashOf(*answer);
+      EXPECT_EQ(HashOf(*answer), expected) << speeds.size() << " workers";
+    }
+  }
+}
+
+TEST_F(AttentionSessionsTest, HeadsThatChooseHaveNoProbes) {
+  TestCluster cluster({});
+  AttentionConfig config = Config();
+  config.policies = PoliciesThatChoose();
+  const std::string id = Open(cluster, config);
+  Fill(cluster, id, 100);
+  const auto answer = cluster.sessions().Attend(
+      caller_, id,
+      {.query_len = 3,
+       .queries = query_bytes_[3],
+       .probes = {.num_top_keys = 1, .max_bytes = 1 << 20}});
+  EXPECT_EQ(answer.status().code(), StatusCode::kUnimplemented);
+  EXPECT_THAT(std::string(answer.status().message()),
+              HasSubstr("KV head 0 has the policy razor"));
+}
+
 TEST_F(AttentionSessionsTest, WhatAStreamingHeadDroppedIsOutOfRange) {
   TestCluster cluster({});
   AttentionConfig config = Config();
-  config.windows[1] = {.num_sinks = 4, .window = 300};
+  config.policies[1] = {
+      .kind = PolicyKind::kStreaming, .num_sinks = 4, .window = 300};
   const std::string id = Open(cluster, config);
   Fill(cluster, id, kLength);
   const auto answer = Attend(cluster, id, {9000});
   EXPECT_EQ(answer.status().code(), StatusCode::kOutOfRange);
   EXPECT_THAT(std::string(answer.status().message()),
-              HasSubstr("KV head 1 streams"));
+              HasSubstr("KV head 1 keeps only those from"));
 }
 
 TEST_F(AttentionSessionsTest, ByDefaultQueriesAreTheLastPositionsAndCausal) {

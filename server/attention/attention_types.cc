@@ -8,6 +8,10 @@
 
 namespace headwise {
 
+absl::Status CheckPolicy(const UnitPolicy& policy) {
+  return CheckSessionPolicy(policy);
+}
+
 absl::Status CheckConfig(const AttentionConfig& config) {
   HEADWISE_RETURN_IF_ERROR(CheckShape(config.shape));
   if (!(std::fabs(config.softmax_scale) <= kMaxSoftmaxScale) ||
@@ -16,15 +20,11 @@ absl::Status CheckConfig(const AttentionConfig& config) {
         absl::StrCat("softmax_scale: ", config.softmax_scale,
                      ", must not be 0 nor beyond ", kMaxSoftmaxScale));
   }
-  for (size_t i = 0; i < config.windows.size(); ++i) {
-    const StreamingWindow& window = config.windows[i];
-    if (window.num_sinks < 0 || window.num_sinks > kMaxSinks ||
-        window.window < 0 || window.window > kMaxWindow) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("policies[", i, "]: num_sinks ", window.num_sinks,
-                       ", allowed 0 to ", kMaxSinks, "; window ", window.window,
-                       ", allowed 1 to ", kMaxWindow));
-    }
+  for (size_t i = 0; i < config.policies.size(); ++i) {
+    const absl::Status status = CheckPolicy(config.policies[i]);
+    if (status.ok()) continue;
+    return absl::Status(status.code(),
+                        absl::StrCat("policies[", i, "]: ", status.message()));
   }
   if (config.ttl < absl::Seconds(1) || config.ttl > kMaxSessionTtl) {
     return absl::InvalidArgumentError(

@@ -21,19 +21,10 @@ struct Caller {
   std::function<bool()> is_cancelled;
 };
 
-struct StreamingWindow {
-  int64_t num_sinks = 0;  // 0 to kMaxSinks
-  int64_t window = 0;     // 0: full; else 1 to kMaxWindow
-  friend bool operator==(const StreamingWindow&,
-                         const StreamingWindow&) = default;
-};
-inline constexpr int64_t kMaxSinks = 4096;
-inline constexpr int64_t kMaxWindow = int64_t{1} << 20;
-
 struct AttentionConfig {
   SessionShape shape;
-  double softmax_scale = 0.0;            // not 0; |x| <= kMaxSoftmaxScale
-  std::vector<StreamingWindow> windows;  // [num_kv_heads]
+  double softmax_scale = 0.0;        // not 0; |x| <= kMaxSoftmaxScale
+  std::vector<UnitPolicy> policies;  // [num_kv_heads], of CheckSessionPolicy
   absl::Duration ttl = absl::Minutes(10);
 
   int64_t num_heads() const {
@@ -43,8 +34,10 @@ struct AttentionConfig {
 inline constexpr double kMaxSoftmaxScale = 1000.0;
 inline constexpr absl::Duration kMaxSessionTtl = absl::Hours(24);
 
-// InvalidArgument names field, value and limit.
+// InvalidArgument names field, value and limit; Unimplemented a policy that
+// sessions do not have.
 absl::Status CheckConfig(const AttentionConfig& config);
+absl::Status CheckPolicy(const UnitPolicy& policy);
 
 struct SessionInfo {
   struct Worker {

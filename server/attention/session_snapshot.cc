@@ -1,6 +1,8 @@
 #include "server/attention/session_snapshot.h"
 
 #include <algorithm>
+#include <cstring>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -46,8 +48,9 @@ SnapshotReader::SnapshotReader(AttentionSessions& sessions,
     }
   }
   std::sort(steps_.begin(), steps_.end(), [](const Step& a, const Step& b) {
-    return std::pair(a.run.kv_head, a.run.first_block) <
-           std::pair(b.run.kv_head, b.run.first_block);
+    // Sums come before the blocks.
+    return std::tuple(a.run.kv_head, a.run.first_block, a.run.num_blocks) <
+           std::tuple(b.run.kv_head, b.run.first_block, b.run.num_blocks);
   });
 }
 
@@ -100,10 +103,7 @@ SnapshotWriter::~SnapshotWriter() {
 }
 
 UnitShare SnapshotWriter::ShareOf(int64_t kv_head) const {
-  const StreamingWindow& window = session_->config().windows[kv_head];
-  return {.kv_head = kv_head,
-          .num_sinks = window.num_sinks,
-          .window = window.window};
+  return {.kv_head = kv_head, .policy = session_->config().policies[kv_head]};
 }
 
 bool SnapshotWriter::is_complete() const {
@@ -120,25 +120,52 @@ void SnapshotWriter::FindNext() {
     if (block_ < num_blocks) return;
     ++kv_head_;
     block_ = 0;
+    has_sums_ = false;
   }
+}
+
+bool SnapshotWriter::ExpectsSums() const {
+  return !is_complete() && !has_sums_ && HasSums(ShareOf(kv_head_), length_);
+}
+
+absl::Status SnapshotWriter::CheckRun(const BlockRun& run) const {
+  const bool expects_sums = ExpectsSums();
+  const int64_t min_blocks = expects_sums ? 0 : 1;
+  const int64_t max_blocks = expects_sums ? 0 : kMaxRunBlocks;
+  if (!is_complete() && run.kv_head == kv_head_ &&
+      run.first_block == (expects_sums ? 0 : block_) &&
+      run.num_blocks >= min_blocks && run.num_blocks <= max_blocks) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      "blocks: ", run.num_blocks, " from block ", run.first_block,
+      " of KV head ", run.kv_head, "; expected ", min_blocks, " to ",
+      max_blocks,
+      is_complete() ? ", but all are there"
+                    : absl::StrCat(" from block ", expects_sums ? 0 : block_,
+                                   " of KV head ", kv_head_)));
+}
+
+// Where the sums end follows from the length.
+absl::Status SnapshotWriter::CheckSums(const std::string& data) const {
+  int64_t end = 0;
+  if (data.size() >= sizeof(end)) std::memcpy(&end, data.data(), sizeof(end));
+  const int64_t expected = KeptAt(ShareOf(kv_head_), length_).kept_begin;
+  if (end == expected) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("sums of KV head ", kv_head_,
+                                                 " end at position ", end,
+                                                 "; expected ", expected));
 }
 
 absl::Status SnapshotWriter::Add(const SnapshotBlock& block) {
   const BlockRun& run = block.run;
-  if (is_complete() || run.kv_head != kv_head_ || run.first_block != block_ ||
-      run.num_blocks < 1 || run.num_blocks > kMaxRunBlocks) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "blocks: ", run.num_blocks, " from block ", run.first_block,
-        " of KV head ", run.kv_head, "; expected 1 to ", kMaxRunBlocks,
-        is_complete()
-            ? ", but all are there"
-            : absl::StrCat(" from block ", block_, " of KV head ", kv_head_)));
-  }
+  HEADWISE_RETURN_IF_ERROR(CheckRun(run));
   if (HashOf(block.data) != block.sha256) {
     return absl::DataLossError(absl::StrCat(
         "sha256 of the blocks from ", run.first_block, " of KV head ",
         run.kv_head, " is wrong: they were changed"));
   }
+  if (run.num_blocks == 0) HEADWISE_RETURN_IF_ERROR(CheckSums(block.data));
   const int64_t range = RangeIndexOf(run.first_block * kBlock);
   const AttentionSession::Worker* holder = nullptr;
   for (const AttentionSession::Worker& worker : session_->workers()) {
@@ -155,6 +182,7 @@ absl::Status SnapshotWriter::Add(const SnapshotBlock& block) {
                        answer.Slot(0));
   const absl::Status imported = answer.Wait()[0].status();
   if (!imported.ok()) return session_->Explain(*holder, imported);
+  if (run.num_blocks == 0) has_sums_ = true;
   for (int64_t i = 0; i < run.num_blocks; ++i) {
     if (is_complete() || kv_head_ != run.kv_head ||
         block_ != run.first_block + i) {

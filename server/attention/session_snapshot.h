@@ -74,6 +74,10 @@ class SnapshotWriter {
   // Moves (kv_head_, block_) to a block that is kept.
   void FindNext();
   bool is_complete() const;
+  // The next must be what the unit remembers of dropped positions.
+  bool ExpectsSums() const;
+  absl::Status CheckRun(const BlockRun& run) const;
+  absl::Status CheckSums(const std::string& data) const;
 
   AttentionSessions& sessions_;
   const Caller caller_;
@@ -82,6 +86,7 @@ class SnapshotWriter {
   // The block that must come next.
   int64_t kv_head_ = 0;
   int64_t block_ = 0;
+  bool has_sums_ = false;  // of the unit
   bool published_ = false;
 };
 

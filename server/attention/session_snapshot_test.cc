@@ -38,29 +38,58 @@ class SessionSnapshotTest : public AttentionSessionsTest {
     }
     return writer->Finish();
   }
+
+  // Of a session on two workers and of what others restore of it.
+  void ExpectEqualBits(const AttentionConfig& config) {
+    TestCluster two({.speeds = {1.0, 1.0}});
+    const std::string id = Open(two, config);
+    Fill(two, id, 19'001);
+    const std::string expected = HashOf(*Attend(two, id, {19'001, 18'000}));
+    const std::vector<SnapshotBlock> blocks = Read(two, id);
+    for (const std::vector<double>& speeds :
+         {std::vector<double>{1.0}, {1.0, 0.5, 2.0}, {1, 1, 1, 1, 1}}) {
+      SCOPED_TRACE(speeds.size());
+      TestCluster other({.speeds = speeds});
+      const auto restored = Write(other, config, 19'001, blocks);
+      ASSERT_TRUE(restored.ok()) << restored.status();
+      EXPECT_EQ(restored->stored_positions, 19'001);
+      EXPECT_EQ(HashOf(*Attend(other, restored->session_id, {19'001, 18'000})),
+                expected);
+      // It grows as the original does.
+      Fill(other, restored->session_id, 19'500, 499, 19'001);
+    }
+  }
 };
 
 TEST_F(SessionSnapshotTest, RestoredOnAnyClusterTheBitsAreEqual) {
   AttentionConfig config = Config();
   config.shape.element = KvElement::kInt8;
-  config.windows[1] = {.num_sinks = 70, .window = 500};
-  TestCluster two({.speeds = {1.0, 1.0}});
-  const std::string id = Open(two, config);
-  Fill(two, id, 19'001);
-  const std::string expected = HashOf(*Attend(two, id, {19'001, 18'000}));
-  const std::vector<SnapshotBlock> blocks = Read(two, id);
-  for (const std::vector<double>& speeds :
-       {std::vector<double>{1.0}, {1.0, 0.5, 2.0}, {1, 1, 1, 1, 1}}) {
-    SCOPED_TRACE(speeds.size());
-    TestCluster other({.speeds = speeds});
-    const auto restored = Write(other, config, 19'001, blocks);
-    ASSERT_TRUE(restored.ok()) << restored.status();
-    EXPECT_EQ(restored->stored_positions, 19'001);
-    EXPECT_EQ(HashOf(*Attend(other, restored->session_id, {19'001, 18'000})),
-              expected);
-    // It grows as the original does.
-    Fill(other, restored->session_id, 19'500, 499, 19'001);
-  }
+  config.policies[1] = {
+      .kind = PolicyKind::kStreaming, .num_sinks = 70, .window = 500};
+  ExpectEqualBits(config);
+  config.policies = PoliciesThatChoose();
+  ExpectEqualBits(config);
+}
+
+TEST_F(SessionSnapshotTest, SumsThatAreMissingOrElsewhereAreRefused) {
+  AttentionConfig config = Config();
+  config.policies[0] = PoliciesThatChoose()[0];  // razor
+  TestCluster cluster({});
+  const std::string id = Open(cluster, config);
+  Fill(cluster, id, 9000);
+  const std::vector<SnapshotBlock> good = Read(cluster, id);
+  ASSERT_EQ(good[0].run.num_blocks, 0);
+  std::vector<SnapshotBlock> bad(good.begin() + 1, good.end());
+  EXPECT_THAT(std::string(Write(cluster, config, 9000, bad).status().message()),
+              HasSubstr("expected 0 to 0"));
+  bad = good;
+  ++bad[0].data[0];
+  const Sha256Digest digest =
+      Sha256Of({reinterpret_cast<const uint8_t*>(bad[0].data.data()),
+                bad[0].data.size()});
+  bad[0].sha256.assign(digest.begin(), digest.end());
+  EXPECT_THAT(std::string(Write(cluster, config, 9000, bad).status().message()),
+              HasSubstr("sums of KV head 0 end at position"));
 }
 
 TEST_F(SessionSnapshotTest, ASnapshotDoesNotDependOnTheWorkers) {

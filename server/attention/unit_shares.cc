@@ -12,12 +12,27 @@ namespace {
 constexpr int64_t kCutsOfUnit = 64;
 
 // Positions that a unit reads for a query at the end of the context.
-double WorkOf(const StreamingWindow& window, int64_t max_positions) {
-  const int64_t seen =
-      window.window == 0
-          ? max_positions
-          : std::min(max_positions, window.num_sinks + window.window);
-  return static_cast<double>(seen);
+double WorkOf(const UnitPolicy& policy, int64_t max_positions) {
+  int64_t read = max_positions;
+  switch (policy.kind) {
+    case PolicyKind::kStreaming:
+    case PolicyKind::kRazor:
+      read = policy.num_sinks + policy.window;
+      break;
+    case PolicyKind::kQuest:
+      // A page's bounds are as much as the key and the value of one position.
+      read = policy.num_chunks * policy.chunk_len +
+             max_positions / policy.chunk_len;
+      break;
+    case PolicyKind::kLandmarkOracle:
+      // Every block to choose from, then those chosen.
+      return static_cast<double>(max_positions) +
+             static_cast<double>(
+                 std::min(max_positions, policy.num_chunks * policy.chunk_len));
+    default:
+      break;
+  }
+  return static_cast<double>(std::min(max_positions, read));
 }
 
 // A worker's part of one unit, in kCutsOfUnit-ths.
@@ -69,25 +84,25 @@ std::vector<int64_t> StretchEnds(const std::vector<double>& capacity,
 
 class Sharing {
  public:
-  Sharing(const SessionShape& shape,
-          const std::vector<StreamingWindow>& windows,
+  Sharing(const SessionShape& shape, const std::vector<UnitPolicy>& policies,
           const std::vector<double>& speeds)
       : shape_(shape),
-        windows_(windows),
+        policies_(policies),
         speeds_(speeds),
         work_(speeds.size()),
         shares_(speeds.size()) {}
 
   std::vector<std::vector<UnitShare>> Run() {
     std::vector<int64_t> full;
-    std::vector<int64_t> streaming;
+    std::vector<int64_t> others;
     for (int64_t u = 0; u < shape_.num_kv_heads; ++u) {
-      (windows_[u].window == 0 ? full : streaming).push_back(u);
+      const bool is_full = policies_[u].kind == PolicyKind::kFull;
+      (is_full ? full : others).push_back(u);
     }
     std::stable_sort(
-        streaming.begin(), streaming.end(),
+        others.begin(), others.end(),
         [this](int64_t a, int64_t b) { return WorkOfUnit(a) > WorkOfUnit(b); });
-    for (const int64_t unit : streaming) PlaceWhole(unit);
+    for (const int64_t unit : others) PlaceWhole(unit);
     if (!full.empty()) PlaceFull(full);
     for (std::vector<UnitShare>& units : shares_) {
       std::sort(units.begin(), units.end(),
@@ -100,7 +115,7 @@ class Sharing {
 
  private:
   double WorkOfUnit(int64_t unit) const {
-    return WorkOf(windows_[unit], shape_.max_positions);
+    return WorkOf(policies_[unit], shape_.max_positions);
   }
 
   void PlaceWhole(int64_t unit) {
@@ -112,9 +127,7 @@ class Sharing {
       }
     }
     work_[best] += WorkOfUnit(unit);
-    shares_[best].push_back({.kv_head = unit,
-                             .num_sinks = windows_[unit].num_sinks,
-                             .window = windows_[unit].window});
+    shares_[best].push_back({.kv_head = unit, .policy = policies_[unit]});
   }
 
   void PlaceFull(const std::vector<int64_t>& units) {
@@ -146,18 +159,18 @@ class Sharing {
   }
 
   const SessionShape& shape_;
-  const std::vector<StreamingWindow>& windows_;
+  const std::vector<UnitPolicy>& policies_;
   const std::vector<double>& speeds_;
-  std::vector<double> work_;  // positions of streaming units, by worker
+  std::vector<double> work_;  // positions of whole units, by worker
   std::vector<std::vector<UnitShare>> shares_;
 };
 
 }  // namespace
 
 std::vector<std::vector<UnitShare>> ShareUnits(
-    const SessionShape& shape, const std::vector<StreamingWindow>& windows,
+    const SessionShape& shape, const std::vector<UnitPolicy>& policies,
     const std::vector<double>& speeds) {
-  return Sharing(shape, windows, speeds).Run();
+  return Sharing(shape, policies, speeds).Run();
 }
 
 std::vector<int32_t> ExpectedParts(const UnitShare& share,

@@ -23,7 +23,7 @@ SessionShape ShapeOf(int64_t num_kv_heads, int64_t max_positions) {
 Shares Full(int64_t num_kv_heads, int64_t max_positions,
             const std::vector<double>& speeds) {
   return ShareUnits(ShapeOf(num_kv_heads, max_positions),
-                    std::vector<StreamingWindow>(num_kv_heads), speeds);
+                    std::vector<UnitPolicy>(num_kv_heads), speeds);
 }
 
 // Positions below `length` that a worker holds.
@@ -87,14 +87,16 @@ TEST(UnitSharesTest, SharesFollowTheSpeedsAtEveryLength) {
 }
 
 TEST(UnitSharesTest, StreamingUnitsGoWholeAndFullOnesFillUp) {
-  const std::vector<StreamingWindow> windows = {{4, 1000}, {}, {4, 1000}, {}};
-  const Shares shares = ShareUnits(ShapeOf(4, 100'000), windows, {1, 1});
+  const UnitPolicy streaming = {
+      .kind = PolicyKind::kStreaming, .num_sinks = 4, .window = 1000};
+  const std::vector<UnitPolicy> policies = {streaming, {}, streaming, {}};
+  const Shares shares = ShareUnits(ShapeOf(4, 100'000), policies, {1, 1});
   ASSERT_EQ(shares.size(), 2u);
   for (const auto& units : shares) {
     ASSERT_EQ(units.size(), 2u);  // one of each kind
     EXPECT_TRUE(units[0].is_whole());
     EXPECT_TRUE(units[1].is_whole());
-    EXPECT_NE(units[0].is_streaming(), units[1].is_streaming());
+    EXPECT_NE(units[0].is_full(), units[1].is_full());
   }
 }
 

@@ -1,10 +1,12 @@
 #include "server/frontends/attention_wire.h"
 
 #include <cmath>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "model/head_plan/head_plan_check.h"
 #include "model/head_plan/policy_names.h"
 #include "server/frontends/rich_status.h"
 
@@ -73,32 +75,34 @@ v1::KvType ElementToWire(KvElement element) {
   }
 }
 
-absl::StatusOr<StreamingWindow> ParsePolicy(const v1::AttentionPolicy& policy,
-                                            int index) {
+absl::StatusOr<UnitPolicy> ParsePolicy(const v1::AttentionPolicy& policy,
+                                       int index) {
   const std::string field = absl::StrCat("policies[", index, "]");
-  if (policy.kind().empty() || policy.kind() == "full") {
-    if (policy.num_sinks() != 0 || policy.window() != 0) {
-      return InvalidField(field, "a full head has no num_sinks and no window");
-    }
-    return StreamingWindow{};
-  }
-  if (policy.kind() != "streaming") {
-    if (PolicyNamed(policy.kind()).has_value()) {
-      return absl::UnimplementedError(
-          absl::StrCat(field, ": sessions do not have the policy \"",
-                       policy.kind(), "\" yet, only full and streaming"));
-    }
+  const std::optional<PolicyKind> kind =
+      policy.kind().empty() ? PolicyKind::kFull : PolicyNamed(policy.kind());
+  if (!kind.has_value()) {
     return InvalidField(
         field, absl::StrCat("no policy is called \"", policy.kind(), "\""));
   }
-  if (policy.window() < 1 || policy.window() > kMaxWindow ||
-      policy.num_sinks() < 0 || policy.num_sinks() > kMaxSinks) {
-    return InvalidField(
-        field, absl::StrCat("num_sinks ", policy.num_sinks(), ", allowed 0 to ",
-                            kMaxSinks, "; window ", policy.window(),
-                            ", allowed 1 to ", kMaxWindow));
+  UnitPolicy out;
+  out.kind = *kind;
+  out.num_sinks = policy.num_sinks();
+  out.window = policy.window();
+  out.count_weight = !policy.has_count_weight() || policy.count_weight();
+  out.full_prompt = *kind != PolicyKind::kRazor;  // a session knows no prompt
+  out.chunk_len = policy.chunk_len();
+  if (*kind == PolicyKind::kQuest && out.chunk_len == 0) {
+    out.chunk_len = kPlanChunkMultiple;
   }
-  return StreamingWindow{policy.num_sinks(), policy.window()};
+  out.num_chunks = policy.num_chunks();
+  out.per_query_head = policy.per_query_head();
+  const absl::Status status = CheckPolicy(out);
+  if (absl::IsInvalidArgument(status)) {
+    return InvalidField(field, std::string(status.message()));
+  }
+  if (status.ok()) return out;
+  return absl::Status(status.code(),
+                      absl::StrCat(field, ": ", status.message()));
 }
 
 absl::Status CheckHeads(const v1::OpenSessionRequest& request) {
@@ -162,12 +166,12 @@ absl::StatusOr<AttentionConfig> ParseOpenSession(
   }
   for (int64_t unit = 0; unit < shape.num_kv_heads; ++unit) {
     const int index = request.policies_size() > 1 ? static_cast<int>(unit) : 0;
-    StreamingWindow window;
+    UnitPolicy policy;
     if (request.policies_size() > 0) {
-      HEADWISE_ASSIGN_OR_RETURN(window,
+      HEADWISE_ASSIGN_OR_RETURN(policy,
                                 ParsePolicy(request.policies(index), index));
     }
-    config.windows.push_back(window);
+    config.policies.push_back(policy);
   }
   const int64_t ttl = request.ttl_seconds();
   // Checked before it becomes a duration, which saturates.
@@ -189,11 +193,15 @@ void WriteConfig(const AttentionConfig& config, v1::OpenSessionRequest* out) {
   out->set_kv_type(ElementToWire(config.shape.element));
   out->set_softmax_scale(config.softmax_scale);
   out->set_max_positions(config.shape.max_positions);
-  for (const StreamingWindow& window : config.windows) {
-    v1::AttentionPolicy* policy = out->add_policies();
-    policy->set_kind(window.window == 0 ? "full" : "streaming");
-    policy->set_num_sinks(window.num_sinks);
-    policy->set_window(window.window);
+  for (const UnitPolicy& policy : config.policies) {
+    v1::AttentionPolicy* to = out->add_policies();
+    to->set_kind(NameOf(policy.kind));
+    to->set_num_sinks(policy.num_sinks);
+    to->set_window(policy.window);
+    if (!policy.count_weight) to->set_count_weight(false);
+    to->set_chunk_len(policy.chunk_len);
+    to->set_num_chunks(policy.num_chunks);
+    to->set_per_query_head(policy.per_query_head);
   }
   out->set_ttl_seconds(absl::ToInt64Seconds(config.ttl));
 }

@@ -94,6 +94,35 @@ class AttentionClientTest(unittest.TestCase):
         output, _ = attention(self.queries, self.keys, self.values, sees)
         np.testing.assert_allclose(answer.output, output, atol=1e-5)
 
+    def test_heads_that_choose_with_room_for_everything_are_full(self):
+        keys, values = self.keys[:2000], self.values[:2000]
+        for policy in (headwise.Razor(num_sinks=4, window=2000),
+                       headwise.Quest(num_chunks=32),
+                       headwise.LandmarkOracle(chunk_len=256, num_chunks=8,
+                                               per_query_head=True)):
+            with self.subTest(policy), self.open(policies=[policy]) as session:
+                session.append(keys, values)
+                answer = session.attend(self.queries, all_keys=True)
+                output, lse = attention(self.queries, keys, values,
+                                        np.ones((5, 2000), bool))
+                np.testing.assert_allclose(answer.output, output, atol=1e-5)
+                np.testing.assert_allclose(answer.lse, lse, atol=1e-5)
+
+    def test_a_razor_head_sees_the_mean_of_the_others_too(self):
+        policy = headwise.Razor(num_sinks=4, window=256)
+        with self.open(policies=[policy]) as session:
+            session.append(self.keys, self.values)
+            answer = session.attend(self.queries, all_keys=True)
+        others = slice(4, 20_000 - 256)
+        keys, values = (
+            np.concatenate([x[:4], x[-256:],
+                            np.tile(x[others].mean(0), (19_740, 1, 1))])
+            for x in (self.keys, self.values))
+        output, lse = attention(self.queries, keys, values,
+                                np.ones((5, 20_000), bool))
+        np.testing.assert_allclose(answer.output, output, atol=1e-5)
+        np.testing.assert_allclose(answer.lse, lse, atol=1e-5)
+
     def test_half_precision_goes_in_and_is_stored(self):
         with self.open(input_type="fp16") as session:
             keys = self.keys.astype(np.float16)

@@ -32,7 +32,9 @@ ALLOWED = {
     'worker/neural_memory': ['base', 'model', 'worker/backends'],
     'worker/step': ['base', 'model'],
     'worker/step_wire': ['base', 'model', _STEP, _PROTO],
-    _SESSIONS: ['base', 'model', 'worker/attention', 'worker/backends'],
+    # Policies that choose what a query sees run by the executor's code.
+    _SESSIONS: ['base', 'model', 'worker/attention', 'worker/backends',
+                'worker/executor'],
     'worker/session_wire': ['base', _SESSIONS, _PROTO],
     'worker/executor': ['base', 'model', _STEP, *_WORKER_BELOW_SERVICE],
     'worker': ['base', 'model', 'worker', _PROTO],  # service/, main programs

@@ -7,6 +7,10 @@
 namespace headwise {
 namespace {
 
+// Of those that sessions have; CheckSessionPolicy knows which.
+constexpr auto kMaxPolicyKind =
+    static_cast<int32_t>(PolicyKind::kLandmarkOracle);
+
 template <typename T, typename Field>
 void WriteArray(const std::vector<T>& values, Field* field) {
   field->Assign(values.begin(), values.end());
@@ -42,8 +46,14 @@ void WriteOpenPart(const OpenPartRequest& request,
     worker::v1::UnitShare* share = out->add_units();
     share->set_kv_head(unit.kv_head);
     WriteArray(unit.ranges, share->mutable_ranges());
-    share->set_num_sinks(unit.num_sinks);
-    share->set_window(unit.window);
+    share->set_num_sinks(unit.policy.num_sinks);
+    share->set_window(unit.policy.window);
+    share->set_policy(static_cast<int32_t>(unit.policy.kind));
+    share->set_count_weight(unit.policy.count_weight);
+    share->set_full_prompt(unit.policy.full_prompt);
+    share->set_chunk_len(unit.policy.chunk_len);
+    share->set_num_chunks(unit.policy.num_chunks);
+    share->set_per_query_head(unit.policy.per_query_head);
   }
 }
 
@@ -67,8 +77,21 @@ absl::StatusOr<OpenPartRequest> ParseOpenPart(
                static_cast<FloatType>(shape.input_type()),
                shape.max_positions()};
   for (const worker::v1::UnitShare& unit : request.units()) {
-    out.units.push_back({unit.kv_head(), ReadArray<int32_t>(unit.ranges()),
-                         unit.num_sinks(), unit.window()});
+    if (unit.policy() < 0 || unit.policy() > kMaxPolicyKind) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("policy ", unit.policy(), " of kv_head ", unit.kv_head(),
+                       " is unknown"));
+    }
+    out.units.push_back({unit.kv_head(),
+                         ReadArray<int32_t>(unit.ranges()),
+                         {.kind = static_cast<PolicyKind>(unit.policy()),
+                          .num_sinks = unit.num_sinks(),
+                          .window = unit.window(),
+                          .count_weight = unit.count_weight(),
+                          .full_prompt = unit.full_prompt(),
+                          .chunk_len = unit.chunk_len(),
+                          .num_chunks = unit.num_chunks(),
+                          .per_query_head = unit.per_query_head()}});
   }
   return out;
 }

@@ -16,7 +16,20 @@ TEST(SessionWireTest, OpenPartComesBack) {
                                .element = KvElement::kInt8,
                                .input_type = FloatType::kBf16,
                                .max_positions = 1000},
-                              {{0, {}, 4, 256}, {2, {0, 5}, 0, 0}}};
+                              {{0,
+                                {},
+                                {.kind = PolicyKind::kRazor,
+                                 .num_sinks = 4,
+                                 .window = 256,
+                                 .count_weight = false,
+                                 .full_prompt = false}},
+                               {1,
+                                {},
+                                {.kind = PolicyKind::kQuest,
+                                 .chunk_len = 64,
+                                 .num_chunks = 5,
+                                 .per_query_head = true}},
+                               {2, {0, 5}, {}}}};
   worker::v1::OpenPartRequest wire;
   WriteOpenPart(in, &wire);
   const auto out = ParseOpenPart(wire);
@@ -28,11 +41,12 @@ TEST(SessionWireTest, OpenPartComesBack) {
   EXPECT_EQ(out->shape.element, KvElement::kInt8);
   EXPECT_EQ(out->shape.input_type, FloatType::kBf16);
   EXPECT_EQ(out->shape.max_positions, 1000);
-  ASSERT_EQ(out->units.size(), 2u);
-  EXPECT_EQ(out->units[0].num_sinks, 4);
-  EXPECT_EQ(out->units[0].window, 256);
-  EXPECT_EQ(out->units[1].kv_head, 2);
-  EXPECT_THAT(out->units[1].ranges, ElementsAre(0, 5));
+  ASSERT_EQ(out->units.size(), 3u);
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(out->units[i].kv_head, in.units[i].kv_head);
+    EXPECT_EQ(out->units[i].policy, in.units[i].policy);
+  }
+  EXPECT_THAT(out->units[2].ranges, ElementsAre(0, 5));
 }
 
 TEST(SessionWireTest, TypesThatAreNoneAreRefused) {
@@ -41,6 +55,9 @@ TEST(SessionWireTest, TypesThatAreNoneAreRefused) {
   EXPECT_FALSE(ParseOpenPart(wire).ok());
   wire.mutable_shape()->set_element(0);
   wire.mutable_shape()->set_input_type(-1);
+  EXPECT_FALSE(ParseOpenPart(wire).ok());
+  wire.mutable_shape()->set_input_type(0);
+  wire.add_units()->set_policy(100);
   EXPECT_FALSE(ParseOpenPart(wire).ok());
 }
 

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "worker/sessions/policy_units.h"
 #include "worker/sessions/range_plan.h"
 
 namespace headwise {
@@ -55,7 +56,7 @@ class UnitGroup {
     args.begin = task.begin;
     args.end = task.end;
     args.queries = request_.units[task.unit].queries.data();
-    if (task.is_window && unit.held->share.is_streaming()) {
+    if (task.is_window && !unit.held->share.is_full()) {
       args.visible_begin = unit.window_begin.data();
     }
     args.visible_end = plan_.end_of(task).data();
@@ -101,7 +102,7 @@ class UnitGroup {
 
 }  // namespace
 
-absl::StatusOr<AttendPartResult> AttendRows(const SessionPart& part,
+absl::StatusOr<AttendPartResult> AttendRows(SessionPart& part,
                                             const AttendPartRequest& request,
                                             const Kernels& kernels,
                                             ThreadTeam& team) {
@@ -146,6 +147,8 @@ absl::StatusOr<AttendPartResult> AttendRows(const SessionPart& part,
     }
     first = end;
   }
+  HEADWISE_RETURN_IF_ERROR(
+      AttendPolicyUnits(part, request, kernels, team, &result));
   return result;
 }
 

@@ -11,7 +11,8 @@
 
 namespace headwise {
 
-// The bits depend on neither the team nor the other rows. Reads each key and
+// The bits depend on neither the team nor the other rows. Of the part nothing
+// changes (policy_units.h). Reads each key and
 // value once for each group of rows of the request; beside that it needs
 // num_rows * (head_dim + 1) floats for each range of a unit, of at most
 // kMaxPartialFloats at once or one unit's.
@@ -20,7 +21,7 @@ namespace headwise {
 // agree, and for rows that need more than kMaxUnitFloats of one unit.
 inline constexpr int64_t kMaxPartialFloats = int64_t{1} << 24;
 inline constexpr int64_t kMaxUnitFloats = int64_t{1} << 26;
-absl::StatusOr<AttendPartResult> AttendRows(const SessionPart& part,
+absl::StatusOr<AttendPartResult> AttendRows(SessionPart& part,
                                             const AttendPartRequest& request,
                                             const Kernels& kernels,
                                             ThreadTeam& team);

@@ -225,6 +225,12 @@ absl::StatusOr<ProbePartResult> ProbeRows(const SessionPart& part,
   HEADWISE_ASSIGN_OR_RETURN(
       const RangePlan plan,
       PlanRanges(part, request.visible_end, kv_heads, request.length));
+  for (const RangePlan::Unit& unit : plan.units) {
+    if (!AttendsByPolicy(unit.held->share.policy)) continue;
+    return absl::UnimplementedError(
+        absl::StrCat("probe of kv_head ", unit.held->share.kv_head,
+                     ": nobody tells what its policy lets a query see"));
+  }
   const Prober prober(part, request, plan, kernels);
   std::vector<Findings> findings(team.num_threads(), prober.Nothing());
   std::atomic<size_t> next = 0;

@@ -15,7 +15,8 @@ namespace headwise {
 // uses. Equal ones go by position. A row whose lse is -inf sees nothing.
 //
 // Every member of the team has sums and keys of its own for all rows, so memory
-// is team.num_threads() times the result's. Errors as AttendRows.
+// is team.num_threads() times the result's. Errors as AttendRows; Unimplemented
+// for units that attend by their policy, whose choice nobody tells.
 absl::StatusOr<ProbePartResult> ProbeRows(const SessionPart& part,
                                           const ProbePartRequest& request,
                                           const Kernels& kernels,

@@ -39,12 +39,12 @@ class ProbeRowsTest : public testing::Test {
   ReferenceRow Reference(const UnitShare& unit, const ProbePartRequest& request,
                          size_t r) const {
     const int64_t end = request.visible_end[r];
-    return ReferenceAttention(queries_.row(static_cast<int64_t>(r), 0), keys_,
-                              values_, 0, kLength, [&](int64_t j) {
-                                return j < end && (!unit.is_streaming() ||
-                                                   j < unit.num_sinks ||
-                                                   j >= end - unit.window);
-                              });
+    return ReferenceAttention(
+        queries_.row(static_cast<int64_t>(r), 0), keys_, values_, 0, kLength,
+        [&](int64_t j) {
+          return j < end && (unit.is_full() || j < unit.policy.num_sinks ||
+                             j >= end - unit.policy.window);
+        });
   }
 
   UnitProbe Probe(StoreUnderTest& under_test, const UnitShare& unit,
@@ -75,8 +75,10 @@ class ProbeRowsTest : public testing::Test {
 
 TEST_F(ProbeRowsTest, EqualsTheReference) {
   for (const UnitShare& unit :
-       {UnitShare{}, UnitShare{.num_sinks = 7, .window = 3000}}) {
-    SCOPED_TRACE(unit.window);
+       {UnitShare{}, UnitShare{.policy = {.kind = PolicyKind::kStreaming,
+                                         .num_sinks = 7,
+                                         .window = 3000}}}) {
+    SCOPED_TRACE(unit.policy.window);
     const auto request = RequestOf(unit, {kLength - 4000, 8191, kLength});
     StoreUnderTest under_test(3);
     const UnitProbe probe = Probe(under_test, unit, request);

@@ -27,21 +27,6 @@ absl::Status CheckVisible(const std::vector<int64_t>& visible_end,
   return absl::OkStatus();
 }
 
-// All positions that the task's rows see are held.
-absl::Status CheckHeld(const SessionPart::Unit& unit, int64_t begin,
-                       int64_t end) {
-  constexpr int64_t kBlock = KvLayout::kPositions;
-  for (int64_t index = begin / kBlock; index * kBlock < end; ++index) {
-    if (index >= static_cast<int64_t>(unit.blocks.size()) ||
-        unit.blocks[index] == nullptr) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "position ", std::max(begin, index * kBlock), " of kv_head ",
-          unit.share.kv_head, " is not held any more"));
-    }
-  }
-  return absl::OkStatus();
-}
-
 // Tasks of a unit for positions [begin, end).
 absl::Status AddTasks(RangePlan& plan, int64_t begin, int64_t end,
                       bool is_window) {
@@ -51,8 +36,8 @@ absl::Status AddTasks(RangePlan& plan, int64_t begin, int64_t end,
     if (!HoldsRange(unit.held->share, range)) continue;
     const int64_t range_begin = BeginOfRange(range);
     const int64_t range_end = std::min(RangeEnd(range_begin), end);
-    HEADWISE_RETURN_IF_ERROR(
-        CheckHeld(*unit.held, std::max(begin, range_begin), range_end));
+    HEADWISE_RETURN_IF_ERROR(SessionPart::CheckHeld(
+        *unit.held, std::max(begin, range_begin), range_end));
     plan.tasks.push_back({static_cast<int32_t>(plan.units.size()) - 1,
                           static_cast<int32_t>(range), range_begin, range_end,
                           is_window});
@@ -65,18 +50,21 @@ absl::Status PlanUnit(RangePlan& plan) {
   const UnitShare& share = unit.held->share;
   const auto num_rows = plan.visible_end.size();
   unit.first_task = static_cast<int32_t>(plan.tasks.size());
+  unit.end_task = unit.first_task;
+  if (AttendsByPolicy(share.policy)) return absl::OkStatus();
   unit.sinks_end.resize(num_rows);
   unit.window_begin.resize(num_rows);
-  if (share.is_streaming()) {
+  const bool is_streaming = share.policy.kind == PolicyKind::kStreaming;
+  if (is_streaming) {
     for (size_t r = 0; r < num_rows; ++r) {
       const int64_t end = plan.visible_end[r];
-      unit.sinks_end[r] = std::min(share.num_sinks, end);
-      unit.window_begin[r] =
-          std::min(std::max(share.num_sinks, end - share.window), end);
+      unit.sinks_end[r] = std::min(share.policy.num_sinks, end);
+      unit.window_begin[r] = std::min(
+          std::max(share.policy.num_sinks, end - share.policy.window), end);
     }
   }
   const int64_t last = num_rows == 0 ? 0 : plan.visible_end.back();
-  if (share.is_streaming() && last > 0) {
+  if (is_streaming && last > 0) {
     HEADWISE_RETURN_IF_ERROR(
         AddTasks(plan, 0, unit.sinks_end.back(), /*is_window=*/false));
   }

@@ -26,8 +26,8 @@ struct RangePlan {
     const SessionPart::Unit* held = nullptr;
     int32_t first_task = 0;
     int32_t end_task = 0;
-    // The first tasks are of ranges from 0 on without a gap, so their partials
-    // can be merged here.
+    // None if the unit attends by its policy. The first are of ranges from 0 on
+    // without a gap, so their partials can be merged here.
     int32_t num_leading = 0;
     // [num_rows * heads_per_kv_head], never descending. A row sees [0,
     // sinks_end) and [window_begin, visible_end); a full unit's has no sinks

@@ -4,6 +4,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "model/head_plan/head_plan_check.h"
+#include "model/head_plan/kv_retention.h"
+#include "model/head_plan/policy_names.h"
 
 namespace headwise {
 namespace {
@@ -24,10 +27,15 @@ absl::Status CheckRange(absl::string_view field, int64_t value, int64_t low,
 }  // namespace
 
 KeptPositions KeptAt(const UnitShare& share, int64_t length) {
-  if (!share.is_streaming()) return {length, length};
-  const int64_t sinks_end = std::min(share.num_sinks, length);
+  if (!Drops(share.policy)) return {length, length};
+  const int64_t sinks_end = std::min(share.policy.num_sinks, length);
   return {sinks_end,
-          std::max(sinks_end, length - share.window - kMaxQueryRows)};
+          std::max(sinks_end, length - share.policy.window - kMaxQueryRows)};
+}
+
+bool HasSums(const UnitShare& share, int64_t length) {
+  return share.policy.kind == PolicyKind::kRazor &&
+         KeptAt(share, length).kept_begin > share.policy.num_sinks;
 }
 
 bool IsBlockKeptAt(const UnitShare& share, int64_t length, int64_t index) {
@@ -43,13 +51,13 @@ bool HoldsRange(const UnitShare& share, int64_t range) {
 
 int64_t MaxBlocks(const UnitShare& share, int64_t max_positions) {
   const int64_t all = BlocksOf(max_positions);
-  if (share.is_streaming()) {
+  if (Drops(share.policy)) {
     // What is kept, the chunk that pushes it out, and a part of a block at
     // either end.
-    return std::min(
-        all, BlocksOf(share.num_sinks) +
-                 BlocksOf(share.window + kMaxQueryRows + kMaxChunkPositions) +
-                 2);
+    return std::min(all, BlocksOf(share.policy.num_sinks) +
+                             BlocksOf(share.policy.window + kMaxQueryRows +
+                                      kMaxChunkPositions) +
+                             2);
   }
   if (share.is_whole()) return all;
   int64_t count = 0;
@@ -64,12 +72,14 @@ int64_t MaxBlocks(const UnitShare& share, int64_t max_positions) {
 std::vector<BlockRun> BlockRuns(const UnitShare& share, int64_t length,
                                 int64_t max_blocks) {
   std::vector<BlockRun> runs;
+  if (HasSums(share, length)) runs.push_back({share.kv_head, 0, 0});
   for (int64_t index = 0; index < BlocksOf(length); ++index) {
     if (!IsBlockKeptAt(share, length, index)) continue;
     const int64_t range = RangeIndexOf(kBlock * index);
     if (!HoldsRange(share, range)) continue;
     const bool goes_on =
-        !runs.empty() && runs.back().num_blocks < max_blocks &&
+        !runs.empty() && runs.back().num_blocks > 0 &&
+        runs.back().num_blocks < max_blocks &&
         runs.back().first_block + runs.back().num_blocks == index &&
         RangeIndexOf(kBlock * runs.back().first_block) == range;
     if (goes_on) {
@@ -97,6 +107,35 @@ absl::Status CheckShape(const SessionShape& shape) {
                     kMaxSessionPositions);
 }
 
+absl::Status CheckSessionPolicy(const UnitPolicy& policy) {
+  switch (policy.kind) {
+    case PolicyKind::kFull:
+    case PolicyKind::kStreaming:
+    case PolicyKind::kRazor:
+    case PolicyKind::kQuest:
+    case PolicyKind::kLandmarkOracle:
+      if (!policy.slot_positions) break;
+      [[fallthrough]];
+    case PolicyKind::kLongHeads:
+      return absl::UnimplementedError(absl::StrCat(
+          "policy ", NameOf(policy.kind),
+          policy.slot_positions ? " with slot_positions" : "",
+          " renumbers positions, but a session's keys come as the caller has "
+          "rotated them and stay so"));
+    default:
+      return absl::UnimplementedError(absl::StrCat(
+          "sessions do not have the policy \"", NameOf(policy.kind), "\""));
+  }
+  HEADWISE_RETURN_IF_ERROR(CheckUnitPolicy(policy));
+  if (policy.kind == PolicyKind::kRazor && policy.full_prompt) {
+    return absl::InvalidArgumentError(
+        "full_prompt: a session knows no prompt; must be false");
+  }
+  if (policy.kv_type == PlanKvType::kDefault) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "kv_type: is the session's, not a policy's");
+}
+
 absl::Status CheckShares(const SessionShape& shape,
                          const std::vector<UnitShare>& units) {
   const int64_t num_ranges = NumRanges(shape.max_positions);
@@ -105,13 +144,10 @@ absl::Status CheckShares(const SessionShape& shape,
     HEADWISE_RETURN_IF_ERROR(CheckRange(
         "kv_head", unit.kv_head, last_kv_head + 1, shape.num_kv_heads - 1));
     last_kv_head = unit.kv_head;
-    HEADWISE_RETURN_IF_ERROR(
-        CheckRange("num_sinks", unit.num_sinks, 0, kMaxSessionPositions));
-    HEADWISE_RETURN_IF_ERROR(
-        CheckRange("window", unit.window, 0, kMaxSessionPositions));
-    if (unit.is_streaming() && !unit.is_whole()) {
+    HEADWISE_RETURN_IF_ERROR(CheckSessionPolicy(unit.policy));
+    if (!unit.is_full() && !unit.is_whole()) {
       return absl::InvalidArgumentError(absl::StrCat(
-          "kv_head ", unit.kv_head, ": a streaming unit has no ranges"));
+          "kv_head ", unit.kv_head, ": only a full unit has ranges"));
     }
     int64_t last_range = -1;
     for (const int32_t range : unit.ranges) {

@@ -25,7 +25,7 @@ constexpr int64_t RangeIndexOf(int64_t position) {
 }
 
 // Positions of a unit that are kept at a length: [0, sinks_end) and
-// [kept_begin, length). A streaming unit keeps so much that each of the last
+// [kept_begin, length). A unit that drops keeps so much that each of the last
 // kMaxQueryRows positions can be a query's.
 struct KeptPositions {
   int64_t sinks_end = 0;
@@ -42,13 +42,22 @@ bool HoldsRange(const UnitShare& share, int64_t range);
 // The most blocks that the share has at once on the way to `max_positions`.
 int64_t MaxBlocks(const UnitShare& share, int64_t max_positions);
 
+// Whether a snapshot at this length has a run of what the unit remembers of
+// dropped positions, before its blocks.
+bool HasSums(const UnitShare& share, int64_t length);
+inline int64_t SumsBytes(int64_t head_dim) {
+  return static_cast<int64_t>(sizeof(int64_t) + 2 * sizeof(double) * head_dim);
+}
+
 // Runs of blocks of the share at a length, each within one range and of at most
-// `max_blocks`, in order.
+// `max_blocks`, in order; before them one of sums, where HasSums.
 std::vector<BlockRun> BlockRuns(const UnitShare& share, int64_t length,
                                 int64_t max_blocks);
 
 // InvalidArgument names field, value and limit.
 absl::Status CheckShape(const SessionShape& shape);
+// Unimplemented for policies that sessions do not have, and why.
+absl::Status CheckSessionPolicy(const UnitPolicy& policy);
 // Units ascend, ranges ascend and lie within max_positions.
 absl::Status CheckShares(const SessionShape& shape,
                          const std::vector<UnitShare>& units);

@@ -19,12 +19,14 @@ TEST(SessionGeometryTest, RangesFollowEachOtherFromZeroOn) {
 }
 
 TEST(SessionGeometryTest, AStreamingUnitKeepsWhatTheLastQueriesSee) {
-  const UnitShare share = {.num_sinks = 4, .window = 100};
+  const UnitShare share = {.policy = {.kind = PolicyKind::kStreaming,
+                                      .num_sinks = 4,
+                                      .window = 100}};
   const int64_t length = 100'000;
   const KeptPositions kept = KeptAt(share, length);
   EXPECT_EQ(kept.sinks_end, 4);
   // The window of the first of the last kMaxQueryRows queries.
-  EXPECT_LE(kept.kept_begin, length - kMaxQueryRows + 1 - share.window);
+  EXPECT_LE(kept.kept_begin, length - kMaxQueryRows + 1 - share.policy.window);
   EXPECT_TRUE(IsBlockKeptAt(share, length, 0));
   EXPECT_FALSE(IsBlockKeptAt(share, length, 1));
   EXPECT_TRUE(IsBlockKeptAt(share, length, kept.kept_begin / 64));
@@ -33,8 +35,13 @@ TEST(SessionGeometryTest, AStreamingUnitKeepsWhatTheLastQueriesSee) {
 
 TEST(SessionGeometryTest, MaxBlocksIsNeverExceededOnTheWay) {
   for (const UnitShare& share :
-       {UnitShare{}, UnitShare{.num_sinks = 70, .window = 1},
-        UnitShare{.num_sinks = 0, .window = 5000},
+       {UnitShare{},
+        UnitShare{.policy = {.kind = PolicyKind::kStreaming,
+                            .num_sinks = 70,
+                            .window = 1}},
+        UnitShare{.policy = {.kind = PolicyKind::kStreaming,
+                            .num_sinks = 0,
+                            .window = 5000}},
         UnitShare{.ranges = {0, 3, 16, 18}}}) {
     for (const int64_t max_positions : {1, 64, 65, 5000, 40'000}) {
       const int64_t most = MaxBlocks(share, max_positions);

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "model/head_plan/head_plan.h"
 #include "worker/backends/cpu/kernels.h"
 #include "worker/sessions/float_bytes.h"
 
@@ -43,16 +44,22 @@ struct SessionShape {
 // What a worker holds of one unit.
 struct UnitShare {
   int64_t kv_head = 0;
-  // Indices of ranges, ascending; empty: all of them, as streaming units have.
+  // Indices of ranges, ascending; empty: all of them, as units have that are
+  // not full.
   std::vector<int32_t> ranges;
-  // window 0: a query sees all before it; else the first num_sinks positions
-  // and the last `window`, its own included.
-  int64_t num_sinks = 0;
-  int64_t window = 0;
+  // At true positions. kRazor: nothing is prompt.
+  UnitPolicy policy;
 
-  bool is_streaming() const { return window > 0; }
+  bool is_full() const { return policy.kind == PolicyKind::kFull; }
   bool is_whole() const { return ranges.empty(); }
 };
+
+// Whether what a query sees is not told by spans of positions alone, so that
+// PolicyAttention works it out.
+constexpr bool AttendsByPolicy(const UnitPolicy& policy) {
+  return policy.kind != PolicyKind::kFull &&
+         policy.kind != PolicyKind::kStreaming;
+}
 
 struct OpenPartRequest {
   std::string session_id;
@@ -151,7 +158,10 @@ struct ProbePartResult {
   std::vector<UnitProbe> units;  // as in the request
 };
 
-// Blocks of a unit, as they lie in memory (KvLayout).
+// Blocks of a unit, as they lie in memory (KvLayout); or, if num_blocks is 0,
+// what a kRazor unit remembers of dropped positions: their end as an int64,
+// then the sums of their keys and of their values, [2][head_dim] doubles,
+// little-endian.
 struct BlockRun {
   int64_t kv_head = 0;
   int64_t first_block = 0;  // block b: positions [64 b, 64 b + 64)

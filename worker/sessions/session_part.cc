@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "model/head_plan/kv_retention.h"
 #include "worker/sessions/session_geometry.h"
 
 namespace headwise {
@@ -11,13 +12,20 @@ namespace {
 
 constexpr int64_t kBlock = KvLayout::kPositions;
 
+// Of UnitMemory at its largest. Vectors of pages grow by 1/64.
+int64_t MemoryBytes(const UnitPolicy& policy, const SessionShape& shape) {
+  const int64_t bytes = ExtraBytesHeld(policy, shape.max_positions,
+                                       shape.head_dim, shape.heads_per_kv_head);
+  return bytes + bytes / 64;
+}
+
 }  // namespace
 
 SessionPart::SessionPart(const SessionShape& shape,
                          const std::vector<UnitShare>& units, BlockPool& pool)
     : shape_(shape), pool_(pool) {
   for (const UnitShare& share : units) {
-    units_.push_back({share, {}});
+    units_.push_back({share, {}, {}});
     max_blocks_ += MaxBlocks(share, shape.max_positions);
   }
 }
@@ -40,8 +48,13 @@ const SessionPart::Unit* SessionPart::FindUnit(int64_t kv_head) const {
 }
 
 int64_t SessionPart::table_bytes() const {
-  return (shape_.max_positions + kBlock - 1) / kBlock *
-         static_cast<int64_t>(sizeof(uint8_t*) * units_.size());
+  const int64_t max_blocks = (shape_.max_positions + kBlock - 1) / kBlock;
+  int64_t bytes = 0;
+  for (const Unit& unit : units_) {
+    bytes += max_blocks * static_cast<int64_t>(sizeof(uint8_t*)) +
+             MemoryBytes(unit.share.policy, shape_);
+  }
+  return bytes;
 }
 
 int64_t SessionPart::bytes_to_come() const {
@@ -54,7 +67,7 @@ int64_t SessionPart::max_bytes() const {
 
 void SessionPart::DropUnneeded(int64_t length) {
   for (Unit& unit : units_) {
-    if (!unit.share.is_streaming()) continue;
+    if (!Drops(unit.share.policy)) continue;
     const auto whole =
         std::min(length / kBlock, static_cast<int64_t>(unit.blocks.size()));
     for (int64_t index = 0; index < whole; ++index) {
@@ -67,6 +80,19 @@ void SessionPart::DropUnneeded(int64_t length) {
       --num_held_;
     }
   }
+}
+
+absl::Status SessionPart::CheckHeld(const Unit& unit, int64_t begin,
+                                    int64_t end) {
+  for (int64_t index = begin / kBlock; index * kBlock < end; ++index) {
+    if (index >= static_cast<int64_t>(unit.blocks.size()) ||
+        unit.blocks[index] == nullptr) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "position ", std::max(begin, index * kBlock), " of kv_head ",
+          unit.share.kv_head, " is not held any more"));
+    }
+  }
+  return absl::OkStatus();
 }
 
 void SessionPart::Hold(Unit& unit, int64_t index, uint8_t* block) {
@@ -105,7 +131,7 @@ absl::Status SessionPart::MakeRoom(int64_t kv_head, int64_t begin,
 }
 
 bool SessionPart::IsShared(const Unit& unit, int64_t index, int64_t length) {
-  return !unit.share.is_streaming() && (index + 1) * kBlock <= length;
+  return !Drops(unit.share.policy) && (index + 1) * kBlock <= length;
 }
 
 int64_t SessionPart::fork_bytes(int64_t length) const {
@@ -126,7 +152,12 @@ std::unique_ptr<SessionPart> SessionPart::Fork(int64_t length) const {
       std::make_unique<SessionPart>(shape_, std::vector<UnitShare>(), pool_);
   fork->max_blocks_ = max_blocks_;
   for (const Unit& unit : units_) {
-    fork->units_.push_back({unit.share, {}});
+    fork->units_.push_back({unit.share, {}, unit.memory});
+    // Of whole pages below `length`: others may be stored anew.
+    std::vector<float>& bounds = fork->units_.back().memory.page_bounds;
+    bounds.resize(
+        std::min(bounds.size(),
+                 static_cast<size_t>(length / kBlock * 2 * shape_.head_dim)));
     const auto num_blocks = std::min((length + kBlock - 1) / kBlock,
                                      static_cast<int64_t>(unit.blocks.size()));
     for (int64_t index = 0; index < num_blocks; ++index) {

@@ -14,6 +14,14 @@
 
 namespace headwise {
 
+// What a unit remembers of positions besides their keys and values, as UnitKv
+// has it (worker/executor/unit_kv.h).
+struct UnitMemory {
+  int64_t folded_end = 0;          // kRazor
+  std::vector<double> folded_sum;  // [2][head_dim]; empty: nothing yet
+  std::vector<float> page_bounds;  // kQuest: [pages][2][head_dim]
+};
+
 // Not thread-safe; kernels may read blocks on many threads between calls.
 class SessionPart {
  public:
@@ -21,6 +29,7 @@ class SessionPart {
     UnitShare share;
     // Block b: positions [64 b, 64 b + 64); nullptr where none is held.
     std::vector<uint8_t*> blocks;
+    UnitMemory memory;
   };
 
   // `pool` must outlive the part and have blocks of the shape's layout. The
@@ -42,8 +51,15 @@ class SessionPart {
   // The most that it can ever have.
   int64_t max_bytes() const;
 
-  // Gives back what streaming units no longer need at this length.
+  // Gives back what units that drop no longer need at this length; they have
+  // remembered what they must (policy_units.h).
   void DropUnneeded(int64_t length);
+
+  // FailedPrecondition unless all of positions [begin, end) of the unit is
+  // here.
+  static absl::Status CheckHeld(const Unit& unit, int64_t begin, int64_t end);
+  // Of units(), which it indexes.
+  UnitMemory& memory(size_t unit) { return units_[unit].memory; }
 
   // The blocks of positions [begin, end) of a unit exist, and nobody else
   // reads them. InvalidArgument for positions of others; FailedPrecondition for

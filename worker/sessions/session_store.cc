@@ -8,6 +8,7 @@
 #include "base/status_macros.h"
 #include "worker/sessions/attend_rows.h"
 #include "worker/sessions/block_bytes.h"
+#include "worker/sessions/policy_units.h"
 #include "worker/sessions/probe_rows.h"
 #include "worker/sessions/session_geometry.h"
 
@@ -142,6 +143,7 @@ absl::Status SessionStore::Stage(const StageRequest& request) {
   for (const StagePiece& piece : request.pieces) {
     HEADWISE_RETURN_IF_ERROR(CheckPiece(part->shape(), piece, request.length));
   }
+  HEADWISE_RETURN_IF_ERROR(Remember(*part, request.length, kernels_, team_));
   part->DropUnneeded(request.length);
   struct Span {
     const StagePiece* piece;
@@ -172,6 +174,7 @@ absl::Status SessionStore::Stage(const StageRequest& request) {
 absl::StatusOr<AttendPartResult> SessionStore::Attend(
     const AttendPartRequest& request) {
   HEADWISE_ASSIGN_OR_RETURN(SessionPart* const part, Find(request.session_id));
+  HEADWISE_RETURN_IF_ERROR(Remember(*part, request.length, kernels_, team_));
   return AttendRows(*part, request, kernels_, team_);
 }
 
@@ -198,6 +201,10 @@ absl::StatusOr<std::string> SessionStore::Export(const std::string& session_id,
                                                  const BlockRun& run,
                                                  int64_t length) {
   HEADWISE_ASSIGN_OR_RETURN(SessionPart* const part, Find(session_id));
+  if (run.num_blocks == 0) {
+    HEADWISE_RETURN_IF_ERROR(Remember(*part, length, kernels_, team_));
+    return ExportSums(*part, run.kv_head, length);
+  }
   const SessionPart::Unit* unit = part->FindUnit(run.kv_head);
   const int64_t block_bytes = part->pool().block_bytes();
   const bool has_blocks = unit != nullptr && run.first_block >= 0 &&
@@ -228,6 +235,7 @@ absl::Status SessionStore::Import(const std::string& session_id,
                                   const BlockRun& run,
                                   const std::string& bytes) {
   HEADWISE_ASSIGN_OR_RETURN(SessionPart* const part, Find(session_id));
+  if (run.num_blocks == 0) return ImportSums(*part, run.kv_head, bytes);
   const SessionShape& shape = part->shape();
   const int64_t block_bytes = part->pool().block_bytes();
   const int64_t max_blocks = (shape.max_positions + kBlock - 1) / kBlock;

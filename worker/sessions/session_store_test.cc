@@ -32,7 +32,10 @@ class SessionStoreTest : public testing::Test {
   }
   static std::vector<UnitShare> Whole() { return {{0}, {1}}; }
   static std::vector<UnitShare> Streaming(int64_t sinks, int64_t window) {
-    return {{.kv_head = 0, .num_sinks = sinks, .window = window}};
+    return {{.kv_head = 0,
+             .policy = {.kind = PolicyKind::kStreaming,
+                        .num_sinks = sinks,
+                        .window = window}}};
   }
 
   // Stages [0, length) in chunks.

@@ -15,12 +15,13 @@ Tensors are NumPy arrays or torch tensors; torch is never imported.
             print(row.doc_id, row.score)
 """
 
-from headwise.attention import Answer, Probes, Session, Streaming
+from headwise.attention import (Answer, LandmarkOracle, Probes, Quest, Razor,
+                                Session, Streaming)
 from headwise.connection import HeadwiseError
 from headwise.selection import SelectionClient
 from headwise.selection_types import (Document, Input, Job, Row, Terms,
                                       read_plan)
 
-__all__ = ["Answer", "Document", "HeadwiseError", "Input", "Job", "Probes",
-           "Row", "SelectionClient", "Session", "Streaming", "Terms",
-           "read_plan"]
+__all__ = ["Answer", "Document", "HeadwiseError", "Input", "Job",
+           "LandmarkOracle", "Probes", "Quest", "Razor", "Row",
+           "SelectionClient", "Session", "Streaming", "Terms", "read_plan"]

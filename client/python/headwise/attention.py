@@ -37,6 +37,37 @@ class Streaming:
 
 
 @dataclasses.dataclass(frozen=True)
+class Razor:
+    """As Streaming, with one slot more that stands for all others: their mean
+    key and value, with the weight of as many, or of one."""
+    num_sinks: int
+    window: int
+    count_weight: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Quest:
+    """A head whose queries see `num_chunks` blocks of 64 keys: the first, the
+    last, and those that may score highest."""
+    num_chunks: int
+    per_query_head: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class LandmarkOracle:
+    """A head whose queries see the first chunk, the last ones, and those with
+    the highest log-sum-exp, `num_chunks` in all."""
+    chunk_len: int
+    num_chunks: int
+    per_query_head: bool = False
+
+
+Policy = Streaming | Razor | Quest | LandmarkOracle
+_KINDS = {Streaming: "streaming", Razor: "razor", Quest: "quest",
+          LandmarkOracle: "landmark-oracle"}
+
+
+@dataclasses.dataclass(frozen=True)
 class Probes:
     """What to tell of where queries look."""
     top_keys: int = 0
@@ -57,11 +88,12 @@ class Answer:
     entropy: np.ndarray        # [query_len, num_heads], or [.., 0]
 
 
-def _policy(policy: Streaming | None) -> pb.AttentionPolicy:
+def _policy(policy: Policy | None) -> pb.AttentionPolicy:
     if policy is None:
         return pb.AttentionPolicy(kind="full")
-    return pb.AttentionPolicy(kind="streaming", num_sinks=policy.num_sinks,
-                              window=policy.window)
+    # The fields have the names of the message's.
+    return pb.AttentionPolicy(kind=_KINDS[type(policy)],
+                              **dataclasses.asdict(policy))
 
 
 class Session:
@@ -79,7 +111,7 @@ class Session:
     def open(cls, address: str, *, num_heads: int, num_kv_heads: int,
              head_dim: int, max_positions: int, input_type: str = "fp32",
              kv_type: str | None = None, softmax_scale: float = 0.0,
-             policies: Sequence[Streaming | None] = (), ttl_seconds: int = 0,
+             policies: Sequence[Policy | None] = (), ttl_seconds: int = 0,
              tenant: str = "", timeout: float = 600.0) -> Session:
         """Reserves room for max_positions. kv_type: how keys and values are
         stored, fp32, fp16, bf16 or int8; None: as they come. policies: one
