@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "server/selection/run_merger.h"
 #include "server/selection/sort_run.h"
 #include "server/selection/spill_file.h"
@@ -53,10 +54,11 @@ class ExternalSort {
   // next call.
   absl::StatusOr<std::optional<SortRecord>> NextRecord();
 
+  // That were merged last; for tests.
   int64_t num_runs() const { return static_cast<int64_t>(runs_.size()); }
 
  private:
-  // A record in memory; its tail stands at `offset` of tails_, so that of equal
+  // A record in memory; its tail stands at `offset` of the block, so of equal
   // records the one with the lesser offset came first.
   struct Entry {
     uint64_t key;
@@ -66,20 +68,31 @@ class ExternalSort {
   };
 
   ExternalSort(const Options& options, std::unique_ptr<SpillFile> file);
+  Entry* EntriesEnd() { return block_.get() + num_block_entries_; }
+  bool Fits(int64_t tail_bytes, int64_t group_bytes) const;
+  uint32_t GroupNumber(absl::string_view name);
   absl::Status SpillRun();
+  std::vector<SortGroup> SortEntries();
+  absl::Status WriteRun(absl::Span<const SortGroup> groups);
+  absl::StatusOr<SortRun> MergeRuns(absl::Span<const SortRun> runs);
+  int64_t MaxRunsAtOnce() const;
+  // So that buffers of `num_runs` stay within the limit.
+  int64_t BufferBytes(int64_t num_runs) const;
 
   const Options options_;
-  std::unique_ptr<SpillFile> file_;
-  int64_t largest_record_bytes_ = 0;
-  // What is in memory. Both arrays have their whole size from the beginning
-  // and take pages as they are written.
-  std::unique_ptr<char[]> tails_;
+  const std::unique_ptr<SpillFile> file_;
+  int64_t largest_bytes_ = 0;  // of a record or a group's header, in a run
+
+  // What is in memory: tails from the begin of the block up, entries from its
+  // end down. It takes pages from the system as they are written.
+  const int64_t num_block_entries_;
+  std::unique_ptr<Entry[]> block_;
   int64_t num_tail_bytes_ = 0;
-  std::vector<Entry> entries_;
+  int64_t num_entries_ = 0;
   absl::flat_hash_map<std::string, uint32_t> groups_;
   int64_t group_bytes_ = 0;
-  // What is in the file.
-  std::vector<SortRun> runs_;
+
+  std::vector<SortRun> runs_;  // what is in the file
   std::unique_ptr<RunMerger> merger_;
 };
 

@@ -24,6 +24,9 @@ namespace headwise {
 // each. Not thread-safe.
 class QuantileSketch {
  public:
+  // Of a quantile, except near 0 and beyond 2^30.
+  static constexpr double kRelativeError = 1.0 / 128;
+
   // Requires a finite value.
   void Add(double value);
   void Merge(const QuantileSketch& other);

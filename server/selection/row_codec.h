@@ -13,7 +13,7 @@ namespace headwise {
 
 // One object without white space or an end of line, its keys in this order:
 //
-//   doc_id, domain            strings; a byte that is no UTF-8 becomes U+FFFD
+//   doc_id, domain            strings; what is no UTF-8 in them becomes U+FFFD
 //   n_tokens                  integer
 //   loss_base, loss_masked    nats for a token
 //   score                     null also if it is not finite (nll_base 0)

@@ -36,9 +36,9 @@ struct TopOptions {
   // Of the sort; at least kMinSortBytes (external_sort.h). Reading needs about
   // 10 MB more.
   int64_t max_memory_bytes = int64_t{256} << 20;
-  // Takes about 60 bytes and the id of each ranked row, twice that where there
-  // are more than max_memory_bytes^2 / 64 KiB of them. Nothing stays there,
-  // whatever becomes of the process.
+  // Takes about 60 bytes and the id of each ranked row; twice that if it comes
+  // to more than max_memory_bytes^2 / 64 KiB, 1 TB of the default. Nothing
+  // stays there, whatever becomes of the process.
   std::string temp_dir;
   // Asked every few thousand rows; false ends the search with Cancelled.
   std::function<bool()> keep_going;  // may be empty
