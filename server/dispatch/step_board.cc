@@ -109,7 +109,8 @@ absl::Status StepBoard::TakeResult(size_t rank, StepResult result,
 // A sequence is parked once all ranks have parked their part of it.
 absl::Status StepBoard::TakeParks(size_t rank,
                                   std::vector<ParkOutcome> outcomes,
-                                  InFlight* asked) {
+                                  InFlight* asked) const {
+  const size_t num_ranks = num_answered_.size();
   const size_t num_parks = asked->step->parks.size();
   if (outcomes.size() != num_parks) {
     return absl::InternalError(
@@ -120,6 +121,8 @@ absl::Status StepBoard::TakeParks(size_t rank,
   joint.resize(num_parks);
   for (size_t i = 0; i < num_parks; ++i) {
     joint[i].bytes += outcomes[i].bytes;
+    joint[i].rank_bytes.resize(num_ranks);
+    joint[i].rank_bytes[rank] = outcomes[i].bytes;
     const absl::Status& status = outcomes[i].status;
     if (status.ok() || !joint[i].status.ok()) continue;
     joint[i].status = absl::Status(

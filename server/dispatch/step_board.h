@@ -81,8 +81,8 @@ class StepBoard {
                           InFlight* asked) const;
   absl::Status TakeProbes(size_t rank, std::vector<SliceResult>* results,
                           InFlight* asked) const;
-  static absl::Status TakeParks(size_t rank, std::vector<ParkOutcome> outcomes,
-                                InFlight* asked);
+  absl::Status TakeParks(size_t rank, std::vector<ParkOutcome> outcomes,
+                         InFlight* asked) const;
   absl::Status JoinProbes(InFlight* asked) const;
   absl::Status CheckResult(const Step& step, const StepResult& result) const;
   absl::Status CheckSlice(const Slice& slice, const SliceResult& result) const;

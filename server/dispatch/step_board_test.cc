@@ -215,6 +215,8 @@ TEST(StepBoardTest, ASequenceIsParkedOnceAllRanksHaveParkedIt) {
   ASSERT_EQ(done->result->parks.size(), 2u);
   EXPECT_TRUE(done->result->parks[0].status.ok());
   EXPECT_EQ(done->result->parks[0].bytes, 300);
+  EXPECT_EQ(done->result->parks[0].rank_bytes,
+            (std::vector<int64_t>{100, 200}));
   EXPECT_EQ(done->result->parks[1].status,
             absl::ResourceExhaustedError("rank 1: disk"));
 }

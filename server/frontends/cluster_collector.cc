@@ -22,6 +22,11 @@ void AddValue(Labels labels, double value, prometheus::MetricFamily* family) {
   family->metric.push_back(std::move(metric));
 }
 
+// The engine may not have heard yet of the group that the map shows.
+double ValueOf(const std::vector<int64_t>& by_rank, size_t rank) {
+  return rank < by_rank.size() ? static_cast<double>(by_rank[rank]) : 0.0;
+}
+
 }  // namespace
 
 ClusterCollector::ClusterCollector(std::string model, const Engine& engine,
@@ -40,7 +45,8 @@ std::vector<prometheus::MetricFamily> ClusterCollector::Collect() const {
       MakeGauge("headwise_requests_waiting", "Requests in the queue.");
   AddValue({{"model", model_}}, static_cast<double>(stats.waiting), &waiting);
 
-  auto kv = MakeGauge("headwise_kv_bytes", "KV cache in use.");
+  auto kv = MakeGauge("headwise_kv_bytes",
+                      "KV cache in use, in memory and in parked files.");
   auto capacity =
       MakeGauge("headwise_kv_capacity_bytes", "KV cache that may be used.");
   auto epoch = MakeGauge("headwise_worker_epoch",
@@ -49,11 +55,11 @@ std::vector<prometheus::MetricFamily> ClusterCollector::Collect() const {
   for (size_t rank = 0; rank < map->workers.size(); ++rank) {
     const HeadMap::Worker& worker = map->workers[rank];
     const Labels name = {{"worker", worker.name}};
-    // The engine may not have heard yet of the group that the map shows.
-    const int64_t used =
-        rank < stats.kv_bytes_used.size() ? stats.kv_bytes_used[rank] : 0;
-    AddValue(name, static_cast<double>(used), &kv);
-    AddValue(name, static_cast<double>(worker.kv_capacity_bytes), &capacity);
+    const Labels memory = {{"tier", "memory"}, {"worker", worker.name}};
+    const Labels disk = {{"tier", "disk"}, {"worker", worker.name}};
+    AddValue(memory, ValueOf(stats.kv_bytes_used, rank), &kv);
+    AddValue(disk, ValueOf(stats.parked_bytes, rank), &kv);
+    AddValue(memory, static_cast<double>(worker.kv_capacity_bytes), &capacity);
     AddValue(name, static_cast<double>(map->membership_epoch), &epoch);
     if (ready) up_now.insert(worker.name);
   }

@@ -209,6 +209,7 @@ class FakeEngine final : public Engine {
             .waiting = 3,
             .kv_bytes_used = {50},
             .kv_bytes_capacity = {1000},
+            .parked_bytes = {70},
             .steps_total = 9};
   }
 

@@ -86,9 +86,9 @@ struct EngineStats {
   int64_t waiting = 0;
   int64_t held = 0;                        // prefixes
   int64_t parked = 0;                      // of them
-  int64_t parked_bytes = 0;                // in files of all ranks
   std::vector<int64_t> kv_bytes_used;      // promised, by rank
   std::vector<int64_t> kv_bytes_capacity;  // by rank
+  std::vector<int64_t> parked_bytes;       // in files, by rank; empty: none
   uint64_t steps_total = 0;
 };
 

@@ -29,11 +29,11 @@ std::vector<uint64_t> HeldPrefixes::ChainOf(uint64_t id) const {
 }
 
 void HeldPrefixes::SetPlace(uint64_t id, PrefixPlace place,
-                            int64_t file_bytes) {
+                            std::vector<int64_t> file_bytes) {
   const auto found = held_.find(id);
   if (found == held_.end()) return;
   found->second.prefix.place = place;
-  found->second.prefix.file_bytes = file_bytes;
+  found->second.prefix.file_bytes = std::move(file_bytes);
 }
 
 int64_t HeldPrefixes::num_parked() const {
@@ -42,10 +42,16 @@ int64_t HeldPrefixes::num_parked() const {
   });
 }
 
-int64_t HeldPrefixes::file_bytes() const {
-  int64_t bytes = 0;
-  for (const auto& [id, entry] : held_) bytes += entry.prefix.file_bytes;
-  return bytes;
+std::vector<int64_t> HeldPrefixes::file_bytes() const {
+  std::vector<int64_t> sums;
+  for (const auto& [id, entry] : held_) {
+    const std::vector<int64_t>& bytes = entry.prefix.file_bytes;
+    sums.resize(std::max(sums.size(), bytes.size()));
+    for (size_t rank = 0; rank < bytes.size(); ++rank) {
+      sums[rank] += bytes[rank];
+    }
+  }
+  return sums;
 }
 
 void HeldPrefixes::AddFork(uint64_t fork_id, uint64_t id) {

@@ -19,7 +19,7 @@ struct HeldPrefix {
   int64_t length = 0;  // positions
   std::shared_ptr<const HeadPlan> plan;
   PrefixPlace place = PrefixPlace::kMemory;
-  int64_t file_bytes = 0;  // kFile: of all ranks
+  std::vector<int64_t> file_bytes;  // kFile: by rank
 };
 
 // A prefix goes once it was released and no fork of it is left: while one runs,
@@ -37,7 +37,8 @@ class HeldPrefixes {
   // Requires Find(id).
   int64_t num_forks(uint64_t id) const { return held_.at(id).num_forks; }
   // No effect if the prefix is gone; it may have been released.
-  void SetPlace(uint64_t id, PrefixPlace place, int64_t file_bytes);
+  void SetPlace(uint64_t id, PrefixPlace place,
+                std::vector<int64_t> file_bytes);
 
   // A request that begins, or will begin, as a fork of `id`. Requires Find(id).
   void AddFork(uint64_t fork_id, uint64_t id);
@@ -54,7 +55,7 @@ class HeldPrefixes {
 
   // In files.
   int64_t num_parked() const;
-  int64_t file_bytes() const;
+  std::vector<int64_t> file_bytes() const;  // by rank; empty: no files
   int64_t num_held() const { return static_cast<int64_t>(held_.size()); }
 
  private:

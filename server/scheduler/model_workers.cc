@@ -261,7 +261,8 @@ ParkOutcome ModelWorkers::ApplyPark(const ParkRequest& park, Books& books,
     }
   }
   to.emplace(id, std::move(copy));
-  return {absl::OkStatus(), reads ? 0 : 1000};
+  const int64_t bytes = reads ? 0 : 1000;
+  return {absl::OkStatus(), bytes, {bytes}};
 }
 
 absl::Status ModelWorkers::CheckRoom(const Books& books) {

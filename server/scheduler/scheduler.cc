@@ -350,9 +350,9 @@ EngineStats Scheduler::stats() const {
           .waiting = static_cast<int64_t>(waiting_.size()),
           .held = held_.num_held(),
           .parked = held_.num_parked(),
-          .parked_bytes = held_.file_bytes(),
           .kv_bytes_used = kv_.used(),
           .kv_bytes_capacity = kv_.capacity(),
+          .parked_bytes = held_.file_bytes(),
           .steps_total = steps_total_};
 }
 

@@ -148,8 +148,8 @@ class Scheduler {
     bool is_unpark = false;
     uint64_t plan_id = 0;                    // is_unpark
     ParkAction action = ParkAction::kWrite;  // of the next step, or in flight
-    int64_t file_bytes = 0;
-    absl::Status status;  // what it will end with
+    std::vector<int64_t> file_bytes;         // by rank
+    absl::Status status;                     // what it will end with
   };
   using RunningMap = std::map<uint64_t, Sequence>;
 

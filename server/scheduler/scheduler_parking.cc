@@ -38,7 +38,7 @@ absl::StatusOr<const HeldPrefix*> Scheduler::CheckPark(
 // A job counts as a fork: its prefix stays until it has ended.
 uint64_t Scheduler::StartPark(ParkJob job) {
   const uint64_t id = ++last_request_id_;
-  held_.SetPlace(job.prefix_id, PrefixPlace::kMoving, 0);
+  held_.SetPlace(job.prefix_id, PrefixPlace::kMoving, {});
   held_.AddFork(id, job.prefix_id);
   parks_.emplace(id, std::move(job));
   return id;
@@ -94,7 +94,7 @@ void Scheduler::ApplyPark(uint64_t id,
   if (status.ok() && outcome->parks.size() == 1) {
     status = outcome->parks[0].status;
     if (job.action == ParkAction::kWrite) {
-      job.file_bytes = outcome->parks[0].bytes;
+      job.file_bytes = outcome->parks[0].rank_bytes;
     }
   } else if (status.ok()) {
     status = absl::InternalError("the workers did not answer a park");
@@ -117,7 +117,7 @@ void Scheduler::ApplyPark(uint64_t id,
       held_.SetPlace(job.prefix_id, PrefixPlace::kFile, job.file_bytes);
       return EndPark(id, job.status);
     case ParkAction::kErase:
-      held_.SetPlace(job.prefix_id, PrefixPlace::kMemory, 0);
+      held_.SetPlace(job.prefix_id, PrefixPlace::kMemory, {});
       return EndPark(id, job.status);
   }
 }

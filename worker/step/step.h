@@ -65,6 +65,8 @@ inline constexpr int kMaxParks = 64;  // in a step
 struct ParkOutcome {
   absl::Status status;
   int64_t bytes = 0;  // of the file; kWrite
+  // Where the outcomes of all ranks became one: of each rank's file.
+  std::vector<int64_t> rank_bytes;
 };
 
 // What to tell of attention, per row of a slice, layer and query head.
