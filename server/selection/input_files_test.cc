@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -257,18 +258,27 @@ TEST_F(InputFilesTest, WhatMayNotBeReadIsAnErrorByName) {
   chmod(tree_.path("c").c_str(), 0755);
 }
 
-// Writers that go on while the job is planned: the walk has seen the sizes when
-// the first progress tells of bytes.
+// Writers that go on while the job is planned.
 class ChangingInputTest : public InputFilesTest {
  protected:
+  // `change` comes when the walk has seen the file's size, before it is read.
   template <typename Change>
-  absl::Status PlanWhile(const Change& change) {
+  absl::Status PlanWhile(const std::string& name, const Change& change) {
+    tree_.Write("folder/z.txt", "z");
+    InputOptions options = tree_.Options();
+    options.paths = {name, "folder"};
     bool is_changed = false;
-    const auto progress = [&](int64_t, int64_t of_bytes) {
-      if (of_bytes > 0 && !std::exchange(is_changed, true)) change();
+    const auto progress = [&](int64_t, int64_t) {
+      if (!std::exchange(is_changed, true)) change();
       return true;
     };
-    return PlanShards(tree_.Options(), progress).status();
+    const absl::Status status = PlanShards(options, progress).status();
+    EXPECT_TRUE(is_changed);
+    return status;
+  }
+  void ExpectAborted(const absl::Status& status, const std::string& name) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kAborted) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("\"" + name + "\""));
   }
   void Append(const std::string& name, const std::string& text) const {
     std::ofstream(tree_.path(name), std::ios::app) << text;
@@ -276,21 +286,25 @@ class ChangingInputTest : public InputFilesTest {
 };
 
 TEST_F(ChangingInputTest, AFileThatShrinksIsNamed) {
-  // The first is read in several steps, so the change comes before its end.
   tree_.Write("a.txt", std::string(3'000'000, 'a'));
-  const absl::Status status = PlanWhile(
-      [&] { std::filesystem::resize_file(tree_.path("a.txt"), 1'500'000); });
-  EXPECT_EQ(status.code(), absl::StatusCode::kAborted) << status;
-  EXPECT_THAT(std::string(status.message()), HasSubstr("\"a.txt\""));
+  const auto shrink = [&] {
+    std::filesystem::resize_file(tree_.path("a.txt"), 1'500'000);
+  };
+  ExpectAborted(PlanWhile("a.txt", shrink), "a.txt");
 }
 
 TEST_F(ChangingInputTest, LinesMayBeAppendedButNotToTheLastOne) {
-  InputOptions options = tree_.Options();
-  tree_.Write("a.jsonl", "{}\n");
-  const auto planned = tree_.Plan();
-  ASSERT_TRUE(planned.ok()) << planned.status();
-  Append("a.jsonl", "{}\n");
-  EXPECT_TRUE(ReadShard(options, (*planned)[0]).ok());
+  tree_.Write("a.jsonl", "{}\n{}\n");
+  EXPECT_TRUE(PlanWhile("a.jsonl", [&] { Append("a.jsonl", "{}\n"); }).ok());
+  tree_.Write("b.jsonl", "{}\n{\"te");
+  ExpectAborted(PlanWhile("b.jsonl", [&] { Append("b.jsonl", "xt\":1}\n"); }),
+                "b.jsonl");
+}
+
+TEST_F(ChangingInputTest, FilesThatAreReadWholeMayNotGrow) {
+  tree_.Write("a.txt", "line\n");
+  ExpectAborted(PlanWhile("a.txt", [&] { Append("a.txt", "line\n"); }),
+                "a.txt");
 }
 
 }  // namespace
