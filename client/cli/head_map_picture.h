@@ -18,7 +18,9 @@ char RankLetter(int64_t rank);
 std::string FormatBytes(int64_t bytes);
 
 // One row for each KV head, one column for each layer, cut into bands that fit;
-// then a legend with every worker's share. Ends with a newline.
+// then a legend with every worker's share. Where the map names a plan, its
+// policies: a grid with a legend, or a line if all units have one. Where
+// contexts are cut over ranks, a grid of that. Ends with a newline.
 std::string RenderHeadMap(const v1::HeadMap& map,
                           const PictureOptions& options);
 

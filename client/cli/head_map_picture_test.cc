@@ -9,6 +9,7 @@
 namespace headwise {
 namespace {
 
+using testing::EndsWith;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -68,6 +69,60 @@ TEST(HeadMapPictureTest, OneLetterForEachUnitUnderALayerRuler) {
             "    weights 0 B, KV 0 B for each token, capacity unlimited\n"
             "longest sequence that fits: 4096 tokens\n"
             "forecast: 2.500 ms for a token\n");
+}
+
+TEST(HeadMapPictureTest, PoliciesOfAPlanHaveAGridAndALegend) {
+  v1::HeadMap map = MakeMap(4, 2, 1);
+  map.set_plan("dc9ad24e976ff3a0634b2d3c0d6c6872");
+  for (v1::UnitPlacement& unit : *map.mutable_units()) {
+    const bool is_full = unit.kv_head() == 1 && unit.layer() < 2;
+    unit.set_policy(is_full ? "full" : "streaming");
+    unit.set_policy_description(is_full ? "full"
+                                        : "streaming, 4 sinks, window 64");
+  }
+  EXPECT_THAT(RenderHeadMap(map, {}),
+              EndsWith("\n"
+                       "plan dc9ad24e976ff3a0\n"
+                       "\n"
+                       "   layer  0\n"
+                       "kv head 0 SSSS\n"
+                       "kv head 1 FFSS\n"
+                       "\n"
+                       " S  6 of 8 units: streaming, 4 sinks, window 64\n"
+                       " F  2 of 8 units: full\n"));
+  map.mutable_units(0)->set_policy("of a later version");
+  map.mutable_units(0)->set_policy_description("of a later version");
+  EXPECT_THAT(RenderHeadMap(map, {}), HasSubstr("kv head 0 ?SSS\n"));
+}
+
+TEST(HeadMapPictureTest, OnePolicyForAllIsALine) {
+  v1::HeadMap map = MakeMap(4, 2, 1);
+  map.set_plan("full");
+  for (v1::UnitPlacement& unit : *map.mutable_units()) {
+    unit.set_policy("full");
+    unit.set_policy_description("full");
+  }
+  EXPECT_THAT(RenderHeadMap(map, {}),
+              EndsWith("\nplan full: every unit full\n"));
+}
+
+TEST(HeadMapPictureTest, CutContextsHaveAGridOfTheirRanks) {
+  v1::HeadMap map = MakeMap(3, 1, 3);
+  for (int unit = 0; unit < 2; ++unit) {
+    for (int rank = unit; rank < unit + 2; ++rank) {
+      map.mutable_units(unit)->add_context_ranks(rank);
+    }
+  }
+  EXPECT_THAT(RenderHeadMap(map, {}),
+              EndsWith("\n"
+                       "contexts over ranks\n"
+                       "\n"
+                       "   layer  0\n"
+                       "kv head 0 12-\n"
+                       "\n"
+                       " 1  1 of 3 units: context over A B\n"
+                       " 2  1 of 3 units: context over B C\n"
+                       " -  1 of 3 units: context on the rank of the unit\n"));
 }
 
 TEST(HeadMapPictureTest, ManyLayersAreCutIntoBandsThatFit) {

@@ -14,7 +14,7 @@ namespace {
 
 struct HeadsMapFlags {
   ClusterFlags cluster;
-  bool plan = false;
+  bool dry_run = false;
   std::vector<int64_t> memory_mib;  // of each planned worker
   int64_t plan_context_len = 0;
   bool json = false;
@@ -39,15 +39,21 @@ v1::PlanPlacementRequest PlanOf(const HeadsMapFlags& flags) {
 }
 
 absl::StatusOr<v1::HeadMap> GetMap(const HeadsMapFlags& flags) {
-  if (flags.plan && flags.cluster.server.empty()) {
+  if (flags.dry_run && flags.cluster.server.empty()) {
     // No weight is loaded for a plan.
     return PlanLocally(flags.cluster, PlanOf(flags));
   }
   // Who asks wants to know how it is now.
   HEADWISE_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session,
                             Session::Open(flags.cluster, {.max_attempts = 1}));
-  return flags.plan ? session->client().PlanPlacement(PlanOf(flags))
-                    : session->client().GetHeadMap({});
+  if (flags.dry_run) {
+    v1::PlanPlacementRequest request = PlanOf(flags);
+    request.set_plan(session->plan());
+    return session->client().PlanPlacement(request);
+  }
+  v1::GetHeadMapRequest request;
+  request.set_plan(session->plan());
+  return session->client().GetHeadMap(request);
 }
 
 absl::Status RunHeadsMap(const HeadsMapFlags& flags) {
@@ -77,33 +83,36 @@ void AddHeadsCommand(CLI::App& app, CommandRun* run) {
     option->remove_excludes(server);
     server->remove_excludes(option);
   }
-  command->add_flag("--plan", flags->plan,
-                    "A dry run: what workers of the given --speed and "
-                    "--memory would get");
+  AddPlanFlag(*command, flags->cluster);
+  command->add_flag("--dry-run", flags->dry_run,
+                    "What workers of the given --speed and --memory would "
+                    "get");
   command
       ->add_option("--memory", flags->memory_mib,
                    "MiB of each planned worker; 0: unlimited")
       ->delimiter(',')
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 30))
-      ->needs("--plan");
+      ->needs("--dry-run");
   command
       ->add_option("--plan-context", flags->plan_context_len,
-                   "Tokens of KV in the plan's forecast")
+                   "Tokens of KV in the dry run's forecast")
       ->check(CLI::NonNegativeNumber)
-      ->needs("--plan");
+      ->needs("--dry-run");
   command->add_flag("--json", flags->json, "The map as one JSON object");
   command->footer(
       "Examples:\n"
       "  headwise heads map --server 127.0.0.1:7600\n"
       "  headwise heads map -m M --local-workers 2 --speed 1,0.5\n"
-      "  headwise heads map -m M --plan --speed 1,1,0.5 --memory 512,512,256\n"
+      "  headwise heads map --server 127.0.0.1:7600 --plan dc9ad24e\n"
+      "  headwise heads map -m M --dry-run --speed 1,1,0.5 --memory "
+      "512,512,256\n"
       "NO_COLOR in the environment switches colours off.");
   command->final_callback([run, flags, command] {
-    if (!flags->plan && !flags->cluster.server.empty()) {
+    if (!flags->dry_run && !flags->cluster.server.empty()) {
       for (const char* name : {"--speed", "--local-workers"}) {
         if (command->count(name) == 0) continue;
         throw CLI::RequiresError(std::string(name) + " with --server",
-                                 "--plan");
+                                 "--dry-run");
       }
     }
     *run = [flags] { return RunHeadsMap(*flags); };

@@ -46,6 +46,7 @@ Json HeadMapToJson(const v1::HeadMap& map) {
                {"num_kv_heads", map.num_kv_heads()},
                {"forecast_ms_per_token", map.forecast_ms_per_token()},
                {"max_context_len", map.max_context_len()},
+               {"plan", map.plan()},
                {"workers", Json::array()},
                {"units", Json::array()}};
   for (const v1::WorkerShare& worker : map.workers()) {
@@ -68,6 +69,8 @@ Json HeadMapToJson(const v1::HeadMap& map) {
          {"kv_head", unit.kv_head()},
          {"rank", unit.rank()},
          {"policy", unit.policy()},
+         {"policy_description", unit.policy_description()},
+         {"context_ranks", unit.context_ranks()},
          {"weight_bytes", unit.weight_bytes()},
          {"kv_bytes_per_token", unit.kv_bytes_per_token()}});
   }

@@ -8,13 +8,17 @@
 #include "base/status_macros.h"
 #include "client/cli/cluster_options.h"
 #include "client/cli/embedded_cluster.h"
+#include "client/cli/plan_choice.h"
 #include "client/cli/plan_commands.h"
 #include "model/files/model_name.h"
+#include "model/head_plan/head_plan_check.h"
 #include "model/head_plan/kv_forecast.h"
 #include "server/coordinator/cluster_frontends.h"
 #include "server/dispatch/model_shape.h"
 #include "server/dispatch/static_workers.h"
+#include "server/frontends/head_map_plan.h"
 #include "server/frontends/placement_forecast.h"
+#include "server/frontends/plan_store.h"
 #include "server/frontends/response_writer.h"
 #include "server/placement/planner.h"
 #include "spdlog/spdlog.h"
@@ -175,6 +179,25 @@ absl::Status CheckWorkerAddress(const std::string& address) {
   return ParseAddresses(address).status();
 }
 
+namespace {
+
+// As a server would that has no plan stored.
+absl::Status ShowPlanOf(const std::string& name, const Model& model,
+                        KvType kv_type, HeadMap* map) {
+  HEADWISE_ASSIGN_OR_RETURN(const PlanChoice choice, ReadPlanChoice(name));
+  PlanStore plans(model.hyperparameters(), kv_type);
+  HEADWISE_ASSIGN_OR_RETURN(StoredPlan stored, plans.Find(choice.name));
+  if (choice.plan != nullptr) {
+    HEADWISE_RETURN_IF_ERROR(CheckPlanFits(
+        *choice.plan, model.hyperparameters(), HashWithProgress(model)));
+    stored = plans.Describe(*choice.plan);
+  }
+  ShowPlan(stored, map);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 absl::StatusOr<v1::HeadMap> PlanLocally(
     const ClusterFlags& flags, const v1::PlanPlacementRequest& request) {
   HEADWISE_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
@@ -187,7 +210,8 @@ absl::StatusOr<v1::HeadMap> PlanLocally(
   served.shape = MakeModelShape(*model, kv_type);
   HEADWISE_ASSIGN_OR_RETURN(const PlacementCall call,
                             ParsePlanPlacementRequest(request, served));
-  HEADWISE_ASSIGN_OR_RETURN(const HeadMap map, ForecastHeadMap(served, call));
+  HEADWISE_ASSIGN_OR_RETURN(HeadMap map, ForecastHeadMap(served, call));
+  HEADWISE_RETURN_IF_ERROR(ShowPlanOf(flags.plan, *model, kv_type, &map));
   v1::HeadMap out;
   WriteHeadMap(map, &out);
   return out;

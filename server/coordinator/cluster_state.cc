@@ -29,6 +29,14 @@ HeadMap::Worker WorkerOf(const FormedGroup& group, const ModelShape& shape,
   return worker;
 }
 
+// Empty if one rank has the whole deal.
+std::vector<int> HoldersOf(std::vector<int> deal) {
+  std::sort(deal.begin(), deal.end());
+  deal.erase(std::unique(deal.begin(), deal.end()), deal.end());
+  if (deal.size() < 2) deal.clear();
+  return deal;
+}
+
 }  // namespace
 
 HeadMap MakeHeadMap(const std::string& model_name, const Hyperparameters& hyper,
@@ -47,6 +55,7 @@ HeadMap MakeHeadMap(const std::string& model_name, const Hyperparameters& hyper,
     map.workers.push_back(WorkerOf(group, shape, rank));
   }
   const auto& unit_rank = group.plan.placement.unit_rank;
+  const auto& range_rank = group.plan.placement.range_rank;
   for (size_t layer = 0; layer < unit_rank.size(); ++layer) {
     for (size_t kv_head = 0; kv_head < unit_rank[layer].size(); ++kv_head) {
       HeadMap::Unit unit;
@@ -55,6 +64,9 @@ HeadMap MakeHeadMap(const std::string& model_name, const Hyperparameters& hyper,
       unit.rank = unit_rank[layer][kv_head];
       unit.weight_bytes = shape.unit_weight_bytes;
       unit.kv_bytes_per_token = shape.kv_bytes_per_unit_position;
+      if (!range_rank.empty()) {
+        unit.context_ranks = HoldersOf(range_rank[layer][kv_head]);
+      }
       map.units.push_back(std::move(unit));
     }
   }

@@ -57,6 +57,18 @@ TEST(MakeHeadMapTest, ShowsEveryUnitAndWhatWasPrepared) {
   EXPECT_EQ(map.max_context_len, 640);
 }
 
+TEST(MakeHeadMapTest, ShowsWhereContextsAreCut) {
+  Hyperparameters hyper;
+  hyper.num_layers = 1;
+  hyper.num_kv_heads = 2;
+  auto group = std::make_shared<FormedGroup>();
+  group->plan.placement = {3, {{2, 1}}, {}, {}, {{{2, 0, 2, 0}, {1, 1}}}};
+  const HeadMap map = MakeHeadMap("m", hyper, {}, {.group = group});
+  ASSERT_EQ(map.units.size(), 2u);
+  EXPECT_THAT(map.units[0].context_ranks, testing::ElementsAre(0, 2));
+  EXPECT_THAT(map.units[1].context_ranks, testing::IsEmpty());
+}
+
 TEST(MakeHeadMapTest, WithoutAGroupThereAreNoWorkers) {
   Hyperparameters hyper;
   hyper.num_layers = 2;

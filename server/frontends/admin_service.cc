@@ -3,6 +3,8 @@
 #include <memory>
 
 #include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "server/frontends/head_map_plan.h"
 #include "server/frontends/placement_forecast.h"
 #include "server/frontends/request_parser.h"
 #include "server/frontends/response_writer.h"
@@ -19,6 +21,15 @@ grpc::ServerUnaryReactor* AdminService::Reply(
   return reactor;
 }
 
+absl::Status AdminService::Show(HeadMap map, const std::string& plan,
+                                v1::HeadMap* response) const {
+  HEADWISE_ASSIGN_OR_RETURN(const StoredPlan stored,
+                            frontend_.plans.Find(plan));
+  ShowPlan(stored, &map);
+  WriteHeadMap(map, response);
+  return absl::OkStatus();
+}
+
 grpc::ServerUnaryReactor* AdminService::GetHeadMap(
     grpc::CallbackServerContext* context, const v1::GetHeadMapRequest* request,
     v1::HeadMap* response) {
@@ -31,7 +42,7 @@ grpc::ServerUnaryReactor* AdminService::GetHeadMap(
     status = absl::UnavailableError(absl::StrCat("no group of workers stands: ",
                                                  frontend_.cluster.detail()));
   }
-  if (status.ok()) WriteHeadMap(*map, response);
+  if (status.ok()) status = Show(*map, request->plan(), response);
   return Reply(arrival, context, status);
 }
 
@@ -45,7 +56,7 @@ grpc::ServerUnaryReactor* AdminService::PlanPlacement(
   if (call.ok()) {
     const absl::StatusOr<HeadMap> map = ForecastHeadMap(frontend_.model, *call);
     status = map.status();
-    if (map.ok()) WriteHeadMap(*map, response);
+    if (map.ok()) status = Show(*map, request->plan(), response);
   }
   return Reply(arrival, context, status);
 }

@@ -3,6 +3,8 @@
 #ifndef HEADWISE_SERVER_FRONTENDS_ADMIN_SERVICE_H_
 #define HEADWISE_SERVER_FRONTENDS_ADMIN_SERVICE_H_
 
+#include <string>
+
 #include "headwise/v1/admin.grpc.pb.h"
 #include "server/frontends/frontend_context.h"
 
@@ -25,6 +27,9 @@ class AdminService final : public v1::Admin::CallbackService {
   grpc::ServerUnaryReactor* Reply(const Arrival& arrival,
                                   grpc::CallbackServerContext* context,
                                   const absl::Status& status);
+  // The map as it is under the plan of that name.
+  absl::Status Show(HeadMap map, const std::string& plan,
+                    v1::HeadMap* response) const;
   const FrontendContext frontend_;
 };
 

@@ -30,8 +30,11 @@ struct HeadMap {
     int64_t kv_head = 0;
     int rank = 0;
     std::string policy = "full";
+    std::string policy_description = "full";
     int64_t weight_bytes = 0;
     int64_t kv_bytes_per_token = 0;
+    // Ranks that its context is dealt to, ascending; empty: it is not cut.
+    std::vector<int> context_ranks = {};
   };
 
   std::string model;
@@ -45,6 +48,7 @@ struct HeadMap {
   std::vector<Unit> units;      // by layer, kv_head
   double forecast_ms_per_token = 0.0;
   int64_t max_context_len = 0;  // tokens; 0: no group stands
+  std::string plan = "full";    // whose policies the units show
 };
 
 // Implemented by whoever forms the group of workers. Thread-safe; calls return

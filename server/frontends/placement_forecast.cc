@@ -107,7 +107,6 @@ absl::StatusOr<HeadMap> ForecastHeadMap(const ServedModel& model,
           {.layer = layer,
            .kv_head = unit,
            .rank = plan.placement.unit_rank[layer][unit],
-           .policy = "full",
            .weight_bytes = shape.unit_weight_bytes,
            .kv_bytes_per_token = shape.kv_bytes_per_unit_position});
     }

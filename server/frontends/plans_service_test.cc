@@ -56,6 +56,12 @@ class PlansServiceTest : public ServicesTest {
     request.set_plan(name);
     return Call(&v1::Plans::Stub::DeletePlan, request).status();
   }
+  // The head map under a plan; empty: the default.
+  absl::StatusOr<v1::HeadMap> MapUnder(const std::string& name) {
+    v1::GetHeadMapRequest request;
+    request.set_plan(name);
+    return client_->GetHeadMap(request);
+  }
   v1::ListPlansResponse List() {
     return *Call(&v1::Plans::Stub::ListPlans, v1::ListPlansRequest());
   }
@@ -204,6 +210,46 @@ TEST_F(PlansServiceTest, AForecastTellsBytesByRank) {
   request.set_context_len(0);
   EXPECT_EQ(Call(&v1::Plans::Stub::ForecastPlan, request).status().code(),
             absl::StatusCode::kUnavailable);
+}
+
+// Two layers of two units, all contexts cut over both ranks.
+TEST_F(PlansServiceTest, TheHeadMapShowsThePoliciesOfAPlan) {
+  auto map = std::make_shared<HeadMap>(*cluster_.head_map());
+  for (int64_t i = 0; i < 4; ++i) {
+    map->units.push_back(
+        {.layer = i / 2, .kv_head = i % 2, .context_ranks = {0, 1}});
+  }
+  cluster_.Set(map, true);
+  EXPECT_EQ(MapUnder("")->plan(), "full");
+  EXPECT_EQ(MapUnder("")->units(3).policy(), "full");
+  EXPECT_EQ(MapUnder("")->units(3).context_ranks_size(), 2);
+
+  HeadPlan plan = StreamingPlan(8);
+  plan.units[3] = {};
+  const std::string hash = HeadPlanHash(plan);
+  EXPECT_EQ(MapUnder(hash).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(MapUnder("?").status().code(), absl::StatusCode::kInvalidArgument);
+  ASSERT_TRUE(Put(plan).ok());
+  EXPECT_EQ(MapUnder("")->plan(), "full");  // put, not applied
+  ASSERT_TRUE(SetDefault(hash).ok());
+  for (const std::string& name : {std::string(), hash, hash.substr(0, 8)}) {
+    const auto shown = MapUnder(name);
+    ASSERT_TRUE(shown.ok()) << shown.status();
+    EXPECT_EQ(shown->plan(), hash);
+    EXPECT_EQ(shown->units(0).policy(), "streaming");
+    EXPECT_EQ(shown->units(0).policy_description(),
+              "streaming, 0 sinks, window 8");
+    EXPECT_EQ(shown->units(0).context_ranks_size(), 0);  // whole on its rank
+    EXPECT_EQ(shown->units(3).policy(), "full");
+    EXPECT_EQ(shown->units(3).context_ranks_size(), 2);
+  }
+  EXPECT_EQ(MapUnder("full")->units(0).policy(), "full");
+
+  v1::PlanPlacementRequest request;
+  request.add_workers();
+  EXPECT_EQ(client_->PlanPlacement(request)->units(0).policy(), "streaming");
+  request.set_plan("full");
+  EXPECT_EQ(client_->PlanPlacement(request)->units(0).policy(), "full");
 }
 
 TEST_F(PlansServiceTest, ALongPromptIsReadOnAnotherThreadAndAnswered) {

@@ -47,6 +47,7 @@ void WriteHeadMap(const HeadMap& map, v1::HeadMap* out) {
   out->set_num_kv_heads(map.num_kv_heads);
   out->set_forecast_ms_per_token(map.forecast_ms_per_token);
   out->set_max_context_len(map.max_context_len);
+  out->set_plan(map.plan);
   for (const HeadMap::Worker& worker : map.workers) {
     v1::WorkerShare& share = *out->add_workers();
     share.set_name(worker.name);
@@ -67,6 +68,9 @@ void WriteHeadMap(const HeadMap& map, v1::HeadMap* out) {
     placed.set_kv_head(static_cast<uint32_t>(unit.kv_head));
     placed.set_rank(static_cast<uint32_t>(unit.rank));
     placed.set_policy(unit.policy);
+    placed.set_policy_description(unit.policy_description);
+    placed.mutable_context_ranks()->Assign(unit.context_ranks.begin(),
+                                           unit.context_ranks.end());
     placed.set_weight_bytes(unit.weight_bytes);
     placed.set_kv_bytes_per_token(unit.kv_bytes_per_token);
   }
