@@ -25,6 +25,7 @@ void AddAllCommands(CLI::App& app, CommandRun* run) {
   AddDetokenizeCommand(app, run);
   AddHeadsCommand(app, run);
   AddPlanCommand(app, run);
+  AddSessionCommand(app, run);
   AddBenchCommand(app, run);
   AddInspectCommand(app, run);
 }

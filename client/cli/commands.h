@@ -24,6 +24,7 @@ void AddTokenizeCommand(CLI::App& app, CommandRun* run);
 void AddDetokenizeCommand(CLI::App& app, CommandRun* run);
 void AddHeadsCommand(CLI::App& app, CommandRun* run);
 void AddPlanCommand(CLI::App& app, CommandRun* run);
+void AddSessionCommand(CLI::App& app, CommandRun* run);
 void AddBenchCommand(CLI::App& app, CommandRun* run);
 void AddInspectCommand(CLI::App& app, CommandRun* run);
 

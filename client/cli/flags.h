@@ -31,7 +31,8 @@ struct ClusterFlags {
   int ranks_per_context = 1;
   std::string reduction = "exact";
   double timeout_seconds = 3600;
-  std::string plan;  // a head plan: a file, or its name at the server
+  std::string plan;    // a head plan: a file, or its name at the server
+  std::string tenant;  // whose sessions; "": nobody's
 };
 
 struct GenerationFlags {

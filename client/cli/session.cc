@@ -14,6 +14,7 @@ absl::StatusOr<std::unique_ptr<Session>> Session::Open(
   ClientOptions options;
   options.timeout = absl::Seconds(flags.timeout_seconds);
   options.retry = retry;
+  options.tenant = flags.tenant;
   if (!flags.server.empty()) {
     session->client_ = Client::Connect(flags.server, options);
   } else {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <thread>
 #include <utility>
 
 #include "google/rpc/error_details.pb.h"
@@ -41,7 +42,11 @@ Attempt ToAttempt(const grpc::Status& status) {
   return attempt;
 }
 
-void SetTimeout(absl::Duration remaining, grpc::ClientContext* context) {
+void Prepare(const ClientOptions& options, absl::Duration remaining,
+             grpc::ClientContext* context) {
+  if (!options.tenant.empty()) {
+    context->AddMetadata("x-headwise-tenant", options.tenant);
+  }
   // gRPC keeps a deadline as a time of the system's clock.
   context->set_deadline(
       std::chrono::system_clock::now() +
@@ -55,7 +60,7 @@ absl::StatusOr<Response> CallUnary(const ClientOptions& options,
   const absl::Status status = CallWithRetry(
       options.retry, options.timeout, [&](absl::Duration remaining) {
         grpc::ClientContext context;
-        SetTimeout(remaining, &context);
+        Prepare(options, remaining, &context);
         response.Clear();
         return ToAttempt(method(&context, &response));
       });
@@ -69,7 +74,7 @@ absl::Status CallStream(const ClientOptions& options, Method method,
   return CallWithRetry(options.retry, options.timeout,
                        [&](absl::Duration remaining) {
                          grpc::ClientContext context;
-                         SetTimeout(remaining, &context);
+                         Prepare(options, remaining, &context);
                          const auto reader = method(&context);
                          Response event;
                          bool seen = false;
@@ -112,7 +117,8 @@ Client::Client(std::shared_ptr<grpc::Channel> channel,
       inference_(v1::Inference::NewStub(channel)),
       admin_(v1::Admin::NewStub(channel)),
       calibration_(v1::Calibration::NewStub(channel)),
-      plans_(v1::Plans::NewStub(channel)) {}
+      plans_(v1::Plans::NewStub(channel)),
+      sessions_(v1::Sessions::NewStub(channel)) {}
 
 absl::Status Client::Generate(const v1::GenerateRequest& request,
                               OnEvent on_event) {
@@ -251,6 +257,81 @@ absl::StatusOr<v1::ForecastPlanResponse> Client::ForecastPlan(
       options_,
       [&](grpc::ClientContext* context, v1::ForecastPlanResponse* response) {
         return plans_->ForecastPlan(context, request, response);
+      });
+}
+
+absl::StatusOr<v1::PromptSession> Client::Upload(
+    absl::FunctionRef<absl::StatusOr<bool>(v1::UploadRequest*)> next,
+    absl::FunctionRef<void(const v1::UploadProgress&)> on_progress) {
+  grpc::ClientContext context;
+  Prepare(options_, options_.timeout, &context);
+  const auto stream = sessions_->Upload(&context);
+  v1::UploadProgress last;
+  std::thread reader([&] {
+    v1::UploadProgress progress;
+    while (stream->Read(&progress)) {
+      on_progress(progress);
+      last.Swap(&progress);
+    }
+  });
+  absl::StatusOr<bool> more = true;
+  while (more.ok() && *more) {
+    v1::UploadRequest request;
+    more = next(&request);
+    // Where the server has ended the call, Finish says why.
+    if (more.ok() && *more && !stream->Write(request)) break;
+  }
+  if (more.ok()) {
+    stream->WritesDone();
+  } else {
+    context.TryCancel();
+  }
+  reader.join();
+  const absl::Status status = ToAttempt(stream->Finish()).status;
+  if (!more.ok()) return more.status();
+  if (!status.ok()) return status;
+  return last.session();
+}
+
+absl::StatusOr<v1::PromptSession> Client::GetSession(
+    const v1::GetPromptSessionRequest& request) {
+  return CallUnary<v1::PromptSession>(
+      options_, [&](grpc::ClientContext* context, v1::PromptSession* response) {
+        return sessions_->GetSession(context, request, response);
+      });
+}
+
+absl::StatusOr<v1::ListPromptSessionsResponse> Client::ListSessions(
+    const v1::ListPromptSessionsRequest& request) {
+  return CallUnary<v1::ListPromptSessionsResponse>(
+      options_, [&](grpc::ClientContext* context,
+                    v1::ListPromptSessionsResponse* response) {
+        return sessions_->ListSessions(context, request, response);
+      });
+}
+
+absl::StatusOr<v1::DeletePromptSessionResponse> Client::DeleteSession(
+    const v1::DeletePromptSessionRequest& request) {
+  return CallUnary<v1::DeletePromptSessionResponse>(
+      options_, [&](grpc::ClientContext* context,
+                    v1::DeletePromptSessionResponse* response) {
+        return sessions_->Delete(context, request, response);
+      });
+}
+
+absl::StatusOr<v1::PromptSession> Client::ParkSession(
+    const v1::ParkSessionRequest& request) {
+  return CallUnary<v1::PromptSession>(
+      options_, [&](grpc::ClientContext* context, v1::PromptSession* response) {
+        return sessions_->Park(context, request, response);
+      });
+}
+
+absl::StatusOr<v1::PromptSession> Client::ResumeSession(
+    const v1::ResumeSessionRequest& request) {
+  return CallUnary<v1::PromptSession>(
+      options_, [&](grpc::ClientContext* context, v1::PromptSession* response) {
+        return sessions_->Resume(context, request, response);
       });
 }
 

@@ -18,6 +18,7 @@
 #include "headwise/v1/calibration.grpc.pb.h"
 #include "headwise/v1/inference.grpc.pb.h"
 #include "headwise/v1/plans.grpc.pb.h"
+#include "headwise/v1/sessions.grpc.pb.h"
 
 namespace headwise {
 
@@ -25,6 +26,7 @@ struct ClientOptions {
   // Of one call with its retries; a stream's too.
   absl::Duration timeout = absl::Minutes(10);
   RetryOptions retry;
+  std::string tenant;  // whose sessions are asked for
 };
 
 // Thread-safe; calls block. Statuses are the server's, or DeadlineExceeded or
@@ -70,12 +72,31 @@ class Client {
   absl::StatusOr<v1::ForecastPlanResponse> ForecastPlan(
       const v1::ForecastPlanRequest& request);
 
+  // Streams what `next` writes until it says false, while `on_progress` hears
+  // on another thread how far the server is; one at a time. Never repeated:
+  // after an error GetSession tells how many tokens have run. An error of
+  // `next` ends the call and is returned.
+  absl::StatusOr<v1::PromptSession> Upload(
+      absl::FunctionRef<absl::StatusOr<bool>(v1::UploadRequest*)> next,
+      absl::FunctionRef<void(const v1::UploadProgress&)> on_progress);
+  absl::StatusOr<v1::PromptSession> GetSession(
+      const v1::GetPromptSessionRequest& request);
+  absl::StatusOr<v1::ListPromptSessionsResponse> ListSessions(
+      const v1::ListPromptSessionsRequest& request);
+  absl::StatusOr<v1::DeletePromptSessionResponse> DeleteSession(
+      const v1::DeletePromptSessionRequest& request);
+  absl::StatusOr<v1::PromptSession> ParkSession(
+      const v1::ParkSessionRequest& request);
+  absl::StatusOr<v1::PromptSession> ResumeSession(
+      const v1::ResumeSessionRequest& request);
+
  private:
   const ClientOptions options_;
   const std::unique_ptr<v1::Inference::Stub> inference_;
   const std::unique_ptr<v1::Admin::Stub> admin_;
   const std::unique_ptr<v1::Calibration::Stub> calibration_;
   const std::unique_ptr<v1::Plans::Stub> plans_;
+  const std::unique_ptr<v1::Sessions::Stub> sessions_;
 };
 
 }  // namespace headwise
