@@ -9,9 +9,9 @@ namespace {
 
 // The messages' enums are ours shifted by one where 0 is refused.
 static_assert(v1::POLICY_KIND_FULL == static_cast<int>(PolicyKind::kFull) + 1);
-static_assert(v1::POLICY_KIND_LANDMARK_ORACLE ==
-              static_cast<int>(PolicyKind::kLandmarkOracle) + 1);
-static_assert(v1::PolicyKind_MAX == v1::POLICY_KIND_LANDMARK_ORACLE);
+static_assert(v1::POLICY_KIND_LANDMARK ==
+              static_cast<int>(PolicyKind::kLandmark) + 1);
+static_assert(v1::PolicyKind_MAX == v1::POLICY_KIND_LANDMARK);
 static_assert(v1::PLAN_KV_TYPE_INT8 == static_cast<int>(PlanKvType::kInt8));
 static_assert(v1::PlanKvType_MAX == v1::PLAN_KV_TYPE_INT8);
 static_assert(v1::HEAD_MASK_ZERO == static_cast<int>(HeadMask::kZero));
@@ -119,6 +119,9 @@ void WriteHeadPlan(const HeadPlan& plan, v1::HeadPlan* message) {
     WriteHead(head, message->add_heads());
   }
   message->set_origin(plan.origin);
+  if (plan.landmark_token != -1) {
+    message->set_landmark_token(plan.landmark_token);
+  }
 }
 
 absl::StatusOr<HeadPlan> ReadHeadPlan(const v1::HeadPlan& message) {
@@ -135,6 +138,9 @@ absl::StatusOr<HeadPlan> ReadHeadPlan(const v1::HeadPlan& message) {
   plan.num_heads = message.num_heads();
   plan.num_kv_heads = message.num_kv_heads();
   plan.origin = message.origin();
+  if (message.has_landmark_token()) {
+    plan.landmark_token = message.landmark_token();
+  }
   HEADWISE_RETURN_IF_ERROR(
       ReadEach("units", message.units(), ReadUnit, &plan.units));
   HEADWISE_RETURN_IF_ERROR(

@@ -10,8 +10,8 @@ namespace headwise {
 namespace {
 
 TEST(HeadPlanCodecTest, EveryFieldComesBack) {
-  for (const HeadPlan& plan :
-       {EveryFieldPlan(), FullPlan(1, 1, 1), FullPlan(30, 9, 3)}) {
+  for (const HeadPlan& plan : {EveryFieldPlan(), LandmarkPlan(),
+                               FullPlan(1, 1, 1), FullPlan(30, 9, 3)}) {
     const absl::StatusOr<HeadPlan> read = DecodeHeadPlan(EncodeHeadPlan(plan));
     ASSERT_TRUE(read.ok()) << read.status();
     EXPECT_EQ(*read, plan);
@@ -46,9 +46,9 @@ TEST(HeadPlanCodecTest, WhatIsNotKnownIsRefusedByName) {
       {[](Plan& p) { p.mutable_units(3)->clear_kind(); },
        "units[3] kind: 0 is not known to version 1"},
       {[](Plan& p) {
-         p.mutable_units(3)->set_kind(static_cast<v1::PolicyKind>(7));
+         p.mutable_units(3)->set_kind(static_cast<v1::PolicyKind>(8));
        },
-       "units[3] kind: 7 is not known to version 1"},
+       "units[3] kind: 8 is not known to version 1"},
       {[](Plan& p) {
          p.mutable_units(3)->set_kind(static_cast<v1::PolicyKind>(-1));
        },
@@ -61,8 +61,8 @@ TEST(HeadPlanCodecTest, WhatIsNotKnownIsRefusedByName) {
          p.mutable_heads(4)->set_mask(static_cast<v1::HeadMask>(3));
        },
        "heads[4] mask: 3 is not known to version 1"},
-      {[](Plan& p) { AddUnknownField(&p, 9); },
-       "field 9 is not known to version 1"},
+      {[](Plan& p) { AddUnknownField(&p, 10); },
+       "field 10 is not known to version 1"},
       {[](Plan& p) { AddUnknownField(p.mutable_units(0), 12); },
        "units[0] field 12 is not known to version 1"},
       {[](Plan& p) { AddUnknownField(p.mutable_heads(1), 5); },
@@ -71,6 +71,8 @@ TEST(HeadPlanCodecTest, WhatIsNotKnownIsRefusedByName) {
        "units: 11 entries; 4 layers of 3 kv heads are 12"},
       {[](Plan& p) { p.set_num_layers(int64_t{1} << 40); },
        "num_layers: 1099511627776 is outside [1, 1024]"},
+      {[](Plan& p) { p.set_landmark_token(0); },
+       "landmark_token: is set, but no unit has policy landmark"},
       {[](Plan& p) { p.mutable_units(0)->set_window(0); },
        "units[0] (layer 0, kv_head 0) window: 0 is outside [1, 1048576]"}};
   for (const BadMessage& bad : bad_messages) {

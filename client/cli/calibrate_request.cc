@@ -220,16 +220,18 @@ void AddPolicyFlags(CLI::App& command, CalibrateFlags& flags) {
       ->group(group);
   command
       .add_flag("--slot-positions", flags.unit.slot_positions,
-                "Rotary distances as if nothing had been dropped (streaming)")
+                "Rotary distances as if nothing had been dropped (streaming), "
+                "or within chunks + 1 chunks (landmark)")
       ->group(group);
   command
       .add_option("--chunk-len", flags.unit.chunk_len,
-                  "Positions of a chunk (longheads, quest, landmark-oracle)")
+                  "Positions of a chunk (longheads, quest, landmark-oracle, "
+                  "landmark: its token included)")
       ->group(group);
   command
       .add_option("--chunks", flags.unit.num_chunks,
                   "Chunks that a query sees (longheads, quest, "
-                  "landmark-oracle)")
+                  "landmark-oracle, landmark)")
       ->group(group);
   command
       .add_flag("--per-query-head", flags.unit.per_query_head,

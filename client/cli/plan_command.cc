@@ -70,6 +70,7 @@ absl::Status RunCheck(const PlanFlags& flags) {
 
 Json DiffToJson(const HeadPlanDiff& diff) {
   Json json = {{"is_other_model", diff.is_other_model},
+               {"landmark_token", diff.landmark_token},
                {"units", Json::array()},
                {"heads", Json::array()}};
   for (const UnitChange& change : diff.units) {

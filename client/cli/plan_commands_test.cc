@@ -136,6 +136,13 @@ TEST_F(PlanCommandsTest, NewRefusesWhatAPolicyDoesNotHave) {
             "error: --policy full: window: is set, but policy full does not "
             "have it");
   EXPECT_THAT(Run(line + "often"), StartsWith("usage: "));
+  EXPECT_EQ(Run(line + "landmark --chunk-len 64 --chunks 5 --landmark-token "
+                       "1000000"),
+            absl::StrCat("error: landmark_token: 1000000, the model's "
+                         "vocabulary has ",
+                         TinyModelOptions().vocab_size, " tokens"));
+  EXPECT_EQ(Run(line + "full --landmark-token 3"),
+            "error: landmark_token: is set, but no unit has policy landmark");
   EXPECT_EQ(Run(line + "full --except 2.0"),
             "error: --except 2.0: layer 2 is outside [0, 1]");
   EXPECT_EQ(Run(line + "full --except 1.2"),

@@ -23,6 +23,7 @@ struct PlanNewFlags {
   std::string policy = "full";
   std::string kv_type = "default";
   UnitPolicy unit;
+  int64_t landmark_token = -1;
   std::vector<std::string> except;
   std::string out;
 };
@@ -41,13 +42,15 @@ absl::Status RunNew(const PlanNewFlags& flags) {
   HeadPlan plan = DefaultHeadPlan(model->hyperparameters(), "");
   plan.units.assign(plan.units.size(), policy);
   HEADWISE_RETURN_IF_ERROR(MakeFull(flags.except, &plan));
+  plan.landmark_token = flags.landmark_token;
   plan.origin = absl::StrCat("headwise plan new: ", DescribePolicy(policy));
   if (!flags.except.empty()) {
     absl::StrAppend(&plan.origin, "; full: ", absl::StrJoin(flags.except, ","));
   }
   if (plan.origin.size() > kMaxPlanOriginBytes) plan.origin.clear();
   plan.model_sha256 = HashWithProgress(*model);
-  HEADWISE_RETURN_IF_ERROR(CheckHeadPlan(plan));
+  HEADWISE_RETURN_IF_ERROR(
+      CheckPlanFits(plan, model->hyperparameters(), plan.model_sha256));
   HEADWISE_RETURN_IF_ERROR(WriteHeadPlanFile(plan, flags.out));
   const auto num_full =
       std::count(plan.units.begin(), plan.units.end(), UnitPolicy{});
@@ -68,7 +71,8 @@ void AddPolicyFlags(CLI::App& command, UnitPolicy& unit) {
       ->group(group);
   command
       .add_flag("--slot-positions", unit.slot_positions,
-                "Rotary distances as if nothing had been dropped (streaming)")
+                "Rotary distances as if nothing had been dropped (streaming), "
+                "or within chunks + 1 chunks (landmark)")
       ->group(group);
   command
       .add_option("--window-divisor", unit.window_divisor,
@@ -76,12 +80,13 @@ void AddPolicyFlags(CLI::App& command, UnitPolicy& unit) {
       ->group(group);
   command
       .add_option("--chunk-len", unit.chunk_len,
-                  "Positions of a chunk (longheads, quest, landmark-oracle)")
+                  "Positions of a chunk (longheads, quest, landmark-oracle, "
+                  "landmark: its token included)")
       ->group(group);
   command
       .add_option("--chunks", unit.num_chunks,
                   "Chunks that a query sees (longheads, quest, "
-                  "landmark-oracle)")
+                  "landmark-oracle, landmark)")
       ->group(group);
   command
       .add_flag("--per-query-head", unit.per_query_head,
@@ -134,6 +139,11 @@ void AddPlanNewCommand(CLI::App& plan, CommandRun* run) {
                                                      kPlanKvTypeNames.end())))
       ->capture_default_str();
   AddPolicyFlags(*command, flags->unit);
+  command
+      ->add_option("--landmark-token", flags->landmark_token,
+                   "The token at the end of every chunk, which prompts are "
+                   "checked for (landmark); -1: they are not")
+      ->group("Policy");
   command
       ->add_option("--except", flags->except,
                    "Units that stay full: LAYER or LAYER.KV_HEAD,...")

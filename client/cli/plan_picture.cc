@@ -13,7 +13,7 @@
 namespace headwise {
 namespace {
 
-constexpr char kPolicyLetters[] = "FSRLQO";
+constexpr char kPolicyLetters[] = "FSRLQOM";
 static_assert(sizeof(kPolicyLetters) == kPolicyNames.size() + 1);
 
 // A plan by hand may have a policy for each unit; nobody reads a legend of 90.
@@ -125,6 +125,9 @@ std::string RenderPlan(const HeadPlan& plan, const PictureOptions& options) {
     absl::StrAppend(&out, "origin: ", absl::Utf8SafeCHexEscape(plan.origin),
                     "\n");
   }
+  if (plan.landmark_token != -1) {
+    absl::StrAppend(&out, "landmarks are token ", plan.landmark_token, "\n");
+  }
   AppendUnits(plan, options, &out);
   const bool is_as_trained = std::all_of(
       plan.heads.begin(), plan.heads.end(),
@@ -136,6 +139,10 @@ std::string RenderPlan(const HeadPlan& plan, const PictureOptions& options) {
 std::string RenderDiff(const HeadPlan& before, const HeadPlanDiff& diff) {
   std::string out;
   if (diff.is_other_model) out = "the plans are for different models\n";
+  if (diff.landmark_token != before.landmark_token) {
+    absl::StrAppend(&out, "landmark token: ", before.landmark_token, " -> ",
+                    diff.landmark_token, "\n");
+  }
   for (const UnitChange& change : diff.units) {
     absl::StrAppend(&out, "layer ", change.layer, " kv_head ", change.kv_head,
                     ": ", DescribePolicy(change.before), " -> ",

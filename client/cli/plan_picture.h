@@ -29,9 +29,9 @@ struct PolicyCount {
 };
 std::vector<PolicyCount> CountPolicies(const HeadPlan& plan);
 
-// Model, shape, hash and origin; a map of units by policy with a legend; and
-// where a query head is not as trained, a map of these. Bytes of the origin
-// that could steer a terminal are escaped. Ends with a newline.
+// Model, shape, hash, origin and landmark token; a map of units by policy with
+// a legend; and where a query head is not as trained, a map of these. Bytes of
+// the origin that could steer a terminal are escaped. Ends with a newline.
 std::string RenderPlan(const HeadPlan& plan, const PictureOptions& options);
 
 // One line for each unit and head that differs, then a sum.

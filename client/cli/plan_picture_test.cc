@@ -52,6 +52,18 @@ TEST(PlanPictureTest, ALetterForEachUnitAndHead) {
           "* several\n");
 }
 
+TEST(PlanPictureTest, LandmarksAreNamed) {
+  const HeadPlan plan = LandmarkPlan();
+  const std::string picture = RenderPlan(plan, {});
+  EXPECT_THAT(picture, HasSubstr("landmarks are token 7\n"));
+  EXPECT_THAT(picture, HasSubstr(" M  1 of 4 units: landmark, 5 chunks of 128"
+                                 "\n"));
+  HeadPlan after = plan;
+  after.landmark_token = 9;
+  EXPECT_EQ(RenderDiff(plan, *DiffHeadPlans(plan, after)),
+            "landmark token: 7 -> 9\n0 of 4 units and 0 of 8 heads differ\n");
+}
+
 TEST(PlanPictureTest, HeadsAsTrainedNeedNoMap) {
   EXPECT_THAT(RenderPlan(FullPlan(2, 2, 1), {}), Not(HasSubstr("\nhead")));
 }

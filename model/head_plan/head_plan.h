@@ -36,6 +36,12 @@ enum class PolicyKind : uint8_t {
   // choose (Landmark, Mohtashami and Jaggi, 2305.16300), in a model that has no
   // landmark tokens. Reads everything; for research. Nothing is dropped.
   kLandmarkOracle,
+  // For a model trained with landmark tokens (the same paper), one at the end
+  // of every chunk: its score competes in the softmax over the query's own
+  // chunk, and what it gets its chunk's other positions share by a softmax of
+  // their own. A query sees the chunks whose landmarks score best, and its own.
+  // Nothing is dropped.
+  kLandmark,
 };
 
 // How a unit's keys and values are stored.
@@ -55,8 +61,10 @@ struct UnitPolicy {
   // kStreaming, kRazor.
   int64_t num_sinks = 0;  // positions, 0 to 4,096
   int64_t window = 0;     // positions, 1 to 2^20, the query's own included
-  // kStreaming: rotary distances stay below num_sinks + window, as if the
-  // dropped positions had never been; else true distances.
+  // Else true distances. kStreaming: rotary distances stay below num_sinks +
+  // window, as if the dropped positions had never been. kLandmark: below
+  // (num_chunks + 1) * chunk_len, the paper's "stingy" positions: the last
+  // num_chunks chunks stand where they are, the others as one before them.
   bool slot_positions = false;
 
   // kRazor.
@@ -69,8 +77,10 @@ struct UnitPolicy {
   // 0 to 2^20, 0: window. Without it: 0.
   int64_t window_divisor = 0;
 
-  // kLongHeads, kQuest, kLandmarkOracle: positions of a chunk, 64 to 4,096 and
-  // a multiple of 64 (kQuest: 64), and how many chunks a query sees: 3 to 256.
+  // kLongHeads, kQuest, kLandmarkOracle, kLandmark: positions of a chunk, 64 to
+  // 4,096 and a multiple of 64 (kQuest: 64), and how many chunks a query sees,
+  // its own included: 3 to 256. All kLandmark units of a plan have one
+  // chunk_len.
   int64_t chunk_len = 0;
   int64_t num_chunks = 0;
   // Each query head chooses for itself; else the best score of the unit's heads
@@ -82,8 +92,10 @@ struct UnitPolicy {
 
 enum class HeadMask : uint8_t {
   kNone,
-  kUniform,  // scores are 0: the mean of all values that it sees
-  kZero,     // output is 0
+  // Scores are 0: the mean of all values that it sees. kLandmark: a chunk
+  // weighs as much as a position of the query's own.
+  kUniform,
+  kZero,  // output is 0
 };
 
 struct QueryHeadPlan {
@@ -106,6 +118,9 @@ struct HeadPlan {
   std::vector<UnitPolicy> units;     // [num_layers * num_kv_heads]
   std::vector<QueryHeadPlan> heads;  // [num_layers * num_heads]
   std::string origin;  // what made it, for people; UTF-8, to 4,096 bytes
+  // The token that stands at the end of every chunk of kLandmark units; -1:
+  // prompts are not looked at. Without such units: -1.
+  int64_t landmark_token = -1;
 
   const UnitPolicy& unit(int64_t layer, int64_t kv_head) const {
     return units[static_cast<size_t>(layer * num_kv_heads + kv_head)];

@@ -1,6 +1,8 @@
 #include "model/head_plan/head_plan_check.h"
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -70,6 +72,31 @@ absl::Status CheckChunks(const UnitPolicy& policy) {
   }
   return InRange("num_chunks", policy.num_chunks, kMinPlanChunks,
                  kMaxPlanChunks);
+}
+
+// Landmarks stand at one distance for all units, and are one token.
+absl::Status CheckLandmarkUnits(const HeadPlan& plan) {
+  const auto is_landmark = [](const UnitPolicy& unit) {
+    return unit.kind == PolicyKind::kLandmark;
+  };
+  const auto first =
+      std::find_if(plan.units.begin(), plan.units.end(), is_landmark);
+  HEADWISE_RETURN_IF_ERROR(InRange("landmark_token", plan.landmark_token, -1,
+                                   std::numeric_limits<int32_t>::max()));
+  if (first == plan.units.end()) {
+    if (plan.landmark_token == -1) return absl::OkStatus();
+    return Bad("landmark_token", "is set, but no unit has policy landmark");
+  }
+  for (auto unit = first; unit != plan.units.end(); ++unit) {
+    if (!is_landmark(*unit) || unit->chunk_len == first->chunk_len) continue;
+    const int64_t at = unit - plan.units.begin();
+    return absl::InvalidArgumentError(absl::StrCat(
+        "units[", at, "] (layer ", at / plan.num_kv_heads, ", kv_head ",
+        at % plan.num_kv_heads, ") chunk_len: ", unit->chunk_len,
+        ", but landmarks of units[", first - plan.units.begin(),
+        "] stand every ", first->chunk_len, " positions"));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckOrigin(absl::string_view origin) {
@@ -205,7 +232,7 @@ absl::Status CheckHeadPlan(const HeadPlan& plan) {
     const absl::Status status = CheckQueryHeadPlan(plan.heads[i]);
     if (!status.ok()) return At(status, "heads", i, plan.num_heads, "head");
   }
-  return absl::OkStatus();
+  return CheckLandmarkUnits(plan);
 }
 
 absl::Status CheckPlanFits(const HeadPlan& plan, const Hyperparameters& hyper,
@@ -224,6 +251,11 @@ absl::Status CheckPlanFits(const HeadPlan& plan, const Hyperparameters& hyper,
     if (values.first == values.second) continue;
     return Bad(field, absl::StrCat("the plan has ", values.first,
                                    ", the model ", values.second));
+  }
+  if (plan.landmark_token >= hyper.vocab_size && plan.landmark_token != -1) {
+    return Bad("landmark_token", absl::StrCat(plan.landmark_token,
+                                              ", the model's vocabulary has ",
+                                              hyper.vocab_size, " tokens"));
   }
   return absl::OkStatus();
 }

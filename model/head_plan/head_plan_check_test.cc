@@ -75,8 +75,8 @@ TEST(CheckHeadPlanTest, NamesUnitFieldValueAndLimit) {
                .full_prompt = false,
                .window_divisor = 5}),
        at + "window_divisor: 5 without full_prompt"},
-      {unit12({.kind = static_cast<PolicyKind>(6)}),
-       at + "policy: 6 is not known"},
+      {unit12({.kind = static_cast<PolicyKind>(7)}),
+       at + "policy: 7 is not known"},
       {unit12({.kv_type = static_cast<PlanKvType>(5)}),
        at + "kv_type: 5 is not known"},
   });
@@ -101,7 +101,9 @@ TEST(CheckHeadPlanTest, RefusesFieldsThatThePolicyDoesNotHave) {
        {"num_sinks", "window", "count_weight", "full_prompt",
         "window_divisor"}},
       {Chunks(PolicyKind::kQuest, 64, 3),
-       {"chunk_len", "num_chunks", "per_query_head"}}};
+       {"chunk_len", "num_chunks", "per_query_head"}},
+      {Chunks(PolicyKind::kLandmark, 64, 3),
+       {"slot_positions", "chunk_len", "num_chunks", "per_query_head"}}};
   for (const auto& [policy, fields] : have) {
     for (const auto& [field, edit] : edits) {
       UnitPolicy edited = policy;
@@ -115,6 +117,33 @@ TEST(CheckHeadPlanTest, RefusesFieldsThatThePolicyDoesNotHave) {
                              NameOf(policy.kind) + " does not have it"));
     }
   }
+}
+
+TEST(CheckHeadPlanTest, LandmarksStandAtOneDistanceAndAreOneToken) {
+  EXPECT_EQ(CheckHeadPlan(LandmarkPlan()), absl::OkStatus());
+  const auto landmarks = [](HeadPlan& plan) {
+    plan.units[12] = plan.units[20] = Chunks(PolicyKind::kLandmark, 64, 9);
+  };
+  ExpectRefused({
+      {[&](HeadPlan& p) {
+         landmarks(p);
+         p.units[20].chunk_len = 128;
+       },
+       "units[20] (layer 6, kv_head 2) chunk_len: 128, but landmarks of "
+       "units[12] stand every 64 positions"},
+      {[](HeadPlan& p) { p.landmark_token = 5; },
+       "landmark_token: is set, but no unit has policy landmark"},
+      {[&](HeadPlan& p) {
+         landmarks(p);
+         p.landmark_token = -2;
+       },
+       "landmark_token: -2 is outside [-1, 2147483647]"},
+      {[&](HeadPlan& p) {
+         landmarks(p);
+         p.landmark_token = int64_t{1} << 31;
+       },
+       "landmark_token: 2147483648 is outside [-1, 2147483647]"},
+  });
 }
 
 TEST(CheckHeadPlanTest, NamesHeadFieldValueAndLimit) {
@@ -209,6 +238,16 @@ TEST(CheckPlanFitsTest, NamesTheSizeThatDiffers) {
   EXPECT_EQ(message(30, 9, 9), "num_kv_heads: the plan has 3, the model 9");
 }
 
+TEST(CheckPlanFitsTest, LandmarksAreInTheVocabulary) {
+  Hyperparameters hyper = TinyHyperparameters(2, 4, 2);
+  hyper.vocab_size = 8;
+  EXPECT_EQ(CheckPlanFits(LandmarkPlan(), hyper, TestSha256()),
+            absl::OkStatus());
+  hyper.vocab_size = 7;
+  EXPECT_EQ(CheckPlanFits(LandmarkPlan(), hyper, TestSha256()).message(),
+            "landmark_token: 7, the model's vocabulary has 7 tokens");
+}
+
 TEST(CheckPlanFitsTest, ABadPlanFitsNothing) {
   HeadPlan plan = FullPlan(30, 9, 3);
   plan.units[0].window = 1;
@@ -244,6 +283,9 @@ TEST(PolicyNamesTest, DescriptionsSayWhatDiffersFromTheDefaults) {
   EXPECT_EQ(DescribePolicy(plan.units[5]),
             "longheads, 16 chunks of 256 for each query head, bf16");
   EXPECT_EQ(DescribePolicy(plan.units[9]), "full");
+  EXPECT_EQ(DescribePolicy(LandmarkPlan().units[1]),
+            "landmark, 8 chunks of 128 for each query head, slot positions, "
+            "fp16");
 }
 
 }  // namespace

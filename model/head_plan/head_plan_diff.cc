@@ -34,6 +34,7 @@ absl::StatusOr<HeadPlanDiff> DiffHeadPlans(const HeadPlan& before,
   }
   HeadPlanDiff diff;
   diff.is_other_model = before.model_sha256 != after.model_sha256;
+  diff.landmark_token = after.landmark_token;
   AddChanges(before.units, after.units, before.num_kv_heads, &diff.units);
   AddChanges(before.heads, after.heads, before.num_heads, &diff.heads);
   return diff;

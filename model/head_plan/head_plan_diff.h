@@ -25,10 +25,11 @@ struct QueryHeadChange {
   QueryHeadPlan after;
 };
 
-// In order of layers, then heads. Equal plans but for `origin`: both empty and
-// the same model.
+// In order of layers, then heads. Equal plans but for `origin`: both empty, the
+// same model and the same landmark token.
 struct HeadPlanDiff {
   bool is_other_model = false;
+  int64_t landmark_token = -1;  // of the plan after
   std::vector<UnitChange> units;
   std::vector<QueryHeadChange> heads;
 };

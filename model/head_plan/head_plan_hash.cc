@@ -45,6 +45,7 @@ std::string HeadPlanHash(const HeadPlan& plan) {
                  BitsOf(head.sink_beta), BitsOf(head.sink_threshold)},
                 &hash);
   }
+  if (plan.landmark_token != -1) AddIntegers({plan.landmark_token}, &hash);
   return Sha256Hex(hash.Finish());
 }
 

@@ -17,7 +17,8 @@ namespace headwise {
 //   "headwise head plan 1\n", model_sha256, then 64-bit little-endian integers:
 //   num_layers, num_heads, num_kv_heads,
 //   of each unit its fields in order of UnitPolicy, an enumerator by its value,
-//   of each head mask and the bits of its three floats.
+//   of each head mask and the bits of its three floats,
+//   landmark_token if it is not -1.
 std::string HeadPlanHash(const HeadPlan& plan);
 
 }  // namespace headwise

@@ -17,6 +17,15 @@ TEST(HeadPlanHashTest, IsThatOfTheDocumentedForm) {
             "a3c753a5315fa63c179d2f513c5cc188115c82d5a2ebd57c4a1a93c056b8b09e");
 }
 
+TEST(HeadPlanHashTest, ALandmarkTokenIsPartOfTheForm) {
+  HeadPlan plan = LandmarkPlan();
+  const std::string hash = HeadPlanHash(plan);
+  plan.landmark_token = 8;
+  EXPECT_NE(HeadPlanHash(plan), hash);
+  plan.landmark_token = -1;
+  EXPECT_NE(HeadPlanHash(plan), hash);
+}
+
 TEST(HeadPlanHashTest, DependsOnEveryFieldButTheOrigin) {
   using Edit = std::function<void(HeadPlan&)>;
   const std::vector<Edit> edits = {

@@ -269,6 +269,10 @@ absl::StatusOr<HeadPlan> ParseHeadPlanText(absl::string_view text) {
   if (members.Has("origin")) {
     HEADWISE_ASSIGN_OR_RETURN(plan.origin, members.Text("origin"));
   }
+  if (members.Has("landmark_token")) {
+    HEADWISE_ASSIGN_OR_RETURN(plan.landmark_token,
+                              members.Integer("landmark_token"));
+  }
   HEADWISE_ASSIGN_OR_RETURN(const Json* units, members.List("units"));
   HEADWISE_ASSIGN_OR_RETURN(const Json* heads, members.List("query_heads"));
   HEADWISE_RETURN_IF_ERROR(members.RefuseOthers("a head plan"));

@@ -24,8 +24,8 @@ std::string Head(const std::string& rest) {
 }
 
 TEST(HeadPlanTextTest, EveryFieldComesBack) {
-  for (const HeadPlan& plan :
-       {EveryFieldPlan(), FullPlan(1, 1, 1), FullPlan(30, 9, 3)}) {
+  for (const HeadPlan& plan : {EveryFieldPlan(), LandmarkPlan(),
+                               FullPlan(1, 1, 1), FullPlan(30, 9, 3)}) {
     const absl::StatusOr<HeadPlan> read =
         ParseHeadPlanText(HeadPlanToText(plan));
     ASSERT_TRUE(read.ok()) << read.status() << HeadPlanToText(plan);
@@ -62,6 +62,17 @@ TEST(HeadPlanTextTest, RunsAreJoined) {
   ]
 }
 )");
+}
+
+TEST(HeadPlanTextTest, LandmarksAreSaidOnceAndByUnit) {
+  EXPECT_THAT(HeadPlanToText(LandmarkPlan()), HasSubstr(R"(
+  "landmark_token": 7,
+  "units": [
+    {"layers": "all", "kv_heads": "all", "policy": "full"},
+    {"layers": "0", "kv_heads": "1", "policy": "landmark", "chunk_len": 128, "chunks": 8, "slot_positions": true, "per_query_head": true, "kv_type": "fp16"},
+    {"layers": "1", "kv_heads": "0", "policy": "landmark", "chunk_len": 128, "chunks": 5}
+  ]
+)"));
 }
 
 // Layers with the same heads share a rule.

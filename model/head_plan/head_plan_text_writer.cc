@@ -172,6 +172,9 @@ std::string HeadPlanToText(const HeadPlan& plan) {
   if (!plan.origin.empty()) {
     absl::StrAppend(&text, ",\n  \"origin\": ", Quote(plan.origin));
   }
+  if (plan.landmark_token != -1) {
+    absl::StrAppend(&text, ",\n  \"landmark_token\": ", plan.landmark_token);
+  }
   const auto append_list = [&](const char* key,
                                const std::vector<std::string>& rules) {
     if (rules.empty()) return;

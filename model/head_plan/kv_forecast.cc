@@ -26,7 +26,8 @@ int64_t PositionsRead(const UnitPolicy& policy, const UnitShape& shape,
     case PolicyKind::kRazor:
       return std::min(length, policy.num_sinks + WindowOf(policy, prompt_len));
     case PolicyKind::kLongHeads:
-    case PolicyKind::kQuest: {
+    case PolicyKind::kQuest:
+    case PolicyKind::kLandmark: {
       const int64_t seen =
           std::min(length, policy.num_chunks * policy.chunk_len);
       return policy.per_query_head ? shape.heads_per_kv_head * seen : seen;
@@ -48,6 +49,8 @@ int64_t SummaryBytesRead(const UnitPolicy& policy, const UnitShape& shape,
     case PolicyKind::kQuest:
       return (length + kRetentionBlock - 1) / kRetentionBlock * 2 *
              vector_bytes;
+    case PolicyKind::kLandmark:
+      return length / policy.chunk_len * vector_bytes;
     case PolicyKind::kFull:
     case PolicyKind::kStreaming:
     case PolicyKind::kLandmarkOracle:

@@ -108,6 +108,12 @@ TEST(KvForecastTest, SummariesAreHeldAndReadBesideTheBlocks) {
 
   policy.kind = PolicyKind::kLandmarkOracle;
   EXPECT_EQ(ForecastKv(OneUnit(policy), At(n)).total.read, n * kPositionBytes);
+
+  policy.kind = PolicyKind::kLandmark;
+  chosen = ForecastKv(OneUnit(policy), At(n)).total;
+  EXPECT_EQ(chosen.held, n / 64 * (kBlockBytes + 2 * vector_bytes))
+      << "keys of landmarks lie in blocks that have room for values";
+  EXPECT_EQ(chosen.read, 32 * 64 * kPositionBytes + n / 64 * vector_bytes);
 }
 
 TEST(KvForecastTest, RanksHoldTheirUnits) {

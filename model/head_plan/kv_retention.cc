@@ -24,7 +24,15 @@ bool Drops(const UnitPolicy& policy) {
 }
 
 int64_t RotationPeriod(const UnitPolicy& policy) {
-  return policy.kind == PolicyKind::kLongHeads ? policy.chunk_len : 0;
+  const bool renumbers_chunks =
+      policy.kind == PolicyKind::kLongHeads ||
+      (policy.kind == PolicyKind::kLandmark && policy.slot_positions);
+  return renumbers_chunks ? policy.chunk_len : 0;
+}
+
+bool CanTakeOver(const UnitPolicy& from, const UnitPolicy& to) {
+  if (RotationPeriod(from) != RotationPeriod(to)) return false;
+  return to.kind != PolicyKind::kLongHeads || from.kind == to.kind;
 }
 
 KeptSpans NeededByFork(const UnitPolicy& to, int64_t length, int64_t prompt_len,
@@ -105,6 +113,10 @@ int64_t ExtraBytesHeld(const UnitPolicy& policy, int64_t length,
     }
     case PolicyKind::kQuest:
       return length / kRetentionBlock * 2 * head_dim * kFloat;
+    case PolicyKind::kLandmark:
+      // Their keys lie in fp32 blocks, which have room for values.
+      return BlocksOf(length / policy.chunk_len) * 2 * kRetentionBlock *
+             head_dim * kFloat;
     case PolicyKind::kFull:
     case PolicyKind::kStreaming:
     case PolicyKind::kLandmarkOracle:

@@ -33,9 +33,13 @@ bool IsAsTrained(const HeadPlan* plan, int64_t layer, int64_t kv_head);
 // Whether the policy ever drops a position.
 bool Drops(const UnitPolicy& policy);
 
-// LongHeads rotates keys by their place in the chunk: that long; 0: all others,
-// by their true position.
+// LongHeads, and landmark with slot positions, rotate keys by their place in
+// the chunk: that long; 0: all others, by their true position.
 int64_t RotationPeriod(const UnitPolicy& policy);
+
+// Whether a sequence under `to` can go on from what one under `from` stored:
+// keys are rotated alike, and what LongHeads makes of its queries is there.
+bool CanTakeOver(const UnitPolicy& from, const UnitPolicy& to);
 
 // What a sequence under `to`, with `prompt_len`, that begins as a fork at
 // `length` needs of its source. A compensation slot is made of what is dropped,

@@ -82,6 +82,29 @@ TEST(KvRetention, StreamingMemoryDoesNotGrow) {
             MaxBlocksHeld(policy, 10'000'000, 0));
 }
 
+TEST(KvRetention, KeysAreTakenOverWhereTheyAreRotatedAlike) {
+  UnitPolicy longheads;
+  longheads.kind = PolicyKind::kLongHeads;
+  longheads.chunk_len = 64;
+  longheads.num_chunks = 4;
+  UnitPolicy landmark = longheads;
+  landmark.kind = PolicyKind::kLandmark;
+  UnitPolicy slots = landmark;
+  slots.slot_positions = true;
+  EXPECT_TRUE(CanTakeOver(UnitPolicy(), landmark));
+  EXPECT_TRUE(CanTakeOver(landmark, UnitPolicy()));
+  EXPECT_FALSE(CanTakeOver(UnitPolicy(), slots));
+  EXPECT_FALSE(CanTakeOver(landmark, slots));
+  EXPECT_TRUE(CanTakeOver(longheads, slots));
+  EXPECT_FALSE(CanTakeOver(slots, longheads)) << "its queries are not kept";
+  UnitPolicy longer = slots;
+  longer.chunk_len = 128;
+  EXPECT_FALSE(CanTakeOver(slots, longer));
+  longer = slots;
+  longer.num_chunks = 9;
+  EXPECT_TRUE(CanTakeOver(slots, longer));
+}
+
 TEST(KvRetention, RazorKeepsThePromptUntilItsEnd) {
   const UnitPolicy policy = Razor(4, 64, 5);
   EXPECT_EQ(BlocksHeld(policy, 6400, 10'000), 100);

@@ -51,6 +51,8 @@ PolicyFields FieldsOf(PolicyKind kind) {
     case PolicyKind::kQuest:
     case PolicyKind::kLandmarkOracle:
       return {.chunks = true};
+    case PolicyKind::kLandmark:
+      return {.slot_positions = true, .chunks = true};
   }
   return {};
 }
@@ -62,7 +64,6 @@ std::string DescribePolicy(const UnitPolicy& policy) {
     absl::StrAppend(&text, ", ", policy.num_sinks, " sinks, window ",
                     policy.window);
   }
-  if (policy.slot_positions) absl::StrAppend(&text, ", slot positions");
   if (fields.compensation) {
     if (!policy.count_weight) absl::StrAppend(&text, ", slot of weight 1");
     if (!policy.full_prompt) absl::StrAppend(&text, ", drops in the prompt");
@@ -75,6 +76,7 @@ std::string DescribePolicy(const UnitPolicy& policy) {
                     policy.chunk_len);
     if (policy.per_query_head) absl::StrAppend(&text, " for each query head");
   }
+  if (policy.slot_positions) absl::StrAppend(&text, ", slot positions");
   if (policy.kv_type != PlanKvType::kDefault) {
     absl::StrAppend(&text, ", ", NameOf(policy.kv_type));
   }

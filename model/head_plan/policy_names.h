@@ -12,13 +12,14 @@
 namespace headwise {
 
 // In order of the enumerators.
-inline constexpr std::array<const char*, 6> kPolicyNames = {
-    "full", "streaming", "razor", "longheads", "quest", "landmark-oracle"};
+inline constexpr std::array<const char*, 7> kPolicyNames = {
+    "full",  "streaming",       "razor",   "longheads",
+    "quest", "landmark-oracle", "landmark"};
 inline constexpr std::array<const char*, 5> kPlanKvTypeNames = {
     "default", "fp32", "fp16", "bf16", "int8"};
 inline constexpr std::array<const char*, 3> kHeadMaskNames = {"none", "uniform",
                                                               "zero"};
-static_assert(static_cast<size_t>(PolicyKind::kLandmarkOracle) + 1 ==
+static_assert(static_cast<size_t>(PolicyKind::kLandmark) + 1 ==
               kPolicyNames.size());
 static_assert(static_cast<size_t>(PlanKvType::kInt8) + 1 ==
               kPlanKvTypeNames.size());

@@ -11,6 +11,9 @@ int64_t RotaryReach(const UnitPolicy& policy) {
   if (policy.kind == PolicyKind::kStreaming && policy.slot_positions) {
     return policy.num_sinks + policy.window;
   }
+  if (policy.kind == PolicyKind::kLandmark && policy.slot_positions) {
+    return policy.chunk_len * (policy.num_chunks + 1);
+  }
   return std::numeric_limits<int64_t>::max();
 }
 

@@ -18,8 +18,8 @@ int64_t RotaryReach(const UnitPolicy& policy);
 
 // Positions that a sequence under `plan` may have: a model answers well only at
 // distances that it was trained for, `max_context_len`. So where every unit
-// renumbers positions within that (LongHeads; streaming by slots), there is no
-// limit but kLongestContext; else it is the model's.
+// renumbers positions within that (LongHeads; streaming and landmark by slots),
+// there is no limit but kLongestContext; else it is the model's.
 int64_t LongestContext(const HeadPlan& plan, int64_t max_context_len);
 
 }  // namespace headwise

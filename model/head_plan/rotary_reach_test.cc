@@ -21,6 +21,13 @@ TEST(RotaryReachTest, PlanThatRenumbersEverythingHasNoLimit) {
   slots.num_sinks = 4;
   slots.window = 1020;
   slots.slot_positions = true;
+  UnitPolicy landmark = chunks;
+  landmark.kind = PolicyKind::kLandmark;
+  landmark.num_chunks = 7;
+  EXPECT_EQ(LongestContext(PlanOf({landmark}), 8192), 8192);
+  landmark.slot_positions = true;
+  EXPECT_EQ(RotaryReach(landmark), 2048) << "one more for all older chunks";
+  EXPECT_EQ(LongestContext(PlanOf({landmark}), 2048), kLongestContext);
   EXPECT_EQ(RotaryReach(chunks), 2048);
   EXPECT_EQ(RotaryReach(slots), 1024);
   EXPECT_EQ(LongestContext(PlanOf({chunks, slots}), 2048), kLongestContext);

@@ -74,6 +74,21 @@ inline HeadPlan EveryFieldPlan() {
   return plan;
 }
 
+// Landmarks of two units, one with every field of its own.
+inline HeadPlan LandmarkPlan() {
+  HeadPlan plan = FullPlan(2, 4, 2);
+  plan.units[1] = {.kind = PolicyKind::kLandmark,
+                   .kv_type = PlanKvType::kFp16,
+                   .slot_positions = true,
+                   .chunk_len = 128,
+                   .num_chunks = 8,
+                   .per_query_head = true};
+  plan.units[2] = {
+      .kind = PolicyKind::kLandmark, .chunk_len = 128, .num_chunks = 5};
+  plan.landmark_token = 7;
+  return plan;
+}
+
 }  // namespace headwise
 
 #endif  // HEADWISE_MODEL_HEAD_PLAN_TEST_HEAD_PLANS_H_

@@ -15,7 +15,7 @@ absl::Status CheckUnit(const UnitPolicy& from, const UnitPolicy& to,
                        const ForkTerms& terms) {
   if (ResolveKvType(from.kv_type, terms.kv_type) !=
           ResolveKvType(to.kv_type, terms.kv_type) ||
-      RotationPeriod(from) != RotationPeriod(to)) {
+      !CanTakeOver(from, to)) {
     return absl::InvalidArgumentError("is stored otherwise in the prefix");
   }
   const int64_t length = terms.shared_len;

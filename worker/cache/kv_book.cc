@@ -31,8 +31,8 @@ int64_t CountHeld(const UnitStorage& unit, int64_t begin, int64_t end) {
 // Whether what a unit remembers beside its blocks is known at any length, or
 // only at the one that it has.
 bool RemembersOnlyItsEnd(const UnitPolicy& policy, int64_t length) {
-  const int64_t period = RotationPeriod(policy);
-  return period != 0 && length % period != 0;
+  return policy.kind == PolicyKind::kLongHeads &&
+         length % policy.chunk_len != 0;
 }
 
 }  // namespace
@@ -196,7 +196,7 @@ absl::Status KvBook::CheckFork(const Sequence& source,
     const UnitStorage& from = source.units[unit];
     const UnitStorage& to = fork.units[unit];
     if (from.block_class != to.block_class ||
-        RotationPeriod(from.policy) != RotationPeriod(to.policy) ||
+        !CanTakeOver(from.policy, to.policy) ||
         from.held_ranges != to.held_ranges) {
       return error("is stored otherwise under the new plan");
     }
