@@ -5,15 +5,18 @@
 
 namespace headwise {
 
-ChunkCandidates CandidatesOf(int64_t own, int64_t num_chunks) {
-  if (own + 1 <= num_chunks) return {};
-  return {1, own - 1, num_chunks - 3};
+ChunkCandidates CandidatesOf(const UnitPolicy& policy, int64_t own) {
+  if (own + 1 <= policy.num_chunks) return {};
+  if (policy.kind == PolicyKind::kLandmark) {
+    return {0, own, policy.num_chunks - 1};
+  }
+  return {1, own - 1, policy.num_chunks - 3};
 }
 
-void ChooseChunks(int64_t own, int64_t num_chunks,
+void ChooseChunks(const UnitPolicy& policy, int64_t own,
                   absl::Span<const float> scores,
                   std::vector<int64_t>* chosen) {
-  const ChunkCandidates from = CandidatesOf(own, num_chunks);
+  const ChunkCandidates from = CandidatesOf(policy, own);
   chosen->clear();
   if (from.begin == from.end) {
     chosen->resize(static_cast<size_t>(own + 1));
@@ -35,9 +38,8 @@ void ChooseChunks(int64_t own, int64_t num_chunks,
   const auto kept = chosen->begin() + from.choose;
   std::nth_element(chosen->begin(), kept, chosen->end(), better);
   chosen->erase(kept, chosen->end());
-  chosen->push_back(0);
-  chosen->push_back(own - 1);
-  chosen->push_back(own);
+  for (int64_t c = 0; c < from.begin; ++c) chosen->push_back(c);
+  for (int64_t c = from.end; c <= own; ++c) chosen->push_back(c);
   std::sort(chosen->begin(), chosen->end());
 }
 

@@ -17,10 +17,10 @@ void AddBias(const std::vector<float>& bias, int64_t first, int64_t n,
 
 }  // namespace
 
-// Keys and queries of LongHeads are rotated by their place in the chunk.
+// Policies that renumber chunks rotate keys and queries by their place in one.
 RotationAngles LayerRunner::AnglesOf(const UnitKv& kv, int64_t row) const {
-  if (kv.policy.kind == PolicyKind::kLongHeads) {
-    return context_.rotations->At(batch_->positions[row] % kv.policy.chunk_len);
+  if (const int64_t period = RotationPeriod(kv.policy); period > 0) {
+    return context_.rotations->At(batch_->positions[row] % period);
   }
   const int64_t at = row * (hyper_.rope.rotary_dim / 2);
   return {cosines_.data() + at, sines_.data() + at};

@@ -53,6 +53,9 @@ inline std::shared_ptr<const HeadPlan> ParkPlan() {
     set(unit, kind).chunk_len = 64;
     set(unit, kind).num_chunks = 4;
   }
+  set(8, PolicyKind::kLandmark).chunk_len = 64;
+  plan->units[8].num_chunks = 4;
+  plan->units[8].slot_positions = true;
   plan->units[6].kv_type = PlanKvType::kInt8;
   // Head 15 belongs to unit 7, which is full.
   plan->heads[15].sink_beta = 0.4f;

@@ -28,6 +28,9 @@ int64_t RotationTableSize(const UnitPolicy& policy) {
   if (policy.kind == PolicyKind::kLongHeads) {
     return policy.chunk_len * policy.num_chunks;
   }
+  if (policy.kind == PolicyKind::kLandmark && policy.slot_positions) {
+    return policy.chunk_len * (policy.num_chunks + 1);
+  }
   return policy.slot_positions ? policy.num_sinks + policy.window : 0;
 }
 

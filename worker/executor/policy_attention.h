@@ -23,8 +23,8 @@ struct UnitRows {
   int64_t prompt_len = 0;
   int64_t first_position = 0;
   int64_t num_rows = 0;
-  // [num_rows][g][head_dim], rotated by their positions (kLongHeads: by their
-  // place in the chunk).
+  // [num_rows][g][head_dim], rotated by their positions (by their place in the
+  // chunk where RotationPeriod says so).
   const float* queries = nullptr;
   // The same, not rotated; only for policies that renumber positions.
   const float* plain_queries = nullptr;
@@ -59,13 +59,14 @@ class PolicyAttention {
     float* out = nullptr;  // [count][head_dim]
     float* lse = nullptr;  // [count]
   };
-  // A chunk that a row sees: the `slot`-th of `num_slots`.
+  // A chunk that a row sees, in the `slot`-th of `num_slots` places.
   struct ChunkRow {
     int64_t chunk = 0;
     int64_t row = 0;
     int64_t head = 0;  // the first of `heads_at_once`
     int64_t slot = 0;
     int64_t num_slots = 0;
+    bool is_own = false;  // it is the row's own chunk
   };
 
   // Adds a span in fixed ranges to (out, lse).
@@ -94,8 +95,19 @@ class PolicyAttention {
                    float* out);
   void ScoreHeads(const UnitRows& rows, int64_t first, int64_t count,
                   int64_t num_scores);
+  // Rows for which it is their own chunk, or rows for which it is not.
   void AddChunk(const UnitRows& rows, const ChunkRow* first, int64_t count,
                 float* lse);
+
+  // policy_landmarks.cc
+  void ScoreLandmarks(const UnitRows& rows, int64_t head, int64_t count,
+                      float* out);
+  void ScoreRecent(const UnitRows& rows, int64_t head, int64_t count,
+                   float* out);
+  // What the first `num_queries` gathered queries score with one landmark.
+  void ScoreLandmark(const UnitRows& rows, int64_t chunk, int64_t num_queries,
+                     float* out);
+  ScoresArgs LandmarkScores(const UnitRows& rows, int64_t num_queries) const;
 
   const Kernels& kernels_;
   const Hyperparameters& hyper_;
@@ -106,7 +118,7 @@ class PolicyAttention {
   AlignedBuffer<float> scratch_, part_out_, part_lse_, lse_, gathered_;
   AlignedBuffer<float> halves_, half_lse_;  // of calibrated rows
   std::vector<int64_t> begin_, end_;
-  std::vector<float> chunk_scores_, best_scores_;
+  std::vector<float> chunk_scores_, best_scores_, landmark_scores_;
   std::vector<int64_t> chosen_;
   std::vector<ChunkRow> chunk_rows_;
 };

@@ -1,5 +1,5 @@
 // Policies that choose chunks of the context for every query: LongHeads, Quest,
-// and blocks by their own log-sum-exp.
+// landmarks, and blocks by their own log-sum-exp.
 
 #include <algorithm>
 #include <cstring>
@@ -84,6 +84,8 @@ void PolicyAttention::ScoreHeads(const UnitRows& rows, int64_t first,
       ScoreChunks(rows, head, num_scores, out);
     } else if (rows.kv->policy.kind == PolicyKind::kQuest) {
       ScorePages(rows, head, num_scores, out);
+    } else if (rows.kv->policy.kind == PolicyKind::kLandmark) {
+      ScoreLandmarks(rows, head, num_scores, out);
     } else {
       ScoreBlocks(rows, head, num_scores, out);
     }
@@ -100,22 +102,25 @@ void PolicyAttention::ListChunks(const UnitRows& rows,
   const int64_t heads_at_once = g_ / num_choices;
   const int64_t last = rows.first_position + rows.num_rows - 1;
   // Chunks that some row of these may choose.
-  const int64_t num_scores =
-      CandidatesOf(last / policy.chunk_len, policy.num_chunks).end;
+  const int64_t num_scores = CandidatesOf(policy, last / policy.chunk_len).end;
   list->clear();
   for (int64_t choice = 0; choice < num_choices; ++choice) {
     ScoreHeads(rows, choice * heads_at_once, heads_at_once, num_scores);
     for (int64_t row = 0; row < rows.num_rows; ++row) {
       const int64_t own = (rows.first_position + row) / policy.chunk_len;
-      const ChunkCandidates from = CandidatesOf(own, policy.num_chunks);
+      const ChunkCandidates from = CandidatesOf(policy, own);
       const absl::Span<const float> scores(
           best_scores_.data() + row * num_scores + from.begin,
           static_cast<size_t>(from.end - from.begin));
-      ChooseChunks(own, policy.num_chunks, scores, &chosen_);
-      const auto num_slots = static_cast<int64_t>(chosen_.size());
-      for (int64_t slot = 0; slot < num_slots; ++slot) {
-        list->push_back(
-            {chosen_[slot], row, choice * heads_at_once, slot, num_slots});
+      ChooseChunks(policy, own, scores, &chosen_);
+      const auto seen = static_cast<int64_t>(chosen_.size());
+      const bool is_landmark = policy.kind == PolicyKind::kLandmark;
+      for (int64_t i = 0; i < seen; ++i) {
+        const int64_t chunk = chosen_[i];
+        const int64_t slot =
+            is_landmark ? AttendedSlot(own, seen, chunk, i) : i;
+        list->push_back({chunk, row, choice * heads_at_once, slot,
+                         is_landmark ? seen + 1 : seen, chunk == own});
       }
     }
   }
@@ -132,7 +137,8 @@ void PolicyAttention::AttendChunks(const UnitRows& rows) {
   for (size_t i = 0; i < chunk_rows_.size();) {
     size_t end = i + 1;
     while (end < chunk_rows_.size() &&
-           chunk_rows_[end].chunk == chunk_rows_[i].chunk) {
+           chunk_rows_[end].chunk == chunk_rows_[i].chunk &&
+           chunk_rows_[end].is_own == chunk_rows_[i].is_own) {
       ++end;
     }
     AddChunk(rows, &chunk_rows_[i], static_cast<int64_t>(end - i), lse_.data());
@@ -140,24 +146,27 @@ void PolicyAttention::AttendChunks(const UnitRows& rows) {
   }
 }
 
-// Adds one chunk to all rows that see it.
+// Adds one chunk to rows that see it.
 void PolicyAttention::AddChunk(const UnitRows& rows, const ChunkRow* first,
                                int64_t count, float* lse) {
   const UnitPolicy& policy = rows.kv->policy;
   const int64_t heads = policy.per_query_head ? 1 : g_;
-  const bool renumbers = policy.kind == PolicyKind::kLongHeads;
+  const bool renumbers = RotationPeriod(policy) > 0;
+  // Of the query's own chunk the landmark is a position like others.
+  const bool by_landmark =
+      policy.kind == PolicyKind::kLandmark && !first->is_own;
   const float* source = renumbers ? rows.plain_queries : rows.queries;
   end_.resize(static_cast<size_t>(count * heads));
   for (int64_t i = 0; i < count; ++i) {
     const ChunkRow& at = first[i];
     const int64_t t = rows.first_position + at.row;
-    const bool own = t / policy.chunk_len == at.chunk;
     const int64_t offset = t % policy.chunk_len;
     float* query = gathered_.data() + i * heads * dim_;
     std::memcpy(query, source + (at.row * g_ + at.head) * dim_,
                 static_cast<size_t>(heads * dim_) * sizeof(float));
     for (int64_t h = 0; h < heads; ++h) {
-      end_[i * heads + h] = own ? offset + 1 : policy.chunk_len;
+      end_[i * heads + h] =
+          at.is_own ? offset + 1 : policy.chunk_len - (by_landmark ? 1 : 0);
       if (!renumbers) continue;
       RotateHead(hyper_.rope,
                  rotations_.At(MappedPosition(at.num_slots, at.slot,
@@ -177,6 +186,9 @@ void PolicyAttention::AddChunk(const UnitRows& rows, const ChunkRow* first,
   args.lse = part_lse_.data();
   args.scratch = scratch_.data();
   kernels_.attend(args);
+  if (by_landmark) {
+    ScoreLandmark(rows, first->chunk, count * heads, part_lse_.data());
+  }
   for (int64_t i = 0; i < count; ++i) {
     const int64_t to = first[i].row * g_ + first[i].head;
     kernels_.merge({rows.out + to * dim_, lse + to,

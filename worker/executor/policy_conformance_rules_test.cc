@@ -211,7 +211,7 @@ TEST(QuestRulesTest, NoSkippedPageHoldsAScoreAboveItsBound) {
 
 // Mohtashami and Jaggi, 2305.16300, with landmarks that know their block: no
 // other blocks hold more of the probability.
-TEST(LandmarkRulesTest, NoSkippedBlockHoldsMoreThanAChosenOne) {
+TEST(LandmarkOracleRulesTest, NoSkippedBlockHoldsMoreThanAChosenOne) {
   const UnitCase c = CaseOf(Chunked(PolicyKind::kLandmarkOracle, 64, 5, true));
   const UnitInputs inputs = RandomInputs(c, kLength, 12);
   PolicyReference reference = ReferenceOf(c, inputs);

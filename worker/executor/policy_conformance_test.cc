@@ -19,10 +19,19 @@ class PolicyConformanceTest : public testing::TestWithParam<NamedPolicy> {
     c.prompt_len = GetParam().prompt_len;
     return c;
   }
+  // What the policy is while nothing is left out.
   static UnitCase FullCase() {
     UnitCase c;
     c.policy = UnitPolicy();
+    if (IsByLandmarks()) {
+      c.policy = GetParam().policy;
+      c.policy.num_chunks = 256;
+    }
     return c;
+  }
+  // Chunks weigh as their landmarks say, whether or not all are seen.
+  static bool IsByLandmarks() {
+    return GetParam().policy.kind == PolicyKind::kLandmark;
   }
   static bool IsFull() { return GetParam().policy.kind == PolicyKind::kFull; }
   static bool Chooses() { return GetParam().policy.chunk_len > 0; }
@@ -162,7 +171,9 @@ int64_t BytesBesideBlocks(const UnitKv& kv) {
   auto bytes = static_cast<int64_t>(kv.folded_sum.size() * sizeof(double) +
                                     kv.open_queries.size() * sizeof(float) +
                                     kv.page_bounds.size() * sizeof(float));
-  for (const ChunkKeys& keys : kv.chunk_keys) {
+  std::vector<ChunkKeys> all_keys = kv.chunk_keys;
+  all_keys.push_back(kv.landmarks);
+  for (const ChunkKeys& keys : all_keys) {
     for (const auto& block : keys.storage) bytes += block->capacity();
   }
   return bytes;
@@ -281,10 +292,13 @@ struct Piece {
   int64_t query_place = 0;
 };
 
+// Of the positions that the row sees within [begin, end), at least one.
 std::vector<Piece> RandomPieces(const PolicyReference& reference,
-                                const ReferenceRow& row, std::mt19937* random) {
+                                const ReferenceRow& row, int64_t begin,
+                                int64_t end, std::mt19937* random) {
   std::vector<Piece> pieces;
   for (size_t i = 0; i < row.seen.size(); ++i) {
+    if (row.seen[i] < begin || row.seen[i] >= end) continue;
     const int64_t at = row.seen[i];
     const int64_t place = row.place - row.places[i] + reference.StoredPlace(at);
     if (pieces.empty() || pieces.back().end != at ||
@@ -293,7 +307,7 @@ std::vector<Piece> RandomPieces(const PolicyReference& reference,
     }
     pieces.back().end = at + 1;
   }
-  for (const int64_t at : {row.seen.front(), row.seen.back()}) {
+  for (const int64_t at : {pieces.front().begin, pieces.back().begin}) {
     pieces.push_back({at, at, 0});  // empty ones
   }
   std::shuffle(pieces.begin(), pieces.end(), *random);
@@ -338,14 +352,23 @@ TEST_P(PolicyConformanceTest, SplitsAndOrderOfPartsChangeRoundingOnly) {
   for (int64_t t = length - 10; t < length; ++t) {
     const ReferenceRow row = reference.Row(t, 1);
     if (row.is_close_call) continue;
-    Partial sum =
-        Sum(unit, reference, t, 1, RandomPieces(reference, row, &random));
-    if (row.num_dropped > 0) {
-      const std::vector<float> mean(row.mean_value.begin(),
-                                    row.mean_value.end());
-      const auto score = static_cast<float>(row.slot_score);
+    const auto sum_of = [&](int64_t begin, int64_t end) {
+      return Sum(unit, reference, t, 1,
+                 RandomPieces(reference, row, begin, end, &random));
+    };
+    const int64_t own = IsByLandmarks() ? t - t % c.policy.chunk_len : 0;
+    Partial sum = sum_of(own, t + 1);
+    const auto add = [&](const std::vector<float>& out, double score) {
+      const auto lse = static_cast<float>(score);
       KernelsFor(c.isa).merge(
-          {sum.out.data(), sum.lse.data(), mean.data(), &score, 1, c.head_dim});
+          {sum.out.data(), sum.lse.data(), out.data(), &lse, 1, c.head_dim});
+    };
+    for (const auto& [chunk, score] : row.landmark_scores) {
+      const int64_t begin = chunk * c.policy.chunk_len;
+      add(sum_of(begin, begin + c.policy.chunk_len).out, score);
+    }
+    if (row.num_dropped > 0) {
+      add({row.mean_value.begin(), row.mean_value.end()}, row.slot_score);
     }
     for (int64_t d = 0; d < c.head_dim; ++d) {
       ASSERT_NEAR(sum.out[d], unit.out(t, 1)[d], 2 * row.error) << t;

@@ -88,7 +88,7 @@ class UnitUnderTest {
                c.heads_per_kv_head}) {
     const auto longest = static_cast<int64_t>(inputs.keys.size()) / c.head_dim;
     const int64_t renumbered = RotationTableSize(c.policy);
-    rotations_.Reserve(c.policy.kind == PolicyKind::kLongHeads
+    rotations_.Reserve(RotationPeriod(c.policy) > 0
                            ? renumbered
                            : std::max(longest, renumbered));
     book_.Open(kSequence, {{c.policy, 0}}, c.prompt_len);
@@ -102,6 +102,9 @@ class UnitUnderTest {
     EXPECT_TRUE(book_.Append(kSequence, other.length_).ok());
     if (case_.trims) book_.Trim(kSequence);
     kv_ = other.kv_;
+    // As in a fork, which makes them anew.
+    kv_.num_landmarks = 0;
+    kv_.landmarks = {};
     length_ = other.length_;
     out_ = other.out_;
     UpdateBlocks();
@@ -181,10 +184,9 @@ class UnitUnderTest {
   }
 
   void Rotate(int64_t position, float* head) const {
-    const int64_t place = kv_.policy.kind == PolicyKind::kLongHeads
-                              ? position % kv_.policy.chunk_len
-                              : position;
-    RotateHead(hyper_.rope, rotations_.At(place), head);
+    const int64_t period = RotationPeriod(kv_.policy);
+    RotateHead(hyper_.rope,
+               rotations_.At(period > 0 ? position % period : position), head);
   }
 
   void Store(int64_t first, int64_t count) {
@@ -277,6 +279,10 @@ inline std::vector<NamedPolicy> ConformancePolicies() {
   always.full_prompt = false;
   UnitPolicy weight_one = Windowed(PolicyKind::kRazor, 70, 65);
   weight_one.count_weight = false;
+  UnitPolicy stingy = Chunked(PolicyKind::kLandmark, 64, 4, true);
+  stingy.slot_positions = true;
+  UnitPolicy stingy_shared = Chunked(PolicyKind::kLandmark, 128, 3, false);
+  stingy_shared.slot_positions = true;
   UnitPolicy divisor = Windowed(PolicyKind::kRazor, 4, 40);
   divisor.window_divisor = 2;
   return {
@@ -293,8 +299,12 @@ inline std::vector<NamedPolicy> ConformancePolicies() {
       {"LongHeadsPerHead", Chunked(PolicyKind::kLongHeads, 128, 3, true)},
       {"Quest", Chunked(PolicyKind::kQuest, 64, 4, false)},
       {"QuestPerHead", Chunked(PolicyKind::kQuest, 64, 5, true)},
-      {"Landmark", Chunked(PolicyKind::kLandmarkOracle, 128, 4, false)},
-      {"LandmarkPerHead", Chunked(PolicyKind::kLandmarkOracle, 64, 4, true)},
+      {"Oracle", Chunked(PolicyKind::kLandmarkOracle, 128, 4, false)},
+      {"OraclePerHead", Chunked(PolicyKind::kLandmarkOracle, 64, 4, true)},
+      {"Landmark", Chunked(PolicyKind::kLandmark, 64, 5, false)},
+      {"LandmarkPerHead", Chunked(PolicyKind::kLandmark, 128, 4, true)},
+      {"LandmarkSlots", stingy_shared},
+      {"LandmarkSlotsPerHead", stingy},
   };
 }
 
@@ -319,7 +329,7 @@ inline PolicyReference ReferenceOf(const UnitCase& c,
       c.policy,          c.prompt_len,   hyper.rope, dim, c.heads_per_kv_head,
       c.softmax_scale(), inputs.queries, {},         {}};
   const int64_t period =
-      c.policy.kind == PolicyKind::kLongHeads ? c.policy.chunk_len : length;
+      RotationPeriod(c.policy) > 0 ? RotationPeriod(c.policy) : length;
   for (int64_t j = 0; j < length; ++j) {
     std::vector<float> key(inputs.keys.begin() + j * dim,
                            inputs.keys.begin() + (j + 1) * dim);

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "model/head_plan/kv_retention.h"
+
 namespace headwise {
 namespace {
 
@@ -61,9 +63,8 @@ std::vector<double> PolicyReference::Rotated(std::vector<double> x,
 }
 
 int64_t PolicyReference::StoredPlace(int64_t position) const {
-  return unit_.policy.kind == PolicyKind::kLongHeads
-             ? position % unit_.policy.chunk_len
-             : position;
+  const int64_t period = RotationPeriod(unit_.policy);
+  return period > 0 ? position % period : position;
 }
 
 std::vector<double> PolicyReference::QueryAt(int64_t t, int64_t head,
@@ -137,8 +138,17 @@ double PolicyReference::ChunkScore(int64_t t, int64_t head, int64_t chunk) {
   if (unit_.policy.kind == PolicyKind::kLongHeads) {
     return Dot(QueryAt(t, head, 0), ChunkKey(chunk, head));
   }
-  const std::vector<double> query = QueryAt(t, head, t);
   const int64_t n = unit_.policy.chunk_len;
+  if (unit_.policy.kind == PolicyKind::kLandmark) {
+    const int64_t own = t / n;
+    const int64_t others = std::min(own, unit_.policy.num_chunks - 1);
+    // The last ones stand where they are, the others all before those.
+    const int64_t first = own - others - 1;
+    const int64_t at =
+        unit_.policy.slot_positions && chunk < first ? first : chunk;
+    return LandmarkScore(t, head, chunk, at);
+  }
+  const std::vector<double> query = QueryAt(t, head, t);
   std::vector<double> smallest = Key(chunk * n, chunk * n);
   std::vector<double> largest = smallest;
   double sum = 0.0;
@@ -158,12 +168,23 @@ double PolicyReference::ChunkScore(int64_t t, int64_t head, int64_t chunk) {
   return bound;
 }
 
-// Chunk 0, the query's own, the one before it, and the best of the others.
+// What the landmark of `chunk` scores if the chunk stands where `place` does.
+double PolicyReference::LandmarkScore(int64_t t, int64_t head, int64_t chunk,
+                                      int64_t place) const {
+  const int64_t n = unit_.policy.chunk_len;
+  return Dot(QueryAt(t, head, t), Key(chunk * n + n - 1, place * n + n - 1));
+}
+
+// Chunk 0, the query's own, the one before it (kLandmark: its own alone), and
+// the best of the others.
 void PolicyReference::SeeChunks(int64_t t, int64_t head, ReferenceRow* row) {
   const UnitPolicy& policy = unit_.policy;
   const int64_t own = t / policy.chunk_len;
+  std::vector<int64_t> chosen = {0, own - 1, own};
+  if (policy.kind == PolicyKind::kLandmark) chosen = {own};
   std::vector<std::pair<double, int64_t>> best;  // (-score, chunk)
-  for (int64_t chunk = 1; chunk + 1 < own; ++chunk) {
+  for (int64_t chunk = 0; chunk < own; ++chunk) {
+    if (std::count(chosen.begin(), chosen.end(), chunk) > 0) continue;
     double score = kNothing;
     for (int64_t h = 0; h < unit_.heads_per_kv_head; ++h) {
       if (policy.per_query_head && h != head) continue;
@@ -172,8 +193,7 @@ void PolicyReference::SeeChunks(int64_t t, int64_t head, ReferenceRow* row) {
     best.push_back({-score, chunk});
   }
   std::sort(best.begin(), best.end());
-  std::vector<int64_t> chosen = {0, own - 1, own};
-  const auto wanted = static_cast<size_t>(policy.num_chunks - 3);
+  const auto wanted = static_cast<size_t>(policy.num_chunks) - chosen.size();
   for (size_t i = 0; i < std::min(wanted, best.size()); ++i) {
     chosen.push_back(best[i].second);
   }
@@ -186,7 +206,11 @@ void PolicyReference::SeeChunks(int64_t t, int64_t head, ReferenceRow* row) {
   std::sort(chosen.begin(), chosen.end());
   chosen.erase(std::unique(chosen.begin(), chosen.end()), chosen.end());
   for (const int64_t chunk : chosen) {
-    for (int64_t i = 0; chunk >= 0 && i < policy.chunk_len; ++i) {
+    const bool by_landmark =
+        policy.kind == PolicyKind::kLandmark && chunk < own;
+    if (by_landmark) row->landmark_scores[chunk] = kNothing;
+    const int64_t end = policy.chunk_len - (by_landmark ? 1 : 0);
+    for (int64_t i = 0; chunk >= 0 && i < end; ++i) {
       const int64_t j = chunk * policy.chunk_len + i;
       if (j <= t) row->seen.push_back(j);
     }
@@ -198,9 +222,33 @@ void PolicyReference::PlaceKeys(int64_t t, ReferenceRow* row) const {
   const UnitPolicy& policy = unit_.policy;
   row->places = row->seen;
   row->place = t;
+  if (policy.kind == PolicyKind::kLandmark) return;
   if (policy.kind == PolicyKind::kLongHeads || policy.slot_positions) {
     std::iota(row->places.begin(), row->places.end(), 0);
     row->place = row->places.back();
+  }
+}
+
+// kLandmark: where chunks stand, and what their landmarks score there. With
+// slot positions the paper's: side by side from one chunk before the last
+// `others` on; a chunk that is one of these leaves that place free.
+void PolicyReference::PlaceChunks(int64_t t, int64_t head,
+                                  ReferenceRow* row) const {
+  const int64_t n = unit_.policy.chunk_len;
+  const int64_t own = t / n;
+  const auto others = static_cast<int64_t>(row->landmark_scores.size());
+  std::map<int64_t, int64_t> place_of = {{own, own}};
+  int64_t slot = own - others - 1;
+  for (auto& [chunk, score] : row->landmark_scores) {
+    place_of[chunk] = chunk;
+    if (unit_.policy.slot_positions) {
+      place_of[chunk] = slot + (chunk >= own - others ? 1 : 0);
+    }
+    ++slot;
+    score = LandmarkScore(t, head, chunk, place_of[chunk]);
+  }
+  for (int64_t& place : row->places) {
+    place = place_of[place / n] * n + place % n;
   }
 }
 
@@ -219,9 +267,39 @@ void PolicyReference::AddDropped(int64_t t, ReferenceRow* row) const {
   }
 }
 
+// kLandmark: `probs` of the query's own chunk and of the landmarks, then each
+// chunk's shares of what its landmark has.
+void PolicyReference::ShareByLandmarks(int64_t t, ReferenceRow* row,
+                                       const std::vector<double>& scores,
+                                       std::vector<double>* probs) const {
+  const int64_t n = unit_.policy.chunk_len;
+  std::map<int64_t, std::vector<double>> scores_of;  // by chunk
+  for (size_t i = 0; i < scores.size(); ++i) {
+    scores_of[row->seen[i] / n].push_back(scores[i]);
+  }
+  std::vector<double> current;
+  for (const auto& [chunk, score] : row->landmark_scores) {
+    current.push_back(score);
+  }
+  const std::vector<double>& own = scores_of[t / n];
+  current.insert(current.end(), own.begin(), own.end());
+  current = Softmax(current);
+  probs->clear();
+  size_t at = 0;
+  for (const auto& [chunk, score] : row->landmark_scores) {
+    for (const double share : Softmax(scores_of[chunk])) {
+      probs->push_back(share * current[at]);
+    }
+    ++at;
+  }
+  probs->insert(probs->end(), current.begin() + static_cast<int64_t>(at),
+                current.end());
+}
+
 // Errors in roundings of u = 2^-24, with S the largest sum of |q k|: rotations
 // move a query by a few u each, a score is a chain of head_dim FMAs, an output
-// one over what is seen; scores count above and below the fraction.
+// one over what is seen; scores count above and below the fraction. Where a
+// share of a share is meant, so do landmarks'.
 void PolicyReference::Attend(int64_t t, int64_t head, ReferenceRow* row) const {
   std::vector<double> scores;
   std::vector<std::vector<double>> values;
@@ -245,7 +323,16 @@ void PolicyReference::Attend(int64_t t, int64_t head, ReferenceRow* row) const {
     see(row->mean_key, bias, row->mean_value);
     row->slot_score = scores.back();
   }
-  const std::vector<double> probs = Softmax(scores);
+  std::vector<double> probs = Softmax(scores);
+  if (unit_.policy.kind == PolicyKind::kLandmark) {
+    for (const auto& [chunk, score] : row->landmark_scores) {
+      const int64_t n = unit_.policy.chunk_len;
+      const std::vector<double> key = Key(chunk * n + n - 1, 0);
+      size = std::max(size, std::sqrt(Dot(query, query) * Dot(key, key)));
+    }
+    size *= 2.0;
+    ShareByLandmarks(t, row, scores, &probs);
+  }
   row->out.assign(static_cast<size_t>(unit_.head_dim), 0.0);
   for (size_t i = 0; i < probs.size(); ++i) {
     AddTo(&row->out, probs[i], values[i]);
@@ -264,6 +351,7 @@ ReferenceRow PolicyReference::Row(int64_t t, int64_t head) {
     SeePositions(t, &row);
   }
   PlaceKeys(t, &row);
+  if (unit_.policy.kind == PolicyKind::kLandmark) PlaceChunks(t, head, &row);
   if (unit_.policy.kind == PolicyKind::kRazor) AddDropped(t, &row);
   Attend(t, head, &row);
   return row;

@@ -17,7 +17,8 @@
 namespace headwise {
 
 // Everything of one unit. Keys are as they are stored: rotated by their
-// position (kLongHeads: by their place in the chunk) and rounded.
+// position (by their place in the chunk where RotationPeriod says so) and
+// rounded.
 struct ReferenceUnit {
   UnitPolicy policy;
   int64_t prompt_len = 0;
@@ -42,6 +43,9 @@ struct ReferenceRow {
   int64_t num_dropped = 0;
   std::vector<double> mean_key, mean_value;
   double slot_score = 0.0;
+  // kLandmark: scores of the landmarks of the chunks that it sees, by chunk;
+  // they are not among `seen`.
+  std::map<int64_t, double> landmark_scores;
   // Two chunks score so nearly alike that fp32 may choose either.
   bool is_close_call = false;
 };
@@ -68,9 +72,15 @@ class PolicyReference {
   void SeePositions(int64_t t, ReferenceRow* row) const;
   void SeeChunks(int64_t t, int64_t head, ReferenceRow* row);
   double ChunkScore(int64_t t, int64_t head, int64_t chunk);
+  double LandmarkScore(int64_t t, int64_t head, int64_t position,
+                       int64_t place) const;
+  void PlaceChunks(int64_t t, int64_t head, ReferenceRow* row) const;
   void PlaceKeys(int64_t t, ReferenceRow* row) const;
   void AddDropped(int64_t t, ReferenceRow* row) const;
   void Attend(int64_t t, int64_t head, ReferenceRow* row) const;
+  void ShareByLandmarks(int64_t t, ReferenceRow* row,
+                        const std::vector<double>& scores,
+                        std::vector<double>* probs) const;
 
   std::vector<double> Rotated(std::vector<double> x, int64_t place) const;
   std::vector<double> Key(int64_t position, int64_t place) const;

@@ -16,8 +16,9 @@
 
 namespace headwise {
 
-// LongHeads: what stands for the whole chunks of one query head's context.
-// Keys of fp32 blocks, so that the scores kernel reads them like a cache.
+// What stands for the whole chunks of a context: of one query head (LongHeads),
+// or for all of a unit (landmarks). Keys of fp32 blocks, so that the scores
+// kernel reads them like a cache.
 struct ChunkKeys {
   std::vector<std::shared_ptr<AlignedBuffer<uint8_t>>> storage;
   std::vector<const uint8_t*> blocks;  // of 64 chunks each
@@ -61,6 +62,11 @@ struct UnitKv {
   int64_t num_chunk_keys = 0;
   std::vector<ChunkKeys> chunk_keys;  // [g]
   std::vector<float> open_queries;    // [g][chunk_len][head_dim]
+
+  // kLandmark: keys of the landmarks so far, as they are stored. Made of the
+  // blocks whenever they are not here: in a fork, in a resumed sequence.
+  int64_t num_landmarks = 0;
+  ChunkKeys landmarks;
 
   std::vector<CalibratedHead> calibrated;
 

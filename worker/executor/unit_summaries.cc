@@ -13,7 +13,8 @@ namespace headwise {
 bool HasSummaries(const UnitKv& kv) {
   return kv.policy.kind == PolicyKind::kRazor ||
          kv.policy.kind == PolicyKind::kLongHeads ||
-         kv.policy.kind == PolicyKind::kQuest || !kv.calibrated.empty();
+         kv.policy.kind == PolicyKind::kQuest ||
+         kv.policy.kind == PolicyKind::kLandmark || !kv.calibrated.empty();
 }
 
 UnitSummarizer::UnitSummarizer(const Kernels& kernels,
@@ -35,6 +36,8 @@ void UnitSummarizer::Add(const StoredRows& rows) {
       return CloseChunks(rows);
     case PolicyKind::kQuest:
       return BoundPages(rows);
+    case PolicyKind::kLandmark:
+      return CopyLandmarks(rows);
     default:
       return;
   }
@@ -150,7 +153,6 @@ void UnitSummarizer::CloseChunk(const StoredRows& rows, int64_t chunk) {
   UnitKv* kv = rows.kv;
   const int64_t chunk_len = kv->policy.chunk_len;
   const int64_t begin = chunk * chunk_len;
-  const KvLayout layout = {KvElement::kFp32, dim_};
   ReadKeys(*kv, begin, begin + chunk_len);
   std::vector<float> key(static_cast<size_t>(dim_));
   chunk_queries_.Reserve(chunk_len * dim_);
@@ -167,17 +169,22 @@ void UnitSummarizer::CloseChunk(const StoredRows& rows, int64_t chunk) {
     }
     RepresentChunk(*kv, chunk, chunk_queries_.data(), rows.softmax_scale,
                    key.data());
-    ChunkKeys& keys = kv->chunk_keys[h];
-    if (chunk % KvLayout::kPositions == 0) {
-      keys.storage.push_back(
-          std::make_shared<AlignedBuffer<uint8_t>>(layout.block_bytes()));
-      std::memset(keys.storage.back()->data(), 0,
-                  static_cast<size_t>(layout.block_bytes()));
-      keys.blocks.push_back(keys.storage.back()->data());
-    }
-    kernels_.append({layout, keys.storage.back()->data(),
-                     chunk % KvLayout::kPositions, key.data(), key.data()});
+    AppendChunkKey(chunk, key.data(), &kv->chunk_keys[h]);
   }
+}
+
+void UnitSummarizer::AppendChunkKey(int64_t chunk, const float* key,
+                                    ChunkKeys* keys) {
+  const KvLayout layout = {KvElement::kFp32, dim_};
+  if (chunk % KvLayout::kPositions == 0) {
+    keys->storage.push_back(
+        std::make_shared<AlignedBuffer<uint8_t>>(layout.block_bytes()));
+    std::memset(keys->storage.back()->data(), 0,
+                static_cast<size_t>(layout.block_bytes()));
+    keys->blocks.push_back(keys->storage.back()->data());
+  }
+  kernels_.append({layout, keys->storage.back()->data(),
+                   chunk % KvLayout::kPositions, key, key});
 }
 
 void UnitSummarizer::RepresentChunk(const UnitKv& kv, int64_t chunk,
@@ -255,6 +262,23 @@ void UnitSummarizer::SearchSinks(const StoredRows& rows, CalibratedHead* head) {
     const float scale = 1.0f / stats.sum;
     for (int64_t j = 0; j <= t; ++j) probs_.data()[j] *= scale;
     head->search.Add({probs_.data(), static_cast<size_t>(t + 1)});
+  }
+}
+
+// A landmark is the last position of its chunk.
+void UnitSummarizer::CopyLandmarks(const StoredRows& rows) {
+  constexpr int64_t kTile = 16;  // what the scores kernel reads at once
+  UnitKv* kv = rows.kv;
+  const int64_t chunk_len = kv->policy.chunk_len;
+  const int64_t count = (rows.first_position + rows.num_rows) / chunk_len;
+  std::vector<float> key(static_cast<size_t>(dim_));
+  for (; kv->num_landmarks < count; ++kv->num_landmarks) {
+    const int64_t end = (kv->num_landmarks + 1) * chunk_len;
+    ReadKeys(*kv, end - kTile, end);
+    for (int64_t d = 0; d < dim_; ++d) {
+      key[d] = keys_.data()[(d + 1) * kTile - 1];
+    }
+    AppendChunkKey(kv->num_landmarks, key.data(), &kv->landmarks);
   }
 }
 

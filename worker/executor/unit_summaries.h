@@ -49,7 +49,9 @@ class UnitSummarizer {
   // average, then as a query for its own keys.
   void RepresentChunk(const UnitKv& kv, int64_t chunk, const float* queries,
                       float softmax_scale, float* key);
+  void AppendChunkKey(int64_t chunk, const float* key, ChunkKeys* keys);
   void BoundPages(const StoredRows& rows);
+  void CopyLandmarks(const StoredRows& rows);
   void SearchSinks(const StoredRows& rows, CalibratedHead* head);
   // Keys [begin, end) of the cache, one row of `end - begin` per channel.
   void ReadKeys(const UnitKv& kv, int64_t begin, int64_t end);
