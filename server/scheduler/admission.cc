@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "model/head_plan/landmarks.h"
 #include "model/head_plan/rotary_reach.h"
 #include "server/scheduler/fork_check.h"
 
@@ -157,6 +158,10 @@ absl::StatusOr<std::vector<int64_t>> Admit(const EngineRequest& request,
   const KvExtent extent = {
       .length = SaturatingSum(shared_len, NeededTokens(request)),
       .prompt_len = shared_len + static_cast<int64_t>(request.prompt.size())};
+  if (plan != nullptr) {
+    HEADWISE_RETURN_IF_ERROR(CheckLandmarks(*plan, shared_len, request.prompt,
+                                            extent.length - extent.prompt_len));
+  }
   std::vector<int64_t> needed;
   if (terms.prefix == nullptr) {
     needed = terms.needs.Reserved(plan, extent);

@@ -171,6 +171,22 @@ TEST(AdmissionTest, PlansAndProbesThatCantBeServedAreInvalid) {
       HasSubstr("65 distances, limit 64"));
 }
 
+TEST(AdmissionTest, LandmarksStandWhereThePlanSays) {
+  auto plan = PlanWith(
+      {.kind = PolicyKind::kLandmark, .chunk_len = 64, .num_chunks = 3});
+  plan->landmark_token = 2;
+  EngineRequest request = Request(64, 63);
+  request.plan = plan;
+  EXPECT_THAT(AdmitInto(500, request).status().message(),
+              HasSubstr("token 1 is at position 63, where the plan's landmark "
+                        "2 belongs"));
+  request.prompt[63] = 2;
+  EXPECT_TRUE(AdmitInto(500, request).ok());
+  request.max_new_tokens = 64;
+  EXPECT_THAT(AdmitInto(500, request).status().message(),
+              HasSubstr("max_new_tokens: 64 would reach position 127"));
+}
+
 TEST(AdmissionTest, AForkNeedsWhatItDoesNotShare) {
   const KvNeeds needs(kGeometry,
                       {.unit_rank = {0, 0}, .rank_bytes = {200 * 320}});
