@@ -26,8 +26,8 @@ bool CheckDocument(const RankingRules& rules, Document& document);
 ScoreRow UnscoredRow(const Document& document);
 
 // The row of a document that was scored. OutOfRange becomes kNotFinite; other
-// errors are returned. A loss of 0 is kLowLoss whatever the rules: it has no
-// ratio.
+// errors are returned. A loss without a finite ratio is kLowLoss whatever the
+// rules.
 absl::StatusOr<ScoreRow> ScoredRow(const RankingRules& rules,
                                    const Document& document,
                                    const absl::StatusOr<DocumentLoss>& loss);
