@@ -10,7 +10,10 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/files/test_model_writer.h"
+#include "model/head_plan/head_plan_check.h"
+#include "model/head_plan/head_plan_hash.h"
 #include "nlohmann/json.hpp"
+#include "proto/head_plan_file.h"
 
 namespace headwise {
 namespace {
@@ -80,6 +83,34 @@ TEST_F(PromptSessionCommandTest, QuestionsGoOnFromATextThatStays) {
   EXPECT_EQ(AtServer("delete " + id), "");
   EXPECT_EQ(Json("list")["sessions"].size(), 0u);
   EXPECT_THAT(AtServer("show " + id), HasSubstr("no session"));
+}
+
+// Two pieces of a text beyond the model's context, under a plan for that.
+TEST_F(PromptSessionCommandTest, PiecesGiveTheTokensOfTheWholeText) {
+  std::string text;
+  while (text.size() < 34'000) absl::StrAppend(&text, kText, "\n");
+  ASSERT_TRUE(WriteFile(Path("long"), text).ok());
+  auto model = Model::Open(Path("m.gguf"));
+  ASSERT_TRUE(model.ok()) << model.status();
+  HeadPlan plan =
+      DefaultHeadPlan((*model)->hyperparameters(), (*model)->Sha256());
+  for (UnitPolicy& unit : plan.units) {
+    unit = {.kind = PolicyKind::kStreaming,
+            .num_sinks = 4,
+            .window = 64,
+            .slot_positions = true};
+  }
+  ASSERT_TRUE(WriteHeadPlanFile(plan, Path("plan.json")).ok());
+  const auto opened =
+      Json("open --text-file " + Path("long") + " --plan " + Path("plan.json"));
+  EXPECT_EQ(opened["plan"], HeadPlanHash(plan));
+  const auto whole =
+      nlohmann::json::parse(Run("tokenize --json --text-file " + Path("long") +
+                                " -m " + Path("m.gguf")),
+                            nullptr, /*allow_exceptions=*/false);
+  ASSERT_TRUE(whole.is_object());
+  EXPECT_GT(whole["ids"].size(), 1000u);
+  EXPECT_EQ(opened["num_tokens"], whole["ids"].size());
 }
 
 TEST_F(PromptSessionCommandTest, AParkedSessionComesBackTheSame) {
