@@ -4,6 +4,45 @@
 #include <numeric>
 
 namespace headwise {
+namespace {
+
+// Scores that are looked at together: most hold nothing better than what is
+// kept already, and that is seen at once.
+constexpr int64_t kScanWidth = 16;
+
+// Whether a score of kScanWidth could take the place of `worst`.
+bool MayBeBetter(const float* scores, float worst) {
+  int any = 0;
+  for (int64_t i = 0; i < kScanWidth; ++i) any |= !(scores[i] <= worst);
+  return any != 0;
+}
+
+// The from.choose best candidates, in no order; a heap with the worst in front.
+template <typename Better>
+void KeepBest(const ChunkCandidates& from, absl::Span<const float> scores,
+              const Better& better, std::vector<int64_t>* chosen) {
+  if (from.choose == 0) return;
+  int64_t c = from.begin;
+  for (; c < from.begin + from.choose; ++c) chosen->push_back(c);
+  std::make_heap(chosen->begin(), chosen->end(), better);
+  while (c < from.end) {
+    const float* ahead = scores.data() + (c - from.begin);
+    if (from.end - c >= kScanWidth &&
+        !MayBeBetter(ahead, scores[chosen->front() - from.begin])) {
+      c += kScanWidth;
+      continue;
+    }
+    const int64_t end = std::min(c + kScanWidth, from.end);
+    for (; c < end; ++c) {
+      if (!better(c, chosen->front())) continue;
+      std::pop_heap(chosen->begin(), chosen->end(), better);
+      chosen->back() = c;
+      std::push_heap(chosen->begin(), chosen->end(), better);
+    }
+  }
+}
+
+}  // namespace
 
 ChunkCandidates CandidatesOf(const UnitPolicy& policy, int64_t own) {
   if (own + 1 <= policy.num_chunks) return {};
@@ -34,10 +73,7 @@ void ChooseChunks(const UnitPolicy& policy, int64_t own,
     if (x_is_number != y_is_number) return x_is_number;
     return a < b;
   };
-  for (int64_t c = from.begin; c < from.end; ++c) chosen->push_back(c);
-  const auto kept = chosen->begin() + from.choose;
-  std::nth_element(chosen->begin(), kept, chosen->end(), better);
-  chosen->erase(kept, chosen->end());
+  KeepBest(from, scores, better, chosen);
   for (int64_t c = 0; c < from.begin; ++c) chosen->push_back(c);
   for (int64_t c = from.end; c <= own; ++c) chosen->push_back(c);
   std::sort(chosen->begin(), chosen->end());

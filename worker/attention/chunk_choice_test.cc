@@ -1,6 +1,8 @@
 #include "worker/attention/chunk_choice.h"
 
+#include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -46,6 +48,34 @@ TEST(ChunkChoiceTest, LandmarksAreChosenAmongAllOtherChunks) {
 
 TEST(ChunkChoiceTest, OfEqualScoresTheLowerIndexWins) {
   EXPECT_THAT(Choose(6, 4, {1, 2, 2, 2}), ElementsAre(0, 2, 5, 6));
+}
+
+// Against all of them sorted, with many equals and some that are no numbers.
+TEST(ChunkChoiceTest, OfManyTheBestAreChosen) {
+  uint32_t state = 1;
+  for (int64_t own = 5; own < 300; own += 7) {
+    for (const int64_t num_chunks : {3, 4, 5, 17}) {
+      if (own + 1 <= num_chunks) continue;
+      std::vector<float> scores;
+      for (int64_t c = 0; c < own - 2; ++c) {
+        state = state * 1664525 + 1013904223;
+        const uint32_t draw = state >> 16;
+        scores.push_back(draw % 11 == 0 ? NAN : static_cast<float>(draw % 40));
+      }
+      std::vector<int64_t> order(scores.size());
+      std::iota(order.begin(), order.end(), 0);
+      std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+        if (std::isnan(scores[a])) return false;
+        return std::isnan(scores[b]) || scores[a] > scores[b];
+      });
+      std::vector<int64_t> expected = {0, own - 1, own};
+      for (int64_t i = 0; i < num_chunks - 3; ++i) {
+        expected.push_back(order[i] + 1);
+      }
+      std::sort(expected.begin(), expected.end());
+      EXPECT_EQ(Choose(own, num_chunks, scores), expected) << own;
+    }
+  }
 }
 
 TEST(ChunkChoiceTest, NanNeverWins) {

@@ -77,9 +77,10 @@ void PolicyAttention::ScoreHeads(const UnitRows& rows, int64_t first,
                                  int64_t count, int64_t num_scores) {
   const auto size = static_cast<size_t>(rows.num_rows * num_scores);
   best_scores_.assign(size, -std::numeric_limits<float>::infinity());
-  chunk_scores_.resize(size);
+  // A head that chooses for itself has nothing to be compared with.
+  if (count > 1) chunk_scores_.resize(size);
   for (int64_t head = first; size > 0 && head < first + count; ++head) {
-    float* out = chunk_scores_.data();
+    float* out = count > 1 ? chunk_scores_.data() : best_scores_.data();
     if (rows.kv->policy.kind == PolicyKind::kLongHeads) {
       ScoreChunks(rows, head, num_scores, out);
     } else if (rows.kv->policy.kind == PolicyKind::kQuest) {
@@ -89,7 +90,7 @@ void PolicyAttention::ScoreHeads(const UnitRows& rows, int64_t first,
     } else {
       ScoreBlocks(rows, head, num_scores, out);
     }
-    for (size_t i = 0; i < size; ++i) {
+    for (size_t i = 0; count > 1 && i < size; ++i) {
       best_scores_[i] = std::max(best_scores_[i], chunk_scores_[i]);
     }
   }
