@@ -263,12 +263,19 @@ absl::Status StepBoard::CheckSlice(const Slice& slice,
   const auto rows = static_cast<size_t>(slice.num_rows());
   HEADWISE_RETURN_IF_ERROR(CheckCount("scores", result.score_logprobs.size(),
                                       slice.score_targets.empty() ? 0 : rows));
+  const bool contrasts =
+      slice.contrast_plan_id != 0 && !slice.score_targets.empty();
+  HEADWISE_RETURN_IF_ERROR(CheckCount("contrast scores",
+                                      result.contrast_logprobs.size(),
+                                      contrasts ? rows : 0));
   HEADWISE_RETURN_IF_ERROR(CheckCount("digests", result.logits_digests.size(),
                                       slice.hash_logits ? rows : 0));
   HEADWISE_RETURN_IF_ERROR(CheckCount(
       "hidden values", result.hidden.size(),
       slice.embed ? rows * static_cast<size_t>(limits_.model_dim) : 0));
   HEADWISE_RETURN_IF_ERROR(CheckFinite("score", result.score_logprobs));
+  HEADWISE_RETURN_IF_ERROR(
+      CheckFinite("contrast score", result.contrast_logprobs));
   return CheckFinite("hidden value", result.hidden);
 }
 

@@ -131,6 +131,7 @@ TEST(StepBoardTest, ResultMustHaveTheShapeThatTheStepAskedFor) {
   slice.sample = true;
   slice.sampling.top_logprobs = 1;
   slice.score_targets = {2, -1};
+  slice.contrast_plan_id = 3;
   slice.hash_logits = true;
   slice.embed = true;
   StepAnswer good = AnswerOfRank0(1);
@@ -139,6 +140,7 @@ TEST(StepBoardTest, ResultMustHaveTheShapeThatTheStepAskedFor) {
   good.result->results[0].token = 9;
   good.result->results[0].top = {{9, -0.5f}};
   good.result->results[0].score_logprobs = {-1.0f, 0.0f};
+  good.result->results[0].contrast_logprobs = {-2.0f, 0.0f};
   good.result->results[0].logits_digests.resize(2);
   good.result->results[0].hidden.resize(6);
 
@@ -165,6 +167,7 @@ TEST(StepBoardTest, ResultMustHaveTheShapeThatTheStepAskedFor) {
   EXPECT_TRUE(broken([](auto& s) { s[0].top.push_back({1, -1.0f}); }));
   EXPECT_TRUE(broken([](auto& s) { s[0].top[0].token = 10; }));
   EXPECT_TRUE(broken([](auto& s) { s[0].score_logprobs.pop_back(); }));
+  EXPECT_TRUE(broken([](auto& s) { s[0].contrast_logprobs.clear(); }));
   EXPECT_TRUE(broken([](auto& s) { s[0].logits_digests.resize(3); }));
   EXPECT_TRUE(broken([](auto& s) { s[0].hidden.pop_back(); }));
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(),
@@ -173,6 +176,7 @@ TEST(StepBoardTest, ResultMustHaveTheShapeThatTheStepAskedFor) {
     EXPECT_TRUE(broken([&](auto& s) { s[0].logprob = bad; }));
     EXPECT_TRUE(broken([&](auto& s) { s[0].top[0].logprob = bad; }));
     EXPECT_TRUE(broken([&](auto& s) { s[0].score_logprobs[1] = bad; }));
+    EXPECT_TRUE(broken([&](auto& s) { s[0].contrast_logprobs[0] = bad; }));
     EXPECT_TRUE(broken([&](auto& s) { s[0].hidden[5] = bad; }));
   }
 }

@@ -27,6 +27,17 @@ absl::Status CheckWork(const EngineRequest& request) {
     return absl::InvalidArgumentError(absl::StrCat(
         "max_new_tokens is ", request.max_new_tokens, ", must be 1 or more"));
   }
+  if (request.contrast_plan != nullptr &&
+      (request.kind != WorkKind::kScore || request.fork_from != 0 ||
+       request.hash_logits)) {
+    return absl::InvalidArgumentError(
+        "contrast_plan is for scores of whole prompts, without hash_logits");
+  }
+  if (request.is_background && request.kind != WorkKind::kScore &&
+      request.kind != WorkKind::kEmbed) {
+    return absl::InvalidArgumentError(
+        "is_background is for scores and embeddings");
+  }
   return absl::OkStatus();
 }
 
@@ -132,8 +143,7 @@ absl::Status CheckRoom(const EngineRequest& request,
       " bytes of KV on rank ", rank, "; available are ", available[rank],
       " bytes and a context of ", max_context_len,
       " tokens; the longest context that fits is ",
-      std::min(max_context_len,
-               terms.needs.LongestContext(request.plan.get())),
+      std::min(max_context_len, terms.needs.LongestContext(request.plan.get())),
       " tokens"));
 }
 
@@ -153,6 +163,12 @@ absl::StatusOr<std::vector<int64_t>> Admit(const EngineRequest& request,
     HEADWISE_RETURN_IF_ERROR(CheckPlan(*plan, terms.needs.geometry()));
     HEADWISE_RETURN_IF_ERROR(CheckCalibration(*plan));
   }
+  const HeadPlan* contrast = request.contrast_plan.get();
+  if (contrast != nullptr) {
+    HEADWISE_RETURN_IF_ERROR(CheckPlan(*contrast, terms.needs.geometry()));
+    HEADWISE_RETURN_IF_ERROR(CheckCalibration(*contrast));
+    HEADWISE_RETURN_IF_ERROR(CheckLandmarks(*contrast, 0, request.prompt, 0));
+  }
   HEADWISE_RETURN_IF_ERROR(CheckProbe(request.probe, plan));
   const int64_t shared_len = terms.prefix == nullptr ? 0 : terms.prefix->length;
   const KvExtent extent = {
@@ -165,6 +181,13 @@ absl::StatusOr<std::vector<int64_t>> Admit(const EngineRequest& request,
   std::vector<int64_t> needed;
   if (terms.prefix == nullptr) {
     needed = terms.needs.Reserved(plan, extent);
+    if (contrast != nullptr) {
+      // Below its first layer it holds nothing: a little too much.
+      const std::vector<int64_t> more = terms.needs.Reserved(contrast, extent);
+      for (size_t rank = 0; rank < needed.size(); ++rank) {
+        needed[rank] += more[rank];
+      }
+    }
   } else {
     const HeadPlan* from = terms.prefix->plan.get();
     HEADWISE_RETURN_IF_ERROR(

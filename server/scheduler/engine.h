@@ -64,6 +64,14 @@ struct EngineRequest {
   // Null: the default plan, every unit full. Of the model's shape, and one that
   // CheckHeadPlan accepts.
   std::shared_ptr<const HeadPlan> plan;
+  // kScore: the rows are scored under this plan too
+  // (SliceResult::contrast_logprobs), and what lies below the first layer in
+  // which the plans differ runs once. Null: no. Not of a fork, nor with
+  // hash_logits.
+  std::shared_ptr<const HeadPlan> contrast_plan;
+  // kScore, kEmbed: runs in no step with requests that are not, and begins only
+  // while none of those waits.
+  bool is_background = false;
   ProbeRequest probe;  // of all rows; needs a plan whose units are all full
   // Begins where the prefix of that id ended, and `prompt` follows it; 0: none.
   uint64_t fork_from = 0;
@@ -74,6 +82,9 @@ struct EngineOptions {
   int64_t max_running_sequences = 64;
   int64_t max_queued_requests = 1024;
   int64_t prefill_chunk = 512;  // rows of one sequence in one step
+  // Rows in one step of background requests: what another request may find in
+  // its way. A row with a contrast counts as two, here and above.
+  int64_t max_background_rows = 256;
   KvGeometry kv;
   KvCapacity kv_capacity;
   // Tokens of one sequence, as the model was trained; more where a plan

@@ -67,6 +67,13 @@ TEST(CheckForkTest, StorageMustBeTheSame) {
   EXPECT_EQ(Check(nullptr, &fp16), "") << "the server's own type";
   EXPECT_THAT(Check(nullptr, &chunks), HasSubstr("stored otherwise"));
   EXPECT_EQ(Check(&chunks, &chunks), "");
+  HeadPlan landmark =
+      PlanOf({.kind = PolicyKind::kLandmark, .chunk_len = 64, .num_chunks = 3});
+  EXPECT_EQ(Check(nullptr, &landmark), "");
+  for (UnitPolicy& unit : landmark.units) unit.slot_positions = true;
+  EXPECT_THAT(Check(nullptr, &landmark), HasSubstr("stored otherwise"));
+  EXPECT_EQ(Check(&chunks, &landmark), "");
+  EXPECT_THAT(Check(&landmark, &chunks), HasSubstr("stored otherwise"));
 }
 
 }  // namespace

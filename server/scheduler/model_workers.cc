@@ -197,8 +197,15 @@ absl::Status ModelWorkers::Append(const Slice& slice, const Plans& plans,
     return absl::InvalidArgumentError(
         absl::StrCat("plan ", slice.plan_id, " is not here"));
   }
+  if (slice.contrast_plan_id != 0 && !plans.contains(slice.contrast_plan_id)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("plan ", slice.contrast_plan_id, " is not here"));
+  }
   ModelSequence& sequence = books[slice.sequence_id];
   if (is_new) {
+    if (slice.contrast_plan_id != 0) {
+      sequence.contrast_plan = plans.at(slice.contrast_plan_id);
+    }
     if (slice.plan_id != 0) sequence.plan = plans.at(slice.plan_id);
     sequence.prompt_len = slice.prompt_len;
     sequence.past.tag = TagUnder(1, sequence.plan.get());
@@ -304,6 +311,12 @@ SliceResult ModelWorkers::Answer(const Slice& slice, ModelSequence& sequence) {
     if (!slice.score_targets.empty()) {
       outcome.score_logprobs.push_back(
           ScoreLogprob(hash, slice.score_targets.at(row)));
+      if (slice.contrast_plan_id != 0) {
+        const ModelPast past = {sequence.past.tokens,
+                                TagUnder(1, sequence.contrast_plan.get())};
+        outcome.contrast_logprobs.push_back(ScoreLogprob(
+            PrefixHash(past, position + 1), slice.score_targets.at(row)));
+      }
     }
     if (slice.hash_logits) outcome.logits_digests.push_back(Digest(hash));
     if (slice.embed) {

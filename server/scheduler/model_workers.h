@@ -76,6 +76,7 @@ class ModelWorkers {
     ModelPast past;
     std::optional<int32_t> last_sample;  // of its latest slice
     PlanPointer plan;
+    PlanPointer contrast_plan;  // its KV is not counted
     int64_t prompt_len = 0;
     // [units][blocks]; null: dropped.
     std::vector<std::vector<std::shared_ptr<Block>>> tables;

@@ -5,8 +5,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
-#include "base/status_macros.h"
-#include "server/scheduler/admission.h"
 
 namespace headwise {
 
@@ -20,52 +18,8 @@ Scheduler::Scheduler(const EngineOptions& options)
   HEADWISE_CHECK(options.max_running_sequences >= 1);
   HEADWISE_CHECK(options.max_queued_requests >= 1);
   HEADWISE_CHECK(options.prefill_chunk >= 1);
+  HEADWISE_CHECK(options.max_background_rows >= 1);
   HEADWISE_CHECK(options.max_context_len >= 0);
-}
-
-absl::StatusOr<uint64_t> Scheduler::Submit(EngineRequest request,
-                                           absl::Time now) {
-  if (suspended_.has_value()) return *suspended_;
-  AdmissionTerms terms = {.needs = needs_,
-                          .max_context_len = options_.max_context_len};
-  if (request.fork_from != 0) {
-    terms.prefix = held_.Find(request.fork_from);
-    if (terms.prefix == nullptr) {
-      return absl::NotFoundError(absl::StrCat("fork_from ", request.fork_from,
-                                              ": no such prefix is held"));
-    }
-    if (terms.prefix->place != PrefixPlace::kMemory) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("fork_from ", request.fork_from, ": is parked"));
-    }
-    terms.prefix_bytes.resize(kv_.capacity().size(), 0);
-    for (const uint64_t held : held_.ChainOf(request.fork_from)) {
-      const std::vector<int64_t> bytes = kv_.Reserved(held);
-      for (size_t rank = 0; rank < bytes.size(); ++rank) {
-        terms.prefix_bytes[rank] += bytes[rank];
-      }
-    }
-  }
-  HEADWISE_ASSIGN_OR_RETURN(std::vector<int64_t> kv_bytes,
-                            Admit(request, terms));
-  const int64_t num_waiting = static_cast<int64_t>(waiting_.size());
-  if (num_waiting >= options_.max_queued_requests) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(num_waiting, " requests wait already, at most ",
-                     options_.max_queued_requests));
-  }
-  const uint64_t id = ++last_request_id_;
-  if (request.deadline != absl::InfiniteFuture()) {
-    deadlines_.emplace(request.deadline, id);
-  }
-  if (terms.prefix != nullptr) held_.AddFork(id, request.fork_from);
-  waiting_.emplace(
-      id, WaitingRequest{
-              .request = std::move(request),
-              .times = {.submitted = now},
-              .prefix_len = terms.prefix == nullptr ? 0 : terms.prefix->length,
-              .kv_bytes = std::move(kv_bytes)});
-  return id;
 }
 
 void Scheduler::Cancel(uint64_t id, absl::Time now) {
@@ -166,44 +120,6 @@ TicketedStep Scheduler::Send(Step step, SentStep sent) {
                       .step = std::move(step)};
 }
 
-void Scheduler::AdmitWaiting(absl::Time now) {
-  bool only_forks = false;
-  for (auto next = waiting_.begin(); next != waiting_.end();) {
-    if (static_cast<int64_t>(running_.size()) == max_running_) return;
-    const auto waiting = next++;
-    if (only_forks && waiting->second.request.fork_from == 0) continue;
-    if (AdmitOne(waiting->first, waiting->second, now)) {
-      waiting_.erase(waiting);
-    } else if (FitsBesidePrefixes(waiting->second)) {
-      return;
-    } else {
-      only_forks = true;
-    }
-  }
-}
-
-bool Scheduler::AdmitOne(uint64_t id, WaitingRequest& waiting, absl::Time now) {
-  if (!kv_.Fits(waiting.kv_bytes)) return false;
-  const std::optional<uint64_t> plan_id = plans_.Acquire(waiting.request.plan);
-  if (!plan_id.has_value()) return false;
-  kv_.Reserve(id, std::move(waiting.kv_bytes));
-  waiting.times.admitted = now;
-  running_.emplace(id, Sequence(id, *plan_id, std::move(waiting)));
-  return true;
-}
-
-bool Scheduler::FitsBesidePrefixes(const WaitingRequest& waiting) const {
-  std::vector<int64_t> free = kv_.capacity();
-  for (const uint64_t id : held_.ids()) {
-    const std::vector<int64_t> bytes = kv_.Reserved(id);
-    for (size_t rank = 0; rank < free.size(); ++rank) free[rank] -= bytes[rank];
-  }
-  for (size_t rank = 0; rank < free.size(); ++rank) {
-    if (waiting.kv_bytes[rank] > free[rank]) return false;
-  }
-  return true;
-}
-
 int64_t Scheduler::ProbeBytes(const Sequence& sequence,
                               int64_t num_rows) const {
   return num_rows *
@@ -222,15 +138,23 @@ void Scheduler::AddSlices(Step& step, SentStep& sent) {
     --room;
     AddSlice(sequence.NextDecodeSlice(), step, sent);
   }
-  AddPrompts(room, probe_room, step, sent);
+  AddPrompts(/*of_background=*/false, room, probe_room, step, sent);
+  if (step.slices.empty() && steps_unanswered() == 0) {
+    AddPrompts(/*of_background=*/true,
+               std::min(room, options_.max_background_rows), probe_room, step,
+               sent);
+  }
 }
 
-void Scheduler::AddPrompts(int64_t room, int64_t probe_room, Step& step,
-                           SentStep& sent) {
+void Scheduler::AddPrompts(bool of_background, int64_t room, int64_t probe_room,
+                           Step& step, SentStep& sent) {
   for (auto& [id, sequence] : running_) {
     if (room == 0) break;
+    if (sequence.request().is_background != of_background) continue;
     if (!sequence.has_prompt_left()) continue;
-    int64_t max_rows = std::min(room, options_.prefill_chunk);
+    const int64_t cost = sequence.row_cost();
+    int64_t max_rows =
+        std::min(std::max<int64_t>(room / cost, 1), options_.prefill_chunk);
     if (const int64_t row_bytes = ProbeBytes(sequence, 1); row_bytes > 0) {
       max_rows = std::min(max_rows, probe_room / row_bytes);
     }
@@ -238,10 +162,11 @@ void Scheduler::AddPrompts(int64_t room, int64_t probe_room, Step& step,
     if (sequence.is_new()) {
       if (step.forks.size() == static_cast<size_t>(kMaxForks)) break;
       plans_.AddTo(step, sequence.plan_id());
+      plans_.AddTo(step, sequence.contrast_plan_id());
       if (const auto fork = sequence.FirstFork()) step.forks.push_back(*fork);
     }
     Slice slice = sequence.NextPrefillSlice(max_rows);
-    room -= slice.num_rows();
+    room = std::max<int64_t>(room - slice.num_rows() * cost, 0);
     probe_room -= ProbeBytes(sequence, slice.num_rows());
     AddSlice(std::move(slice), step, sent);
   }
@@ -253,6 +178,7 @@ void Scheduler::AddSlice(Slice slice, Step& step, SentStep& sent) {
                          .num_rows = slice.num_rows(),
                          .sample = slice.sample,
                          .score = !slice.score_targets.empty(),
+                         .contrast = slice.contrast_plan_id != 0,
                          .hash_logits = slice.hash_logits,
                          .embed = slice.embed,
                          .probe = !slice.probe.empty()});
@@ -315,6 +241,7 @@ void Scheduler::End(uint64_t id, const absl::Status& status, absl::Time now) {
     const Sequence ended = std::move(running->second);
     running_.erase(running);
     plans_.Release(ended.plan_id());
+    plans_.Release(ended.contrast_plan_id());
     if (frees_.Add(id, ended.known_to_workers(), ended.slices_in_flight())) {
       ReleaseKv(id);
     }

@@ -72,6 +72,10 @@ struct SchedulerEvent {
 // with the first step that needs them; requests under different ones share
 // steps.
 //
+// Background requests have what the others leave: they run in steps of their
+// own, one at a time and of at most max_background_rows, while no other request
+// waits or has a row to run, and take half of the places and of the caches.
+//
 // Steps that move prefixes between memory and files go alone, and before
 // others: ranks take different times for their files, and a collective that
 // follows would wait for the slowest.
@@ -128,6 +132,7 @@ class Scheduler {
     int64_t num_rows = 0;
     bool sample = false;
     bool score = false;
+    bool contrast = false;
     bool hash_logits = false;
     bool embed = false;
     bool probe = false;
@@ -163,12 +168,16 @@ class Scheduler {
   void ApplyPark(uint64_t id, const absl::StatusOr<StepResult>& outcome);
   void EndPark(uint64_t id, const absl::Status& status);
   void AdmitWaiting(absl::Time now);
+  // Only background requests, or all others. False if one of them still waits.
+  bool AdmitWaiting(bool of_background, absl::Time now);
+  bool MayRunInBackground(const WaitingRequest& waiting) const;
   bool AdmitOne(uint64_t id, WaitingRequest& waiting, absl::Time now);
   // Whether it would fit if nothing ran.
   bool FitsBesidePrefixes(const WaitingRequest& waiting) const;
   void AddSlices(Step& step, SentStep& sent);
   void AddSlice(Slice slice, Step& step, SentStep& sent);
-  void AddPrompts(int64_t room, int64_t probe_room, Step& step, SentStep& sent);
+  void AddPrompts(bool of_background, int64_t room, int64_t probe_room,
+                  Step& step, SentStep& sent);
   void ApplyResults(SentStep& step, StepResult outcome, absl::Time now);
   void ApplyResult(const SentSlice& sent, SliceResult outcome, absl::Time now);
   void FailStep(const SentStep& step, const absl::Status& status,

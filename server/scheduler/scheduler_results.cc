@@ -81,6 +81,7 @@ bool Scheduler::Matches(const SentSlice& sent, const SliceResult& outcome) {
   return outcome.sequence_id == sent.sequence_id &&
          outcome.has_token == sent.sample &&
          outcome.score_logprobs.size() == (sent.score ? num_rows : 0) &&
+         outcome.contrast_logprobs.size() == (sent.contrast ? num_rows : 0) &&
          outcome.logits_digests.size() == (sent.hash_logits ? num_rows : 0) &&
          outcome.probes.empty() != sent.probe &&
          outcome.hidden.empty() != sent.embed &&

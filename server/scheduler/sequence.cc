@@ -7,8 +7,12 @@
 
 namespace headwise {
 
-Sequence::Sequence(uint64_t id, uint64_t plan_id, WaitingRequest waiting)
-    : id_(id), plan_id_(plan_id), waiting_(std::move(waiting)) {}
+Sequence::Sequence(uint64_t id, uint64_t plan_id, uint64_t contrast_plan_id,
+                   WaitingRequest waiting)
+    : id_(id),
+      plan_id_(plan_id),
+      contrast_plan_id_(contrast_plan_id),
+      waiting_(std::move(waiting)) {}
 
 std::optional<Fork> Sequence::FirstFork() const {
   if (waiting_.request.fork_from == 0) return std::nullopt;
@@ -36,6 +40,7 @@ Slice Sequence::NextPrefillSlice(int64_t max_rows) {
     slice.plan_id = plan_id_;
     slice.prompt_len = prompt_len();
   }
+  slice.contrast_plan_id = contrast_plan_id_;
   slice.probe = request.probe;
   slice.tokens.assign(request.prompt.begin() + first,
                       request.prompt.begin() + end);

@@ -31,7 +31,8 @@ struct WaitingRequest {
 // the slices in flight. Plain state, no thread, no clock.
 class Sequence {
  public:
-  Sequence(uint64_t id, uint64_t plan_id, WaitingRequest waiting);
+  Sequence(uint64_t id, uint64_t plan_id, uint64_t contrast_plan_id,
+           WaitingRequest waiting);
 
   bool has_prompt_left() const { return planned_rows_ < prompt_len(); }
   // True if one more decode row may be sent: a sample precedes it and it will
@@ -58,6 +59,9 @@ class Sequence {
 
   uint64_t id() const { return id_; }
   uint64_t plan_id() const { return plan_id_; }
+  uint64_t contrast_plan_id() const { return contrast_plan_id_; }
+  // Rows that each of its rows is run as.
+  int64_t row_cost() const { return contrast_plan_id_ == 0 ? 1 : 2; }
   int64_t prefix_len() const { return waiting_.prefix_len; }
   const EngineRequest& request() const { return waiting_.request; }
   int64_t prompt_len() const {
@@ -70,6 +74,7 @@ class Sequence {
  private:
   uint64_t id_;
   uint64_t plan_id_;
+  uint64_t contrast_plan_id_;  // 0: none
   WaitingRequest waiting_;
   int64_t planned_rows_ = 0;  // its own, after the prefix
   int64_t done_prompt_rows_ = 0;

@@ -10,71 +10,18 @@
 #include "base/clock.h"
 #include "base/status_macros.h"
 #include "base/thread_team.h"
+#include "worker/executor/executor_setup.h"
 #include "worker/executor/layer_runner.h"
 #include "worker/executor/parked_files.h"
-#include "worker/executor/row_batch.h"
 #include "worker/executor/sampler.h"
 #include "worker/executor/sequences.h"
 #include "worker/executor/shard_weights.h"
+#include "worker/executor/step_batches.h"
 #include "worker/executor/step_results.h"
 #include "worker/executor/vocab_head.h"
 
 namespace headwise {
 namespace {
-
-// The KV that fits beside the packed weights, at most what was ordered.
-absl::StatusOr<int64_t> KvBytesBeside(const Model& model, const Shard& shard,
-                                      const ExecutorOptions& options) {
-  if (options.memory_bytes == 0) return options.kv_capacity_bytes;
-  HEADWISE_ASSIGN_OR_RETURN(const int64_t weight_bytes,
-                            PackedShardBytes(model, shard));
-  const int64_t num_units = shard.num_units();
-  const KvLayout layout = {options.kv_type, model.hyperparameters().head_dim};
-  const int64_t least = num_units * layout.block_bytes();
-  const int64_t left = options.memory_bytes - weight_bytes;
-  if (left >= std::min(least, options.kv_capacity_bytes) && left >= 0) {
-    return std::min(left, options.kv_capacity_bytes);
-  }
-  return absl::ResourceExhaustedError(absl::StrCat(
-      "the shard needs ", weight_bytes, " bytes for packed weights and ", least,
-      " for a KV block of each of its ", num_units,
-      " units; this worker's --memory-bytes is ", options.memory_bytes));
-}
-
-bool HasCuts(const Shard& shard) {
-  return std::any_of(
-      shard.layers.begin(), shard.layers.end(),
-      [](const Shard::Layer& layer) { return !layer.cuts.empty(); });
-}
-
-SequencesOptions SequencesOf(const Model& model, const Shard& shard,
-                             const ExecutorOptions& options) {
-  const Hyperparameters& hyper = model.hyperparameters();
-  SequencesOptions out;
-  for (size_t layer = 0; layer < shard.layers.size(); ++layer) {
-    for (const int kv_head : shard.layers[layer].units) {
-      SequencesOptions::UnitName& unit = out.units.emplace_back();
-      unit.layer = static_cast<int64_t>(layer);
-      unit.kv_head = kv_head;
-      for (const ContextCut& cut : shard.layers[layer].cuts) {
-        if (cut.kv_head != kv_head) continue;
-        unit.is_owner = cut.owner == shard.rank;
-        for (const int rank : cut.rank_of_range) {
-          unit.held_ranges.push_back(rank == shard.rank);
-        }
-      }
-    }
-  }
-  out.has_cuts = HasCuts(shard);
-  out.capacity_bytes = options.kv_capacity_bytes;
-  out.default_element = options.kv_type;
-  out.num_layers = hyper.num_layers;
-  out.num_heads = hyper.num_heads;
-  out.num_kv_heads = hyper.num_kv_heads;
-  out.head_dim = hyper.head_dim;
-  out.vocab_size = hyper.vocab_size;
-  return out;
-}
 
 class CpuExecutor final : public Executor {
  public:
@@ -111,16 +58,20 @@ class CpuExecutor final : public Executor {
  private:
   // Plans, forks and checks: all that may refuse a step; and its parks.
   absl::Status Admit(const Step& step, std::vector<ParkOutcome>* parks);
-  std::vector<RowBatch> CutIntoBatches(const Step& step);
   // One batch for each of the first lanes.
   absl::Status RunBatches(const Step& step, absl::Span<const RowBatch> batches,
                           StepResult* result);
+  // The rows of `contrasts`, one or two of one first layer.
+  absl::Status RunContrasts(const Step& step,
+                            absl::Span<ContrastBatch* const> contrasts,
+                            StepResult* result);
   absl::Status FinishBatch(const Step& step, const RowBatch& batch,
                            LayerRunner& lane, StepResult* result);
   // Where in the result a row that the vocabulary head ran belongs.
   struct RowPlace {
     int64_t slice;
     int64_t slice_row;
+    bool is_contrast;
   };
   void WantRows(const Step& step, const RowBatch& batch, const float* residual,
                 std::vector<VocabRow>* rows, std::vector<RowPlace>* places);
@@ -144,35 +95,6 @@ class CpuExecutor final : public Executor {
   Group* group_ = nullptr;
 };
 
-// Rows of all slices in order, kMaxBatchRows at a time.
-std::vector<RowBatch> CpuExecutor::CutIntoBatches(const Step& step) {
-  std::vector<RowBatch> batches;
-  for (size_t i = 0; i < step.slices.size(); ++i) {
-    const Slice& slice = step.slices[i];
-    const std::vector<int32_t> tokens = sequences_.Begin(slice);
-    int64_t done = 0;
-    while (done < slice.num_rows()) {
-      if (batches.empty() || batches.back().num_rows == kMaxBatchRows) {
-        batches.emplace_back();
-      }
-      RowBatch& batch = batches.back();
-      const int64_t count =
-          std::min(kMaxBatchRows - batch.num_rows, slice.num_rows() - done);
-      batch.pieces.push_back({slice.sequence_id, static_cast<int64_t>(i), done,
-                              batch.num_rows, count,
-                              slice.first_position + done});
-      for (int64_t r = 0; r < count; ++r) {
-        batch.tokens.push_back(tokens[done + r]);
-        batch.positions.push_back(slice.first_position + done + r);
-      }
-      batch.num_rows += count;
-      done += count;
-    }
-  }
-  for (RowBatch& batch : batches) PlanSpans(&batch);
-  return batches;
-}
-
 void CpuExecutor::WantRows(const Step& step, const RowBatch& batch,
                            const float* residual, std::vector<VocabRow>* rows,
                            std::vector<RowPlace>* places) {
@@ -183,15 +105,17 @@ void CpuExecutor::WantRows(const Step& step, const RowBatch& batch,
       const int64_t slice_row = piece.first_slice_row + r;
       VocabRow row;
       row.residual = residual + (piece.first_row + r) * n;
-      row.logits = slice.sample && slice_row + 1 == slice.num_rows();
       if (!slice.score_targets.empty()) {
         row.target = slice.score_targets[slice_row];
         row.score = row.target >= 0;
       }
-      row.digest = slice.hash_logits;
+      if (!batch.is_contrast) {
+        row.logits = slice.sample && slice_row + 1 == slice.num_rows();
+        row.digest = slice.hash_logits;
+      }
       if (!row.logits && !row.score && !row.digest) continue;
       rows->push_back(row);
-      places->push_back({piece.slice, slice_row});
+      places->push_back({piece.slice, slice_row, batch.is_contrast});
     }
   }
 }
@@ -216,6 +140,10 @@ void CpuExecutor::KeepResults(const Step& step,
     const VocabResult& row = vocab_.results()[i];
     const Slice& slice = step.slices[places[i].slice];
     SliceResult& out = result->results[places[i].slice];
+    if (places[i].is_contrast) {
+      out.contrast_logprobs[places[i].slice_row] = row.logprob;
+      continue;
+    }
     if (row.logits_row >= 0) SampleRow(slice, row.logits_row, &out);
     if (!slice.score_targets.empty()) {
       out.score_logprobs[places[i].slice_row] = row.logprob;
@@ -252,13 +180,13 @@ absl::Status CpuExecutor::KeepHidden(const Step& step, const RowBatch& batch,
 absl::Status CpuExecutor::RunBatches(const Step& step,
                                      absl::Span<const RowBatch> batches,
                                      StepResult* result) {
-  std::array<PieceStates, 2> pieces;
-  absl::InlinedVector<LayerRunner*, 2> runners;
   for (const RowBatch& batch : batches) {
     for (const BatchPiece& piece : batch.pieces) {
       sequences_.Extend(piece.sequence_id, piece.num_rows);
     }
   }
+  std::array<PieceStates, 2> pieces;
+  absl::InlinedVector<LayerRunner*, 2> runners;
   for (size_t i = 0; i < batches.size(); ++i) {
     for (const BatchPiece& piece : batches[i].pieces) {
       const ProbeRequest& probe = step.slices[piece.slice].probe;
@@ -266,6 +194,11 @@ absl::Status CpuExecutor::RunBatches(const Step& step,
                            probe.empty() ? nullptr : &probe,
                            &result->results[piece.slice].probes});
     }
+  }
+  std::vector<ContrastBatch> contrasts =
+      MakeContrasts(batches, model_.hyperparameters().model_dim, &sequences_,
+                    absl::MakeSpan(pieces));
+  for (size_t i = 0; i < batches.size(); ++i) {
     lanes_[i].SetBatch(batches[i], pieces[i], group_);
     runners.push_back(&lanes_[i]);
   }
@@ -276,12 +209,46 @@ absl::Status CpuExecutor::RunBatches(const Step& step,
       sequences_.Trim(piece.sequence_id);
     }
   }
+  for (size_t i = 0; i < contrasts.size();) {
+    absl::InlinedVector<ContrastBatch*, 2> of_one_layer;
+    do {
+      of_one_layer.push_back(&contrasts[i++]);
+    } while (i < contrasts.size() && contrasts[i].batch.first_layer ==
+                                         contrasts[i - 1].batch.first_layer);
+    HEADWISE_RETURN_IF_ERROR(RunContrasts(step, of_one_layer, result));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CpuExecutor::RunContrasts(
+    const Step& step, absl::Span<ContrastBatch* const> contrasts,
+    StepResult* result) {
+  std::array<PieceStates, 2> pieces;
+  absl::InlinedVector<LayerRunner*, 2> runners;
+  for (size_t i = 0; i < contrasts.size(); ++i) {
+    const RowBatch& batch = contrasts[i]->batch;
+    for (const BatchPiece& piece : batch.pieces) {
+      pieces[i].push_back({&sequences_.Get(piece.sequence_id).kv});
+    }
+    lanes_[i].SetBatch(batch, pieces[i], group_);
+    runners.push_back(&lanes_[i]);
+  }
+  HEADWISE_RETURN_IF_ERROR(RunLayers(runners));
+  for (size_t i = 0; i < contrasts.size(); ++i) {
+    const RowBatch& batch = contrasts[i]->batch;
+    HEADWISE_RETURN_IF_ERROR(FinishBatch(step, batch, lanes_[i], result));
+    for (const BatchPiece& piece : batch.pieces) {
+      sequences_.Trim(piece.sequence_id);
+    }
+  }
   return absl::OkStatus();
 }
 
 absl::Status CpuExecutor::FinishBatch(const Step& step, const RowBatch& batch,
                                       LayerRunner& lane, StepResult* result) {
-  HEADWISE_RETURN_IF_ERROR(KeepHidden(step, batch, lane.residual(), result));
+  if (!batch.is_contrast) {
+    HEADWISE_RETURN_IF_ERROR(KeepHidden(step, batch, lane.residual(), result));
+  }
   std::vector<VocabRow> rows;
   std::vector<RowPlace> places;
   WantRows(step, batch, lane.residual(), &rows, &places);
@@ -323,7 +290,7 @@ absl::StatusOr<StepResult> CpuExecutor::Run(const Step& step) {
       EmptyResult(step, model_.hyperparameters(), sequences_options_.units);
   result.parks = std::move(parks);
   for (LayerRunner& lane : lanes_) lane.collective_use() = {};
-  const std::vector<RowBatch> batches = CutIntoBatches(step);
+  const std::vector<RowBatch> batches = CutIntoBatches(step, &sequences_);
   // Alone there is nobody to wait for, and one batch stays in the cache.
   // So it is where partials are gathered: between the halves of a sum no other
   // call may be made.

@@ -156,14 +156,18 @@ PartRange LayerRunner::PartOfRows(int member) const {
   return PartOf(batch_->num_rows, member, static_cast<int>(num_threads_));
 }
 
-void LayerRunner::Embed(int member) {
+void LayerRunner::EnterRows(int member) {
   const TensorView& table = *context_.model->FindTensor("token_embd.weight");
   Rows& rows = RowsOf(member);
   const PartRange part = PartOfRows(member);
+  const int64_t n = hyper_.model_dim;
   for (int64_t row = part.begin; row < part.end; ++row) {
-    DequantizeRow(table, batch_->tokens[row],
-                  {rows.residual.data() + row * hyper_.model_dim,
-                   static_cast<size_t>(hyper_.model_dim)});
+    float* x = rows.residual.data() + row * n;
+    if (batch_->entry == nullptr) {
+      DequantizeRow(table, batch_->tokens[row], {x, static_cast<size_t>(n)});
+    } else {
+      std::copy_n(batch_->entry + row * n, n, x);
+    }
   }
   const int64_t pairs = hyper_.rope.rotary_dim / 2;
   const PartRange angles =
@@ -175,6 +179,24 @@ void LayerRunner::Embed(int member) {
                          sines_.data() + row * pairs);
   }
   context_.team->Barrier();
+}
+
+// Rows that the member itself has brought up to date; member 0 where each has
+// all of them.
+void LayerRunner::CaptureRows(int member, int64_t layer) {
+  if (every_member_ && member != 0) return;
+  const PartRange part = PartOfRows(member);
+  const int64_t n = hyper_.model_dim;
+  for (size_t p = 0; p < pieces_->size(); ++p) {
+    const PieceState& state = (*pieces_)[p];
+    if (state.capture_layer != layer) continue;
+    const BatchPiece& piece = batch_->pieces[p];
+    const int64_t begin = std::max(part.begin, piece.first_row);
+    const int64_t end = std::min(part.end, piece.first_row + piece.num_rows);
+    if (begin >= end) continue;
+    std::copy_n(RowsOf(member).residual.data() + begin * n, (end - begin) * n,
+                state.capture + (begin - piece.first_row) * n);
+  }
 }
 
 void LayerRunner::AddResidual(int member) {
@@ -309,68 +331,6 @@ absl::Status LayerRunner::FinishReduce(int64_t layer) {
   collective_use_.time += Clock::Monotonic().Now() - start;
   ++collective_use_.count;
   return status;
-}
-
-// The turns of one RunLayers, as each member of the team takes them.
-class LayerTurns {
- public:
-  explicit LayerTurns(absl::Span<LayerRunner* const> runners)
-      : runners_(runners), num_layers_(runners[0]->hyper_.num_layers) {}
-
-  absl::Status Run() {
-    runners_[0]->context_.team->Run([this](int member) {
-      if (!RunMember(member) && member == 0) CloseSums();
-    });
-    for (const LayerRunner* runner : runners_) {
-      if (!runner->status_.ok()) return runner->status_;
-    }
-    return absl::OkStatus();
-  }
-
- private:
-  bool RunMember(int member) {
-    for (LayerRunner* runner : runners_) runner->Embed(member);
-    for (int64_t layer = 0; layer < num_layers_; ++layer) {
-      for (LayerRunner* runner : runners_) {
-        if (layer > 0 && !TakeSums(runner, member, layer - 1, 1)) return false;
-        if (!runner->Attention(member, layer)) return false;
-        runner->StartSums(member, 0);
-      }
-      for (LayerRunner* runner : runners_) {
-        if (!TakeSums(runner, member, layer, 0)) return false;
-        runner->Mlp(member, layer);
-        runner->StartSums(member, 1);
-      }
-    }
-    for (LayerRunner* runner : runners_) {
-      if (!TakeSums(runner, member, num_layers_ - 1, 1)) return false;
-    }
-    return true;
-  }
-
-  static bool TakeSums(LayerRunner* runner, int member, int64_t layer,
-                       int phase) {
-    if (!runner->FinishSums(member, layer, phase)) return false;
-    runner->AddResidual(member);
-    return true;
-  }
-
-  // The failure of one batch leaves no sum of the other open in the group.
-  void CloseSums() {
-    for (LayerRunner* runner : runners_) {
-      if (!runner->is_started_) continue;
-      runner->is_started_ = false;
-      // A group that is dead says so in its next call.
-      runner->group_->FinishSum(runner->ExactSums()).IgnoreError();
-    }
-  }
-
-  const absl::Span<LayerRunner* const> runners_;
-  const int64_t num_layers_;
-};
-
-absl::Status RunLayers(absl::Span<LayerRunner* const> runners) {
-  return LayerTurns(runners).Run();
 }
 
 }  // namespace headwise

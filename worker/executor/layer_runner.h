@@ -50,6 +50,10 @@ struct PieceState {
   // the rank, by layer and head, with room for all rows of the slice.
   const ProbeRequest* probe = nullptr;  // nullptr: nothing
   std::vector<HeadProbe>* probes = nullptr;
+  // Gets the rows of the piece as they enter this layer (the number of layers:
+  // as they leave the last one), [rows of the piece][model_dim]; -1: nothing.
+  int64_t capture_layer = -1;
+  float* capture = nullptr;
 };
 using PieceStates = std::vector<PieceState>;
 
@@ -108,7 +112,9 @@ class LayerRunner {
   }
   // Rows that a member prepares.
   PartRange PartOfRows(int member) const;
-  void Embed(int member);
+  // Rows as they enter the batch's first layer, and their rotations.
+  void EnterRows(int member);
+  void CaptureRows(int member, int64_t layer);
   void AddResidual(int member);
   void NormRows(int member, const std::vector<float>& weight);
 
@@ -228,9 +234,10 @@ class LayerRunner {
   CollectiveUse collective_use_;
 };
 
-// Takes the batches of `runners` (one or two, of one team and group) through
-// all layers. Two take turns: while the group adds the sums of one, the other
-// computes, so that a rank with more units in a layer holds nobody up.
+// Takes the batches of `runners` (one or two, of one team, group and first
+// layer) through the layers from there on. Two take turns: while the group adds
+// the sums of one, the other computes, so that a rank with more units in a
+// layer holds nobody up.
 //
 // OutOfRange, with the layer, for a value that is not finite or beyond the
 // range of the exact sum: every rank then returns it, and the group is as

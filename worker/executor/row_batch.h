@@ -45,7 +45,12 @@ struct RowPartials {
 struct RowBatch {
   int64_t num_rows = 0;
   std::vector<BatchPiece> pieces;
-  std::vector<int32_t> tokens;     // [num_rows]
+  // The layer that the rows enter first, and what they enter it with,
+  // [num_rows][model_dim]; nullptr: their tokens' embeddings, at layer 0.
+  int64_t first_layer = 0;
+  const float* entry = nullptr;
+  bool is_contrast = false;        // scores go where contrasts belong
+  std::vector<int32_t> tokens;     // [num_rows], if they are embedded
   std::vector<int64_t> positions;  // [num_rows]
   std::vector<AttendSpan> spans;
   std::vector<RowPartials> row_partials;  // [num_rows]

@@ -44,8 +44,10 @@ Sequences::Sequences(const SequencesOptions& options)
 }
 
 void Sequences::Free(uint64_t sequence_id) {
-  book_.Free(sequence_id);
-  sequences_.erase(sequence_id);
+  for (const uint64_t id : {sequence_id, ContrastId(sequence_id)}) {
+    book_.Free(id);
+    sequences_.erase(id);
+  }
 }
 
 absl::Status Sequences::CheckPlan(const NumberedPlan& plan) const {
@@ -195,7 +197,29 @@ absl::Status Sequences::CheckProbe(const Slice& slice) const {
   return absl::OkStatus();
 }
 
+absl::Status Sequences::CheckContrast(const Slice& slice) const {
+  const uint64_t plan_id = slice.contrast_plan_id;
+  const auto it = sequences_.find(slice.sequence_id);
+  const uint64_t expected =
+      it == sequences_.end() ? plan_id : it->second.contrast_plan_id;
+  if (plan_id != expected) {
+    return Refuse(slice.sequence_id, "contrast_plan_id ", plan_id,
+                  ", its slices had ", expected);
+  }
+  if (it == sequences_.end() && plan_id != 0 && FindPlan(plan_id) == nullptr) {
+    return Refuse(slice.sequence_id, "plan ", plan_id, " is not here");
+  }
+  if (plan_id != 0 && slice.use_last_sample) {
+    return Refuse(slice.sequence_id,
+                  "use_last_sample in a sequence with a contrast");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Sequences::CheckSlice(const Slice& slice) const {
+  if (slice.sequence_id >> 63 != 0) {
+    return Refuse(slice.sequence_id, "an id of 2^63 or more");
+  }
   const int64_t length = book_.Length(slice.sequence_id);
   if (slice.num_rows() == 0) {
     return Refuse(slice.sequence_id, "a slice without rows");
@@ -216,6 +240,7 @@ absl::Status Sequences::CheckSlice(const Slice& slice) const {
       FindPlan(slice.plan_id) == nullptr) {
     return Refuse(slice.sequence_id, "plan ", slice.plan_id, " is not here");
   }
+  HEADWISE_RETURN_IF_ERROR(CheckContrast(slice));
   HEADWISE_RETURN_IF_ERROR(CheckTokens(slice));
   return CheckProbe(slice);
 }
@@ -228,11 +253,10 @@ absl::Status Sequences::Check(const Step& step) const {
     if (!seen.insert(slice.sequence_id).second) {
       return Refuse(slice.sequence_id, "has two slices in one step");
     }
-    needed += book_.Contains(slice.sequence_id)
-                  ? book_.MaxBytesNeeded(slice.sequence_id, slice.num_rows())
-                  : book_.MaxBytesOfNew(StorageUnder(FindPlan(slice.plan_id)),
-                                        PromptLenOf(slice.prompt_len),
-                                        slice.num_rows());
+    needed += BytesNeeded(slice.sequence_id, slice.plan_id, slice);
+    if (slice.contrast_plan_id == 0) continue;
+    needed += BytesNeeded(ContrastId(slice.sequence_id), slice.contrast_plan_id,
+                          slice);
   }
   const int64_t free = book_.capacity_bytes() - book_.used_bytes();
   if (needed > free) {
@@ -243,13 +267,52 @@ absl::Status Sequences::Check(const Step& step) const {
   return absl::OkStatus();
 }
 
+int64_t Sequences::BytesNeeded(uint64_t sequence_id, uint64_t plan_id,
+                               const Slice& slice) const {
+  if (book_.Contains(sequence_id)) {
+    return book_.MaxBytesNeeded(sequence_id, slice.num_rows());
+  }
+  return book_.MaxBytesOfNew(StorageUnder(FindPlan(plan_id)),
+                             PromptLenOf(slice.prompt_len), slice.num_rows());
+}
+
+void Sequences::Open(uint64_t sequence_id, uint64_t plan_id,
+                     int64_t prompt_len) {
+  PlanPointer plan = FindPlan(plan_id);
+  book_.Open(sequence_id, StorageUnder(plan), PromptLenOf(prompt_len));
+  sequences_[sequence_id].kv = OpenKv(std::move(plan), prompt_len);
+}
+
+int64_t Sequences::FirstDifference(const HeadPlan* a, const HeadPlan* b) const {
+  const auto unit = [](const HeadPlan* plan, size_t i) {
+    return plan == nullptr ? UnitPolicy() : plan->units[i];
+  };
+  const auto head = [](const HeadPlan* plan, size_t i) {
+    return plan == nullptr ? QueryHeadPlan() : plan->heads[i];
+  };
+  int64_t first = options_.num_layers;
+  for (int64_t i = options_.num_layers * options_.num_kv_heads; i-- > 0;) {
+    const auto at = static_cast<size_t>(i);
+    if (unit(a, at) != unit(b, at)) first = i / options_.num_kv_heads;
+  }
+  for (int64_t i = first * options_.num_heads; i-- > 0;) {
+    const auto at = static_cast<size_t>(i);
+    if (head(a, at) != head(b, at)) first = i / options_.num_heads;
+  }
+  return first;
+}
+
 std::vector<int32_t> Sequences::Begin(const Slice& slice) {
   if (!book_.Contains(slice.sequence_id)) {
-    PlanPointer plan = FindPlan(slice.plan_id);
-    book_.Open(slice.sequence_id, StorageUnder(plan),
-               PromptLenOf(slice.prompt_len));
-    sequences_[slice.sequence_id].kv =
-        OpenKv(std::move(plan), slice.prompt_len);
+    Open(slice.sequence_id, slice.plan_id, slice.prompt_len);
+    if (slice.contrast_plan_id != 0) {
+      const uint64_t contrast = ContrastId(slice.sequence_id);
+      Open(contrast, slice.contrast_plan_id, slice.prompt_len);
+      Sequence& sequence = sequences_[slice.sequence_id];
+      sequence.contrast_plan_id = slice.contrast_plan_id;
+      sequence.contrast_layer = FirstDifference(
+          sequence.kv.plan.get(), sequences_[contrast].kv.plan.get());
+    }
   }
   Sequence& sequence = sequences_[slice.sequence_id];
   std::vector<int32_t> tokens = slice.tokens;

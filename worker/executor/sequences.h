@@ -21,8 +21,12 @@
 namespace headwise {
 
 struct Sequence {
-  std::vector<int32_t> tokens;  // all so far, by position
-  int32_t last_sample = -1;     // -1: none yet
+  std::vector<int32_t> tokens;    // all so far, by position
+  uint64_t contrast_plan_id = 0;  // 0: no contrast
+  // The first layer in which its plan and the contrast's differ; the number of
+  // layers: in none.
+  int64_t contrast_layer = 0;
+  int32_t last_sample = -1;  // -1: none yet
   SequenceKv kv;
 };
 
@@ -86,6 +90,8 @@ class Sequences {
   void Trim(uint64_t sequence_id);
 
   Sequence& Get(uint64_t sequence_id) { return sequences_[sequence_id]; }
+  // Under which a sequence's contrast has its KV, from its contrast_layer on.
+  static uint64_t ContrastId(uint64_t sequence_id) { return ~sequence_id; }
   const KvBook& book() const { return book_; }
 
  private:
@@ -102,11 +108,16 @@ class Sequences {
   }
   absl::Status CheckPlan(const NumberedPlan& plan) const;
   absl::Status CheckSlice(const Slice& slice) const;
+  absl::Status CheckContrast(const Slice& slice) const;
   absl::Status CheckTokens(const Slice& slice) const;
   absl::Status CheckProbe(const Slice& slice) const;
   absl::Status MakeFork(const Fork& fork);
   // nullptr: the default plan.
   PlanPointer FindPlan(uint64_t plan_id) const;
+  void Open(uint64_t sequence_id, uint64_t plan_id, int64_t prompt_len);
+  int64_t BytesNeeded(uint64_t sequence_id, uint64_t plan_id,
+                      const Slice& slice) const;
+  int64_t FirstDifference(const HeadPlan* a, const HeadPlan* b) const;
   std::vector<UnitStorage> StorageUnder(const PlanPointer& plan) const;
   SequenceKv OpenKv(PlanPointer plan, int64_t prompt_len) const;
   void ShareSummaries(const SequenceKv& source, int64_t length,

@@ -12,7 +12,10 @@ StepResult EmptyResult(const Step& step, const Hyperparameters& hyper,
     SliceResult& out = result.results.emplace_back();
     out.sequence_id = slice.sequence_id;
     const auto rows = static_cast<size_t>(slice.num_rows());
-    if (!slice.score_targets.empty()) out.score_logprobs.resize(rows);
+    if (!slice.score_targets.empty()) {
+      out.score_logprobs.resize(rows);
+      if (slice.contrast_plan_id != 0) out.contrast_logprobs.resize(rows);
+    }
     if (slice.hash_logits) out.logits_digests.resize(rows);
     if (slice.embed) {
       out.hidden.resize(rows * static_cast<size_t>(hyper.model_dim));

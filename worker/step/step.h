@@ -105,6 +105,10 @@ struct Slice {
   // Only looked at in the first slice of a sequence that is no fork.
   uint64_t plan_id = 0;    // 0: the default plan
   int64_t prompt_len = 0;  // positions; 0: unknown, everything is prompt
+  // In every slice of a sequence, or in none: its rows also run under this
+  // plan, as a sequence of their own would, and are scored twice. What lies
+  // below the first layer in which the plans differ runs once. 0: no.
+  uint64_t contrast_plan_id = 0;
   ProbeRequest probe;
 
   int64_t num_rows() const {
@@ -153,6 +157,7 @@ struct SliceResult {
   float logprob = 0.0f;
   std::vector<RankedToken> top;              // best first
   std::vector<float> score_logprobs;         // [rows]
+  std::vector<float> contrast_logprobs;      // [rows], under the contrast plan
   std::vector<Sha256Digest> logits_digests;  // [rows]
   std::vector<float> hidden;                 // [rows, model_dim]
   std::vector<HeadProbe> probes;             // by layer, then by head

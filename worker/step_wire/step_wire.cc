@@ -108,6 +108,7 @@ void WriteSlice(const Slice& slice, worker::v1::Slice* out) {
   out->set_embed(slice.embed);
   out->set_plan_id(slice.plan_id);
   out->set_prompt_len(slice.prompt_len);
+  out->set_contrast_plan_id(slice.contrast_plan_id);
   if (!slice.probe.empty()) WriteProbe(slice.probe, out->mutable_probe());
 }
 
@@ -125,6 +126,7 @@ absl::StatusOr<Slice> ParseSlice(const worker::v1::Slice& in) {
   out.embed = in.embed();
   out.plan_id = in.plan_id();
   out.prompt_len = in.prompt_len();
+  out.contrast_plan_id = in.contrast_plan_id();
   HEADWISE_ASSIGN_OR_RETURN(out.probe, ParseProbe(in.probe()));
   return out;
 }
@@ -162,6 +164,8 @@ void WriteResult(const SliceResult& result, worker::v1::SliceResult* out) {
   }
   out->mutable_score_logprobs()->Add(result.score_logprobs.begin(),
                                      result.score_logprobs.end());
+  out->mutable_contrast_logprobs()->Add(result.contrast_logprobs.begin(),
+                                        result.contrast_logprobs.end());
   std::string* digests = out->mutable_logits_digests();
   for (const Sha256Digest& digest : result.logits_digests) {
     digests->append(digest.begin(), digest.end());
@@ -183,6 +187,8 @@ absl::StatusOr<SliceResult> ParseResult(const worker::v1::SliceResult& in) {
   }
   out.score_logprobs.assign(in.score_logprobs().begin(),
                             in.score_logprobs().end());
+  out.contrast_logprobs.assign(in.contrast_logprobs().begin(),
+                               in.contrast_logprobs().end());
   const std::string& digests = in.logits_digests();
   if (digests.size() % kDigestBytes != 0) {
     return absl::InternalError(

@@ -46,6 +46,7 @@ Step EveryField() {
   slice.embed = true;
   slice.plan_id = 2;
   slice.prompt_len = 40;
+  slice.contrast_plan_id = 6;
   slice.probe = {.argmax = true, .distance_sets = {{1, 2}, {}}};
   const auto plan = std::make_shared<const HeadPlan>(EveryFieldPlan());
   step.plans = {{2, plan}};
@@ -87,6 +88,7 @@ TEST(StepWireTest, EveryFieldOfASliceComesBack) {
   EXPECT_TRUE(back.slices[0].embed);
   EXPECT_EQ(back.slices[0].plan_id, 2u);
   EXPECT_EQ(back.slices[0].prompt_len, 40);
+  EXPECT_EQ(back.slices[0].contrast_plan_id, 6u);
   EXPECT_TRUE(back.slices[0].probe.argmax);
   EXPECT_EQ(back.slices[0].probe.distance_sets,
             EveryField().slices[0].probe.distance_sets);
@@ -179,6 +181,7 @@ TEST(StepAnswerWireTest, EveryFieldComesBack) {
   result.results[0].logprob = -1.5f;
   result.results[0].top = {{6, -1.5f}};
   result.results[0].score_logprobs = {-2.0f};
+  result.results[0].contrast_logprobs = {-3.0f};
   result.results[0].logits_digests.resize(2);
   result.results[0].logits_digests[1][0] = 0xab;
   result.results[0].hidden = {1.0f, 2.0f};
@@ -207,6 +210,7 @@ TEST(StepAnswerWireTest, EveryFieldComesBack) {
   EXPECT_EQ(slice.top[0].token, 6);
   EXPECT_EQ(slice.top[0].logprob, -1.5f);
   EXPECT_THAT(slice.score_logprobs, ElementsAre(-2.0f));
+  EXPECT_THAT(slice.contrast_logprobs, ElementsAre(-3.0f));
   EXPECT_EQ(slice.logits_digests, result.results[0].logits_digests);
   EXPECT_THAT(slice.hidden, ElementsAre(1.0f, 2.0f));
   ASSERT_EQ(slice.probes.size(), 1u);

@@ -1,0 +1,124 @@
+// The part of the scheduler that lets requests in.
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "server/scheduler/admission.h"
+#include "server/scheduler/scheduler.h"
+
+namespace headwise {
+
+absl::StatusOr<uint64_t> Scheduler::Submit(EngineRequest request,
+                                           absl::Time now) {
+  if (suspended_.has_value()) return *suspended_;
+  AdmissionTerms terms = {.needs = needs_,
+                          .max_context_len = options_.max_context_len};
+  if (request.fork_from != 0) {
+    terms.prefix = held_.Find(request.fork_from);
+    if (terms.prefix == nullptr) {
+      return absl::NotFoundError(absl::StrCat("fork_from ", request.fork_from,
+                                              ": no such prefix is held"));
+    }
+    if (terms.prefix->place != PrefixPlace::kMemory) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("fork_from ", request.fork_from, ": is parked"));
+    }
+    terms.prefix_bytes.resize(kv_.capacity().size(), 0);
+    for (const uint64_t held : held_.ChainOf(request.fork_from)) {
+      const std::vector<int64_t> bytes = kv_.Reserved(held);
+      for (size_t rank = 0; rank < bytes.size(); ++rank) {
+        terms.prefix_bytes[rank] += bytes[rank];
+      }
+    }
+  }
+  HEADWISE_ASSIGN_OR_RETURN(std::vector<int64_t> kv_bytes,
+                            Admit(request, terms));
+  const int64_t num_waiting = static_cast<int64_t>(waiting_.size());
+  if (num_waiting >= options_.max_queued_requests) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(num_waiting, " requests wait already, at most ",
+                     options_.max_queued_requests));
+  }
+  const uint64_t id = ++last_request_id_;
+  if (request.deadline != absl::InfiniteFuture()) {
+    deadlines_.emplace(request.deadline, id);
+  }
+  if (terms.prefix != nullptr) held_.AddFork(id, request.fork_from);
+  waiting_.emplace(
+      id, WaitingRequest{
+              .request = std::move(request),
+              .times = {.submitted = now},
+              .prefix_len = terms.prefix == nullptr ? 0 : terms.prefix->length,
+              .kv_bytes = std::move(kv_bytes)});
+  return id;
+}
+
+void Scheduler::AdmitWaiting(absl::Time now) {
+  if (AdmitWaiting(/*of_background=*/false, now)) {
+    AdmitWaiting(/*of_background=*/true, now);
+  }
+}
+
+bool Scheduler::AdmitWaiting(bool of_background, absl::Time now) {
+  bool only_forks = false;
+  for (auto next = waiting_.begin(); next != waiting_.end();) {
+    const auto waiting = next++;
+    const EngineRequest& request = waiting->second.request;
+    if (request.is_background != of_background) continue;
+    if (static_cast<int64_t>(running_.size()) == max_running_) return false;
+    if (only_forks && request.fork_from == 0) continue;
+    if (of_background && !MayRunInBackground(waiting->second)) return false;
+    if (AdmitOne(waiting->first, waiting->second, now)) {
+      waiting_.erase(waiting);
+    } else if (FitsBesidePrefixes(waiting->second)) {
+      return false;
+    } else {
+      only_forks = true;
+    }
+  }
+  return !only_forks;
+}
+
+// One alone may, however large it is.
+bool Scheduler::MayRunInBackground(const WaitingRequest& waiting) const {
+  if (running_.empty()) return true;
+  if (static_cast<int64_t>(running_.size()) >= max_running_ / 2) return false;
+  const std::vector<int64_t> used = kv_.used();
+  for (size_t rank = 0; rank < used.size(); ++rank) {
+    const int64_t needed = used[rank] + waiting.kv_bytes[rank];
+    if (needed > kv_.capacity()[rank] / 2) return false;
+  }
+  return true;
+}
+
+bool Scheduler::AdmitOne(uint64_t id, WaitingRequest& waiting, absl::Time now) {
+  if (!kv_.Fits(waiting.kv_bytes)) return false;
+  const std::optional<uint64_t> plan_id = plans_.Acquire(waiting.request.plan);
+  if (!plan_id.has_value()) return false;
+  const std::optional<uint64_t> contrast_plan_id =
+      plans_.Acquire(waiting.request.contrast_plan);
+  if (!contrast_plan_id.has_value()) {
+    plans_.Release(*plan_id);
+    return false;
+  }
+  kv_.Reserve(id, std::move(waiting.kv_bytes));
+  waiting.times.admitted = now;
+  running_.emplace(
+      id, Sequence(id, *plan_id, *contrast_plan_id, std::move(waiting)));
+  return true;
+}
+
+bool Scheduler::FitsBesidePrefixes(const WaitingRequest& waiting) const {
+  std::vector<int64_t> free = kv_.capacity();
+  for (const uint64_t id : held_.ids()) {
+    const std::vector<int64_t> bytes = kv_.Reserved(id);
+    for (size_t rank = 0; rank < free.size(); ++rank) free[rank] -= bytes[rank];
+  }
+  for (size_t rank = 0; rank < free.size(); ++rank) {
+    if (waiting.kv_bytes[rank] > free[rank]) return false;
+  }
+  return true;
+}
+
+}  // namespace headwise

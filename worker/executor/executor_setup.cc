@@ -1,0 +1,68 @@
+#include "worker/executor/executor_setup.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "worker/executor/shard_weights.h"
+
+namespace headwise {
+namespace {
+
+bool HasCuts(const Shard& shard) {
+  return std::any_of(
+      shard.layers.begin(), shard.layers.end(),
+      [](const Shard::Layer& layer) { return !layer.cuts.empty(); });
+}
+
+}  // namespace
+
+absl::StatusOr<int64_t> KvBytesBeside(const Model& model, const Shard& shard,
+                                      const ExecutorOptions& options) {
+  if (options.memory_bytes == 0) return options.kv_capacity_bytes;
+  HEADWISE_ASSIGN_OR_RETURN(const int64_t weight_bytes,
+                            PackedShardBytes(model, shard));
+  const int64_t num_units = shard.num_units();
+  const KvLayout layout = {options.kv_type, model.hyperparameters().head_dim};
+  const int64_t least = num_units * layout.block_bytes();
+  const int64_t left = options.memory_bytes - weight_bytes;
+  if (left >= std::min(least, options.kv_capacity_bytes) && left >= 0) {
+    return std::min(left, options.kv_capacity_bytes);
+  }
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "the shard needs ", weight_bytes, " bytes for packed weights and ", least,
+      " for a KV block of each of its ", num_units,
+      " units; this worker's --memory-bytes is ", options.memory_bytes));
+}
+
+SequencesOptions SequencesOf(const Model& model, const Shard& shard,
+                             const ExecutorOptions& options) {
+  const Hyperparameters& hyper = model.hyperparameters();
+  SequencesOptions out;
+  for (size_t layer = 0; layer < shard.layers.size(); ++layer) {
+    for (const int kv_head : shard.layers[layer].units) {
+      SequencesOptions::UnitName& unit = out.units.emplace_back();
+      unit.layer = static_cast<int64_t>(layer);
+      unit.kv_head = kv_head;
+      for (const ContextCut& cut : shard.layers[layer].cuts) {
+        if (cut.kv_head != kv_head) continue;
+        unit.is_owner = cut.owner == shard.rank;
+        for (const int rank : cut.rank_of_range) {
+          unit.held_ranges.push_back(rank == shard.rank);
+        }
+      }
+    }
+  }
+  out.has_cuts = HasCuts(shard);
+  out.capacity_bytes = options.kv_capacity_bytes;
+  out.default_element = options.kv_type;
+  out.num_layers = hyper.num_layers;
+  out.num_heads = hyper.num_heads;
+  out.num_kv_heads = hyper.num_kv_heads;
+  out.head_dim = hyper.head_dim;
+  out.vocab_size = hyper.vocab_size;
+  return out;
+}
+
+}  // namespace headwise

@@ -1,0 +1,24 @@
+// What an executor works out from its shard and options before it begins.
+
+#ifndef HEADWISE_WORKER_EXECUTOR_EXECUTOR_SETUP_H_
+#define HEADWISE_WORKER_EXECUTOR_EXECUTOR_SETUP_H_
+
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+#include "worker/executor/executor.h"
+#include "worker/executor/sequences.h"
+
+namespace headwise {
+
+// The KV that fits beside the packed weights, at most what was ordered.
+// ResourceExhausted if memory_bytes has no room for a KV block of every unit.
+absl::StatusOr<int64_t> KvBytesBeside(const Model& model, const Shard& shard,
+                                      const ExecutorOptions& options);
+
+SequencesOptions SequencesOf(const Model& model, const Shard& shard,
+                             const ExecutorOptions& options);
+
+}  // namespace headwise
+
+#endif  // HEADWISE_WORKER_EXECUTOR_EXECUTOR_SETUP_H_

@@ -1,0 +1,80 @@
+// How one or two batches take turns through the layers.
+
+#include "absl/types/span.h"
+#include "worker/executor/layer_runner.h"
+
+namespace headwise {
+
+// The turns of one RunLayers, as each member of the team takes them.
+class LayerTurns {
+ public:
+  explicit LayerTurns(absl::Span<LayerRunner* const> runners)
+      : runners_(runners),
+        first_layer_(runners[0]->batch_->first_layer),
+        num_layers_(runners[0]->hyper_.num_layers) {}
+
+  absl::Status Run() {
+    runners_[0]->context_.team->Run([this](int member) {
+      if (!RunMember(member) && member == 0) CloseSums();
+    });
+    for (const LayerRunner* runner : runners_) {
+      if (!runner->status_.ok()) return runner->status_;
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  bool RunMember(int member) {
+    for (LayerRunner* runner : runners_) runner->EnterRows(member);
+    for (int64_t layer = first_layer_; layer < num_layers_; ++layer) {
+      for (LayerRunner* runner : runners_) {
+        if (layer > first_layer_ && !TakeSums(runner, member, layer - 1, 1)) {
+          return false;
+        }
+        runner->CaptureRows(member, layer);
+        if (!runner->Attention(member, layer)) return false;
+        runner->StartSums(member, 0);
+      }
+      for (LayerRunner* runner : runners_) {
+        if (!TakeSums(runner, member, layer, 0)) return false;
+        runner->Mlp(member, layer);
+        runner->StartSums(member, 1);
+      }
+    }
+    for (LayerRunner* runner : runners_) {
+      if (first_layer_ < num_layers_ &&
+          !TakeSums(runner, member, num_layers_ - 1, 1)) {
+        return false;
+      }
+      runner->CaptureRows(member, num_layers_);
+    }
+    return true;
+  }
+
+  static bool TakeSums(LayerRunner* runner, int member, int64_t layer,
+                       int phase) {
+    if (!runner->FinishSums(member, layer, phase)) return false;
+    runner->AddResidual(member);
+    return true;
+  }
+
+  // The failure of one batch leaves no sum of the other open in the group.
+  void CloseSums() {
+    for (LayerRunner* runner : runners_) {
+      if (!runner->is_started_) continue;
+      runner->is_started_ = false;
+      // A group that is dead says so in its next call.
+      runner->group_->FinishSum(runner->ExactSums()).IgnoreError();
+    }
+  }
+
+  const absl::Span<LayerRunner* const> runners_;
+  const int64_t first_layer_;
+  const int64_t num_layers_;
+};
+
+absl::Status RunLayers(absl::Span<LayerRunner* const> runners) {
+  return LayerTurns(runners).Run();
+}
+
+}  // namespace headwise
