@@ -238,7 +238,7 @@ TEST_F(AttentionServiceTest, OneStreamIsForOneSession) {
 }
 
 TEST_F(AttentionServiceTest, PoliciesThatSessionsLackAreUnimplementedByName) {
-  for (const char* kind : {"longheads"}) {
+  for (const char* kind : {"longheads", "landmark"}) {
     v1::OpenSessionRequest request = Config();
     request.add_policies()->set_kind(kind);
     const grpc::Status status = TryOpen(request);
