@@ -105,7 +105,7 @@ std::vector<Line> OtherLines() {
           {"heads map" + m, true, ""},
           {"heads map --dry-run --server h:1 --speed 1,0.5", true, ""},
           {"heads map --plan dc9ad24e --server h:1", true, ""},
-          {"heads map --plan" + m, false, "--plan"},
+          {"heads map --dry-run --plan full --memory 5" + m, true, ""},
           {"heads map --speed 1,0.5" + m, true, ""},
           {"heads map --server h:1 --speed 1,0.5", false, "--dry-run"},
           {"heads map --server h:1 --local-workers 2", false, "--dry-run"},
