@@ -57,8 +57,8 @@ a { color: var(--selected); }
 code { font: .85em ui-monospace, Menlo, "DejaVu Sans Mono", monospace; }
 .tiles, .pair, .examples { display: grid; gap: .75rem; }
 .tiles { grid-template-columns: repeat(3, 1fr); margin: 1.5rem 0; }
-.pair { grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); }
-.examples { grid-template-columns: repeat(auto-fit, minmax(16rem, 1fr)); }
+.pair { grid-template-columns: repeat(auto-fit, minmax(min(18rem, 100%), 1fr)); }
+.examples { grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); }
 .tile, .card, .example {
   background: var(--card);
   border: 1px solid var(--line);
@@ -72,12 +72,13 @@ code { font: .85em ui-monospace, Menlo, "DejaVu Sans Mono", monospace; }
 dl { display: grid; grid-template-columns: minmax(7rem, 12rem) 1fr;
   gap: .3rem 1rem; margin: 1rem 0; }
 dt { color: var(--faint); }
+dt::first-letter { text-transform: uppercase; }
 dd { margin: 0; overflow-wrap: anywhere; }
 .chip { display: inline-block; border: 1px solid var(--line);
   border-radius: 4px; background: var(--card); padding: 0 .35rem;
   margin: 0 .15rem .2rem 0; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: .87rem;
+table { border-spacing: 0; width: 100%; font-size: .87rem;
   font-variant-numeric: tabular-nums; }
 th, td { padding: .32rem .6rem; text-align: right; white-space: nowrap;
   border-bottom: 1px solid var(--line); }

@@ -5,8 +5,7 @@
 PROGRAM prints a page. --keep leaves the screenshots in FOLDER.
 """
 
-import collections
-import html.parser
+import html
 import pathlib
 import subprocess
 import sys
@@ -14,6 +13,8 @@ import tempfile
 import unittest
 
 from PIL import Image
+
+from html_outline import Outline
 
 CHROMIUM = "chromium"
 SECONDS = 120  # an upper bound, on a loaded machine
@@ -34,31 +35,6 @@ frame.onload = () => {{
       "width " + root.scrollWidth + " of " + root.clientWidth + "!";
 }};
 </script>"""
-
-
-class Outline(html.parser.HTMLParser):
-    """Headings in order, tags counted, and all text."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.headings, self.tags, self.text = [], collections.Counter(), ""
-        self._heading = None
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags[tag] += 1
-        if tag in ("h1", "h2", "h3"):
-            self._heading = ""
-
-    def handle_data(self, data):
-        self.text += data
-        if self._heading is not None:
-            self._heading += data
-
-    def handle_endtag(self, tag):
-        if tag in ("h1", "h2", "h3"):
-            self.headings.append(self._heading)
-            self._heading = None
 
 
 class SelectionReportTest(unittest.TestCase):
