@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
@@ -24,6 +25,7 @@
 #include "server/dispatch/grpc_worker_link.h"
 #include "server/dispatch/registry_service.h"
 #include "server/dispatch/static_workers.h"
+#include "server/frontends/selection_folders.h"
 #include "server/frontends/server_frontends.h"
 #include "spdlog/spdlog.h"
 
@@ -48,6 +50,8 @@ struct Flags {
   int64_t max_sequences = 64;
   double step_timeout = 3.0;
   double drain = 5.0;
+  SelectionFolders selection;
+  std::vector<std::string> input_roots;  // NAME=FOLDER
   std::string port_file;
   ProgramLogOptions log;
 };
@@ -137,6 +141,14 @@ void AddClusterFlags(CLI::App& app, Flags& flags) {
                  "seconds that requests may go on after SIGTERM")
       ->check(CLI::Range(0.0, 3600.0))
       ->capture_default_str();
+  app.add_option("--selection-state", flags.selection.state,
+                 "folder for the books of selection jobs; jobs need all three");
+  app.add_option("--input-root", flags.input_roots,
+                 "NAME=FOLDER that selection jobs may read; may be repeated")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  app.add_option("--output-root", flags.selection.output,
+                 "folder that selection jobs write to");
   app.add_option("--port-file", flags.port_file,
                  "written once clients are served: the gRPC port, then that "
                  "of metrics (0: none), a line each");
@@ -211,6 +223,9 @@ absl::Status Program::StartFrontends(const Flags& flags) {
   options.kv_type = flags.kv_type;
   options.shape = coordinator_->shape();
   options.default_plan = plan_;
+  options.selection = flags.selection;
+  HEADWISE_ASSIGN_OR_RETURN(options.selection.inputs,
+                            ParseInputRoots(flags.input_roots));
   RegistryServiceOptions registry;
   registry.log = [](const std::string& line) { spdlog::info("{}", line); };
   registry_ =

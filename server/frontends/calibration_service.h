@@ -11,8 +11,8 @@
 #include "headwise/v1/calibration.grpc.pb.h"
 #include "server/calibration/engine_model_runner.h"
 #include "server/frontends/calibration_parser.h"
-#include "server/frontends/calibration_stream.h"
 #include "server/frontends/frontend_context.h"
+#include "server/frontends/waiting_stream.h"
 
 namespace headwise {
 
@@ -31,6 +31,8 @@ class CalibrationService final : public v1::Calibration::CallbackService {
       const v1::CalibrateRequest* request) override;
 
  private:
+  using CalibrationStream = WaitingStream<v1::CalibrateResponse>;
+
   struct Job {
     Arrival arrival;
     CalibrationCall call;

@@ -22,6 +22,7 @@
 #include "server/frontends/inference_service.h"
 #include "server/frontends/plan_collector.h"
 #include "server/frontends/plans_service.h"
+#include "server/frontends/selection_service.h"
 #include "server/frontends/server_metrics.h"
 #include "server/frontends/sessions_service.h"
 
@@ -93,6 +94,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
         admin_(frontend_),
         plans_service_(frontend_),
         calibration_(frontend_),
+        selection_(frontend_),
         attention_(MakeAttention(deps)),
         extra_services_(deps.extra_services) {}
 
@@ -109,6 +111,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
 
   absl::Status Start() {
     HEADWISE_RETURN_IF_ERROR(SetDefaultPlan());
+    HEADWISE_RETURN_IF_ERROR(selection_.Start(options_.selection));
     HEADWISE_RETURN_IF_ERROR(StartMetrics());
     HEADWISE_RETURN_IF_ERROR(StartServer());
     UpdateReadiness();
@@ -140,6 +143,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
 
   void Drain(absl::Duration grace) override {
     TurnRed();
+    selection_.Stop();
     if (open_calls_.AwaitNone(grace)) return;
     engine_.Suspend(absl::UnavailableError("the server is shutting down"));
   }
@@ -151,6 +155,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
       stopped_ = true;
     }
     TurnRed();
+    selection_.Stop();
     if (server_ != nullptr) {
       server_->Shutdown(std::chrono::system_clock::now() +
                         absl::ToChronoNanoseconds(grace));
@@ -180,10 +185,13 @@ class ServerFrontendsImpl final : public ServerFrontends {
   }
 
   std::vector<std::string> ServiceNames() const {
-    std::vector<std::string> names = {
-        v1::Inference::service_full_name(),   v1::Admin::service_full_name(),
-        v1::Calibration::service_full_name(), v1::Plans::service_full_name(),
-        v1::Sessions::service_full_name(),    model_.name};
+    std::vector<std::string> names = {v1::Inference::service_full_name(),
+                                      v1::Admin::service_full_name(),
+                                      v1::Calibration::service_full_name(),
+                                      v1::Plans::service_full_name(),
+                                      v1::Sessions::service_full_name(),
+                                      v1::Selection::service_full_name(),
+                                      model_.name};
     if (attention_ != nullptr) {
       names.push_back(v1::Attention::service_full_name());
     }
@@ -199,6 +207,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
         exposer_->RegisterCollectable(collectable);
       }
       exposer_->RegisterCollectable(plan_collector_);
+      exposer_->RegisterCollectable(selection_.metrics());
       if (attention_collector_ != nullptr) {
         exposer_->RegisterCollectable(attention_collector_);
       }
@@ -241,6 +250,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
     builder.RegisterService(&plans_service_);
     builder.RegisterService(&calibration_);
     builder.RegisterService(&sessions_service_);
+    builder.RegisterService(&selection_);
     if (attention_ != nullptr) builder.RegisterService(attention_.get());
     for (grpc::Service* service : extra_services_) {
       builder.RegisterService(service);
@@ -277,6 +287,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
   AdminService admin_;
   PlansService plans_service_;
   CalibrationService calibration_;
+  SelectionService selection_;
   const std::shared_ptr<PlanCollector> plan_collector_ =
       std::make_shared<PlanCollector>(plans_);
   std::shared_ptr<AttentionCollector> attention_collector_;

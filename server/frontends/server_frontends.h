@@ -15,6 +15,7 @@
 #include "model/head_plan/head_plan.h"
 #include "server/attention/attention_sessions.h"
 #include "server/frontends/head_map.h"
+#include "server/frontends/selection_folders.h"
 #include "server/frontends/served_model.h"
 #include "server/frontends/step_observer.h"
 #include "server/placement/planner.h"
@@ -43,6 +44,8 @@ struct ServerFrontendsOptions {
   absl::Duration max_call_time = absl::Hours(1);
   int max_request_bytes = 16 << 20;   // of one message; also caps a prompt
   int max_concurrent_streams = 1024;  // of one connection
+  // Of selection jobs; without them the calls about jobs are refused.
+  SelectionFolders selection;
   // Tokens of an upload that run while others come (upload_stream.h).
   int64_t upload_run_tokens = 16 << 10;
 };
@@ -64,7 +67,7 @@ struct ServerFrontendsDeps {
 class ServerFrontends {
  public:
   // Serves from the return on. InvalidArgument names a bad option; Unavailable
-  // an address that can't be bound.
+  // an address that can't be bound; errors of SelectionJobs::Open.
   static absl::StatusOr<std::unique_ptr<ServerFrontends>> Create(
       const ServerFrontendsOptions& options, const ServerFrontendsDeps& deps);
   // As Shutdown(absl::ZeroDuration()).
@@ -84,10 +87,11 @@ class ServerFrontends {
   // The cluster tells it of every step.
   virtual StepObserver& step_observer() = 0;
 
-  // To be called while the cluster still works. Health is NOT_SERVING and new
-  // work gets Unavailable at once; calls under way may end by themselves for
-  // `grace`, those that outlast it end with Unavailable. Returns when the
-  // engine speaks of none any more, at the latest after `grace`.
+  // To be called while the cluster still works. Health is NOT_SERVING,
+  // selection jobs stop where they are, and new work gets Unavailable at once;
+  // calls under way may end by themselves for `grace`, those that outlast it
+  // end with Unavailable. Returns when the engine speaks of none any more, at
+  // the latest after `grace`.
   virtual void Drain(absl::Duration grace) = 0;
 
   // Health is NOT_SERVING and new calls are refused at once. What Drain has

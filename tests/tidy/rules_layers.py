@@ -46,10 +46,12 @@ ALLOWED = {
                          'worker/backends', _SESSIONS, 'worker/session_wire',
                          _STEP_WIRE],
     'server/calibration': ['base', 'model', _STEP, 'server/scheduler'],
+    'server/selection': ['base', 'model', _STEP, 'server/scheduler'],
     'server/dispatch': ['base', 'model', _STEP, _STEP_WIRE, _PROTO,
                         *_SERVER_INSIDE],
     'server/frontends': ['base', 'model', _STEP, _PROTO, *_SERVER_INSIDE,
-                         'server/attention', 'server/calibration'],
+                         'server/attention', 'server/calibration',
+                         'server/selection'],
     'server': ['base', 'model', _STEP, _PROTO, 'server'],  # the program itself
     'client/cpp': ['base', 'model', _PROTO],
     'client': ['base', 'model', _STEP, _PROTO, 'client'],
@@ -59,11 +61,13 @@ ALLOWED = {
             'bench'],
 }
 
-# The embedded cluster, and the benches that time its engine without gRPC:
+# The embedded cluster, the benches that time its engine without gRPC, and what
+# reads the folder of a selection job as its server does:
 # docs/decisions/2026-11-24-let-the-cli-join-server-and-worker.md
 JOINS_BOTH_SIDES = re.compile(
     r'^client/cli/(embedded_cluster|local_server|local_worker_link|'
-    r'bench_runner|bench_needle_(texts|runner|cluster))(_test)?\.(h|cc)$')
+    r'bench_runner|bench_needle_(texts|runner|cluster)|'
+    r'select_documents|select_folder(_report)?)(_test)?\.(h|cc)$')
 
 # Unit tests beside the code, and fuzz targets, may use test support and what
 # else their own side offers.

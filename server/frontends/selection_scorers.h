@@ -1,0 +1,31 @@
+// Scorers of the served model for streams and jobs of data selection.
+
+#ifndef HEADWISE_SERVER_FRONTENDS_SELECTION_SCORERS_H_
+#define HEADWISE_SERVER_FRONTENDS_SELECTION_SCORERS_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "model/head_plan/head_plan.h"
+#include "server/frontends/frontend_context.h"
+#include "server/selection/document_scorer.h"
+#include "server/selection/job_manifest.h"
+
+namespace headwise {
+
+// The served model's; waits until it is known, minutes for a large one.
+std::string AwaitModelSha256(const FrontendContext& frontend);
+
+absl::StatusOr<std::unique_ptr<DocumentScorer>> MakeMaskedScorer(
+    const FrontendContext& frontend, std::shared_ptr<const HeadPlan> plan,
+    const ScoringOptions& scoring);
+
+// FailedPrecondition: the job is of another model, or its heads do not make its
+// plan. As AwaitModelSha256.
+absl::StatusOr<std::unique_ptr<DocumentScorer>> MakeJobScorer(
+    const FrontendContext& frontend, const JobManifest& manifest);
+
+}  // namespace headwise
+
+#endif  // HEADWISE_SERVER_FRONTENDS_SELECTION_SCORERS_H_
