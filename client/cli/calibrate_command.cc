@@ -1,3 +1,5 @@
+#include "client/cli/calibrate_command.h"
+
 #include <cstdio>
 #include <memory>
 #include <optional>
@@ -14,7 +16,6 @@
 #include "client/cli/calibrate_output.h"
 #include "client/cli/calibrate_request.h"
 #include "client/cli/calibrate_state.h"
-#include "client/cli/flags.h"
 #include "client/cli/json_output.h"
 #include "client/cli/plan_commands.h"
 #include "client/cli/progress_bar.h"
@@ -26,17 +27,6 @@
 
 namespace headwise {
 namespace {
-
-struct CommandFlags {
-  ClusterFlags cluster;
-  CalibrateFlags calibrate;
-  std::vector<std::string> from_scores;
-  std::string out;
-  std::string scores;
-  std::string svg;
-  std::string state;
-  bool json = false;
-};
 
 // A bar whose label is the time that is left.
 class CalibrationBar {
@@ -93,8 +83,8 @@ absl::StatusOr<v1::CalibrationResult> Stream(
   return result;
 }
 
-absl::Status WriteFiles(const CommandFlags& flags, const HeadScores& scores,
-                        const HeadPlan& plan) {
+absl::Status WriteFiles(const CalibrateCommandFlags& flags,
+                        const HeadScores& scores, const HeadPlan& plan) {
   HEADWISE_RETURN_IF_ERROR(WriteHeadPlanFile(plan, flags.out));
   if (!flags.scores.empty()) {
     HEADWISE_RETURN_IF_ERROR(
@@ -112,7 +102,7 @@ void PrintScores(const HeadScores& scores) {
 }
 
 // A plan of scores that earlier runs have written.
-absl::Status RunFromScores(const CommandFlags& flags) {
+absl::Status RunFromScores(const CalibrateCommandFlags& flags) {
   std::vector<HeadScores> scores;
   for (const std::string& path : flags.from_scores) {
     HEADWISE_ASSIGN_OR_RETURN(const std::string text,
@@ -153,7 +143,9 @@ absl::Status RunFromScores(const CommandFlags& flags) {
   return absl::OkStatus();
 }
 
-absl::Status RunCalibrate(const CommandFlags& flags) {
+}  // namespace
+
+absl::Status RunCalibrate(const CalibrateCommandFlags& flags) {
   if (!flags.from_scores.empty()) return RunFromScores(flags);
   HEADWISE_ASSIGN_OR_RETURN(v1::CalibrateRequest request,
                             CalibrateRequestOf(flags.calibrate));
@@ -184,7 +176,7 @@ absl::Status RunCalibrate(const CommandFlags& flags) {
   return absl::OkStatus();
 }
 
-void AddFileFlags(CLI::App& command, CommandFlags& flags) {
+void AddCalibrateFileFlags(CLI::App& command, CalibrateCommandFlags& flags) {
   const std::string group = "Files";
   command
       .add_option("-o,--out", flags.out,
@@ -209,15 +201,13 @@ void AddFileFlags(CLI::App& command, CommandFlags& flags) {
   command.add_flag("--json", flags.json, "The result as one JSON object");
 }
 
-}  // namespace
-
 void AddPlanCalibrateCommand(CLI::App& plan, CommandRun* run) {
   CLI::App* command = plan.add_subcommand(
       "calibrate", "Measure what each head does, and make a plan of it");
-  auto flags = std::make_shared<CommandFlags>();
+  auto flags = std::make_shared<CalibrateCommandFlags>();
   AddSessionFlags(*command, flags->cluster);
   AddCalibrateFlags(*command, flags->calibrate);
-  AddFileFlags(*command, *flags);
+  AddCalibrateFileFlags(*command, *flags);
   // Instead of AddSessionFlags' rule.
   command->parse_complete_callback([command] {
     if (command->count("--from-scores") > 0) return;

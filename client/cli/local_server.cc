@@ -130,6 +130,7 @@ class LocalServerImpl final : public LocalServer {
     frontends.model_name = ModelNameOf(options.cluster.model);
     frontends.kv_type = options.cluster.kv_type;
     frontends.shape = cluster_->shape();
+    frontends.selection = options.selection;
     return frontends_.Start(
         frontends, model(), engine(),
         [cluster = cluster_.get()] { return cluster->status(); },

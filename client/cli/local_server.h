@@ -24,6 +24,7 @@ struct LocalServerOptions {
   bool attention = false;       // serve attention sessions too
   int64_t attention_bytes = 0;  // of all local workers; 0: by memory
   std::string park_dir;         // as of EmbeddedClusterOptions
+  SelectionFolders selection;   // of selection jobs; empty: none are served
   // Of requests that name none; null: every unit full. Refused before anything
   // is loaded if it is not the model's; cluster.context_len is sized for it.
   std::shared_ptr<const HeadPlan> default_plan;

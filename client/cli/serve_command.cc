@@ -6,6 +6,7 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "base/port_file.h"
 #include "base/program_log.h"
@@ -27,6 +28,8 @@ struct ServeFlags {
   std::string metrics_listen = "127.0.0.1:7601";
   int64_t attention_bytes = 0;
   std::string park_dir;
+  SelectionFolders selection;
+  std::vector<std::string> input_roots;  // NAME=FOLDER
   std::string port_file;
   double drain_seconds = 30;
   std::string log_level = "info";
@@ -75,6 +78,9 @@ absl::Status RunServe(const ServeFlags& flags) {
     options.attention = true;
     options.attention_bytes = flags.attention_bytes;
     options.park_dir = flags.park_dir;
+    options.selection = flags.selection;
+    HEADWISE_ASSIGN_OR_RETURN(options.selection.inputs,
+                              ParseInputRoots(flags.input_roots));
     if (!flags.cluster.plan.empty()) {
       HEADWISE_ASSIGN_OR_RETURN(HeadPlan plan,
                                 ReadHeadPlanFile(flags.cluster.plan));
@@ -98,6 +104,24 @@ absl::Status RunServe(const ServeFlags& flags) {
   frontends.Drain(absl::Seconds(flags.drain_seconds));
   frontends.Shutdown(kFlushTime);
   return absl::OkStatus();
+}
+
+void AddSelectionFlags(CLI::App& command, ServeFlags& flags) {
+  const std::string group = "Selection jobs (all three, or none is served)";
+  command
+      .add_option("--selection-state", flags.selection.state,
+                  "Folder for their books")
+      ->group(group);
+  command
+      .add_option("--input-root", flags.input_roots,
+                  "NAME=FOLDER that they may read; may be repeated")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->group(group);
+  command
+      .add_option("--output-root", flags.selection.output,
+                  "Folder that they write to")
+      ->group(group);
 }
 
 }  // namespace
@@ -131,6 +155,7 @@ void AddServeCommand(CLI::App& app, CommandRun* run) {
       ->add_option("--plan", flags->cluster.plan,
                    "A head plan, of requests that name none")
       ->check(CLI::ExistingFile);
+  AddSelectionFlags(*command, *flags);
   command->add_option("--port-file", flags->port_file,
                       "Written once clients are served: the gRPC port, then "
                       "the metrics port, a line each");
