@@ -23,7 +23,9 @@ def digest_of(*folders: pathlib.Path) -> str:
     digest = hashlib.sha256()
     for folder in folders:
         for path in sorted(folder.rglob("*")):
-            if path.suffix in (".py", ".toml", ".proto"):
+            # pip leaves copies in build/.
+            if (path.suffix in (".py", ".toml", ".proto")
+                    and "build" not in path.relative_to(folder).parts):
                 digest.update(str(path).encode() + path.read_bytes())
     return digest.hexdigest()
 
