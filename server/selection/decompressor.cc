@@ -109,9 +109,11 @@ class ZstdDecompressor final : public SteppedDecompressor {
 
  private:
   size_t Step(absl::Span<char> into) override {
-    // What it asks for is one block, so that an error costs one block: it does
-    // not tell how much it unpacked before.
-    ZSTD_inBuffer in = {packed().data(), std::min(packed().size(), wanted_), 0};
+    // It asks for a block and the header of the next one, and tells nothing of
+    // what it unpacked before an error. Without that header's last byte an
+    // error costs no block but the bad one.
+    const size_t given = std::max(wanted_ - 1, size_t{1});
+    ZSTD_inBuffer in = {packed().data(), std::min(packed().size(), given), 0};
     ZSTD_outBuffer out = {into.data(), into.size(), 0};
     const size_t result = ZSTD_decompressStream(context_, &out, &in);
     packed().remove_prefix(in.pos);

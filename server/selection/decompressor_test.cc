@@ -1,6 +1,7 @@
 #include "server/selection/decompressor.h"
 
 #include <string>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -147,6 +148,20 @@ TEST(ZstdDecompressorTest, RefusesAWindowAboveTheLimit) {
   const auto size = reader->Read(absl::MakeSpan(&byte, 1));
   ASSERT_TRUE(size.ok()) << size.status();
   EXPECT_EQ(*size, 0u);
+  EXPECT_TRUE(reader->is_broken());
+}
+
+// A raw block of "hello", then one of the type that the format reserves.
+TEST(ZstdDecompressorTest, ABadBlockCostsNoBlockBeforeIt) {
+  const std::string packed(
+      "\x28\xB5\x2F\xFD\x00\x50\x28\x00\x00hello"
+      "\x0E\x00\x00x",
+      18);
+  StringReader source(packed, 100);
+  const auto reader = Decompressor::Create(Compression::kZstd, &source);
+  std::vector<char> buffer(1 << 20);
+  EXPECT_EQ(*reader->Read(absl::MakeSpan(buffer)), 5u);
+  EXPECT_EQ(*reader->Read(absl::MakeSpan(buffer)), 0u);
   EXPECT_TRUE(reader->is_broken());
 }
 

@@ -145,6 +145,7 @@ TEST(JsonRecordTest, BadCharactersAreToldOfTheirFieldAlone) {
       {"\\uDC00x", "?x"},
       {"\\ud83d\\ud83d\\ude42", "?\xF0\x9F\x99\x82"},
       {"\\ud83dx\\ude42", "?x?"},
+      {"\\ude42\\ude42", "??"},
       {"\\ud83d\\n", "?\n"},
       {"\\\\\\udfff", "\\?"},
   };
