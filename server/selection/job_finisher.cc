@@ -1,6 +1,7 @@
 #include "server/selection/job_finisher.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -77,6 +78,14 @@ JobFinisher::JobFinisher(Job job, const JobFolder& folder, JobBooks& books,
 absl::StatusOr<JobFinisher::Outcome> JobFinisher::Run() {
   HEADWISE_ASSIGN_OR_RETURN(const bool is_ours, Begin());
   if (!is_ours) return Outcome::kStopped;
+  // Of servers that were killed so lately that their leases still stood when
+  // this one began.
+  HEADWISE_ASSIGN_OR_RETURN(const std::set<std::string> owners,
+                            books_.LiveOwners(job_.number));
+  HEADWISE_RETURN_IF_ERROR(
+      folder_.RemoveLeftovers([&](absl::string_view writer) {
+        return owners.count(std::string(writer)) > 0;
+      }));
   absl::Status status = FlagDuplicates();
   if (status.ok()) status = MendSketches();
   if (broken_shard_.has_value()) {
@@ -89,6 +98,9 @@ absl::StatusOr<JobFinisher::Outcome> JobFinisher::Run() {
   }
   if (pulse_.is_stopped()) return Outcome::kStopped;
   HEADWISE_RETURN_IF_ERROR(status);
+  // Of servers that were killed. One that lives has no shard any more.
+  HEADWISE_RETURN_IF_ERROR(folder_.RemoveLeftovers(
+      [this](absl::string_view writer) { return writer == job_.writer; }));
   HEADWISE_ASSIGN_OR_RETURN(const std::string result_sha256, WriteResult());
   HEADWISE_ASSIGN_OR_RETURN(const bool is_done,
                             books_.Finish(job_.number, result_sha256));

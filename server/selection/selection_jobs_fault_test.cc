@@ -71,7 +71,7 @@ TEST_F(JobFaultsTest, WhatTheModelLosesIsScoredAgain) {
   const auto jobs = Open(Options(model));
   const JobStatus job = Create(*jobs, Spec());
   WaitFor(*jobs, job.id, JobState::kDone);
-  EXPECT_EQ(Files(job.output_dir), Expected(Spec()));
+  ExpectSameFiles(Files(job.output_dir), Expected(Spec()));
 }
 
 TEST_F(JobFaultsTest, AJobWaitsForItsModelAndSaysSo) {
@@ -126,7 +126,7 @@ TEST_F(JobFaultsTest, OtherErrorsPauseTheJobWithAReason) {
   is_broken = false;
   ASSERT_TRUE(jobs->Resume(job.id).ok());
   WaitFor(*jobs, job.id, JobState::kDone);
-  EXPECT_EQ(Files(job.output_dir), Expected(Spec()));
+  ExpectSameFiles(Files(job.output_dir), Expected(Spec()));
 }
 
 TEST_F(JobFaultsTest, ChangedInputIsRefusedUntilItIsBack) {
@@ -148,7 +148,7 @@ TEST_F(JobFaultsTest, ChangedInputIsRefusedUntilItIsBack) {
   Write("in/1.jsonl", before);
   ASSERT_TRUE(jobs->Resume(job.id).ok());
   WaitFor(*jobs, job.id, JobState::kDone);
-  EXPECT_EQ(Files(job.output_dir), expected);
+  ExpectSameFiles(Files(job.output_dir), expected);
 }
 
 TEST_F(JobFaultsTest, PartsThatAreGoneOrDamagedAreWrittenAgain) {
@@ -170,7 +170,7 @@ TEST_F(JobFaultsTest, PartsThatAreGoneOrDamagedAreWrittenAgain) {
   ASSERT_TRUE(jobs->Resume(job.id).ok());
   const JobStatus done = WaitFor(*jobs, job.id, JobState::kDone);
   EXPECT_EQ(done.num_shards_done, done.num_shards);
-  EXPECT_EQ(Files(job.output_dir), Expected(Spec()));
+  ExpectSameFiles(Files(job.output_dir), Expected(Spec()));
   int64_t num_sketched = 0;
   const DomainSketches sketches = *jobs->Sketches(job.id);
   for (const auto& [domain, sketch] : sketches) {
@@ -204,7 +204,7 @@ TEST_F(JobFaultsTest, AFullDiskPausesTheJobAndLeavesNothingBehind) {
   }
   ASSERT_TRUE(jobs->Resume(job.id).ok());
   WaitFor(*jobs, job.id, JobState::kDone);
-  EXPECT_EQ(Files(job.output_dir), Expected(spec));
+  ExpectSameFiles(Files(job.output_dir), Expected(spec));
 }
 
 TEST_F(JobFaultsTest, BooksWithoutRoomPauseTheJobToo) {
@@ -221,7 +221,7 @@ TEST_F(JobFaultsTest, BooksWithoutRoomPauseTheJobToo) {
   }
   ASSERT_TRUE(jobs->Resume(job.id).ok());
   WaitFor(*jobs, job.id, JobState::kDone);
-  EXPECT_EQ(Files(job.output_dir), Expected(Spec()));
+  ExpectSameFiles(Files(job.output_dir), Expected(Spec()));
 }
 
 TEST_F(JobFaultsTest, LostPermissionPausesTheJob) {
@@ -240,7 +240,7 @@ TEST_F(JobFaultsTest, LostPermissionPausesTheJob) {
   std::filesystem::permissions(rows, std::filesystem::perms(0755));
   ASSERT_TRUE(jobs->Resume(job.id).ok());
   WaitFor(*jobs, job.id, JobState::kDone);
-  EXPECT_EQ(Files(job.output_dir), expected);
+  ExpectSameFiles(Files(job.output_dir), expected);
 }
 
 TEST_F(JobFaultsTest, AFolderOfAnotherManifestIsLeftAlone) {

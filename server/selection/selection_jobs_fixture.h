@@ -247,6 +247,26 @@ class SelectionJobsTest : public testing::Test {
     return files;
   }
 
+  static void ExpectSameFiles(
+      const std::map<std::string, std::string>& files,
+      const std::map<std::string, std::string>& expected) {
+    for (const auto& [name, bytes] : files) {
+      EXPECT_EQ(expected.count(name), 1u) << name << " is too many";
+    }
+    for (const auto& [name, bytes] : expected) {
+      const auto found = files.find(name);
+      EXPECT_TRUE(found != files.end() && found->second == bytes) << name;
+    }
+  }
+  // Files that a writer has not given their name.
+  static int NumUnfinished(const std::string& folder) {
+    int count = 0;
+    for (const auto& [name, bytes] : Files(folder)) {
+      if (std::filesystem::path(name).filename().string()[0] == '.') ++count;
+    }
+    return count;
+  }
+
   // What an undisturbed run of `spec` writes, in a state of its own.
   std::map<std::string, std::string> Expected(const JobSpec& spec) const {
     FakeModel model;

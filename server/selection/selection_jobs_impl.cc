@@ -245,13 +245,11 @@ absl::StatusOr<JobStatus> SelectionJobsImpl::Cancel(absl::string_view id) {
   if (absl::IsFailedPrecondition(entry.status())) return Get(id);
   HEADWISE_RETURN_IF_ERROR(entry.status());
   StopDriving(entry->number);
-  // Also what a server that was killed has left. A server that lives takes its
-  // own away.
-  HEADWISE_ASSIGN_OR_RETURN(const auto owners,
-                            books_->LiveOwners(entry->number));
+  // Also what a server that was killed has left; one that lives may not commit
+  // its own any more.
   const absl::Status removed =
-      JobFolder(OutputDir(*entry)).RemoveLeftovers([&](absl::string_view of) {
-        return owners.count(std::string(of)) > 0;
+      JobFolder(OutputDir(*entry)).RemoveLeftovers([](absl::string_view) {
+        return false;
       });
   if (!removed.ok() && !absl::IsNotFound(removed)) return removed;
   return Get(entry->id);

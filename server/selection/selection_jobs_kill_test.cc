@@ -72,8 +72,8 @@ class JobKillTest : public SelectionJobsTest {
         continue;
       }
       ASSERT_EQ(WEXITSTATUS(status), 0) << "seed " << kSeed;
-      EXPECT_EQ(Files(OutputDir()), expected)
-          << num_kills << " kills, seed " << kSeed;
+      SCOPED_TRACE(testing::Message() << num_kills << " kills, seed " << kSeed);
+      ExpectSameFiles(Files(OutputDir()), expected);
       std::filesystem::remove_all(path_of("out"));
       std::filesystem::remove_all(path_of("state"));
       std::filesystem::create_directories(path_of("out"));
@@ -82,7 +82,7 @@ class JobKillTest : public SelectionJobsTest {
     ASSERT_EQ(waitpid(child, &status, 0), child);
     ASSERT_TRUE(WIFEXITED(status));
     ASSERT_EQ(WEXITSTATUS(status), 0);
-    EXPECT_EQ(Files(OutputDir()), expected);
+    ExpectSameFiles(Files(OutputDir()), expected);
   }
 
   int64_t shard_bytes_ = 2048;
@@ -117,7 +117,7 @@ TEST_F(JobKillTest, AClosedServerIsFollowedAtOnce) {
   model.delay = absl::ZeroDuration();
   const auto jobs = Open(options);
   const JobStatus done = WaitFor(*jobs, id, JobState::kDone);
-  EXPECT_EQ(Files(done.output_dir), Expected(Spec()));
+  ExpectSameFiles(Files(done.output_dir), Expected(Spec()));
 }
 
 TEST_F(JobKillTest, TwoServersShareTheShardsOfAJob) {
@@ -132,7 +132,7 @@ TEST_F(JobKillTest, TwoServersShareTheShardsOfAJob) {
   const JobStatus done = WaitFor(*first, job.id, JobState::kDone);
   EXPECT_EQ(WaitFor(*second, job.id, JobState::kDone).result_sha256,
             done.result_sha256);
-  EXPECT_EQ(Files(job.output_dir), Expected(Spec()));
+  ExpectSameFiles(Files(job.output_dir), Expected(Spec()));
   EXPECT_GT(one.num_scored, 0);
   EXPECT_GT(two.num_scored, 0);
   EXPECT_EQ(one.num_scored + two.num_scored, done.total.num_scored);
@@ -160,7 +160,7 @@ TEST_F(JobKillTest, APauseHoldsForTheOtherServerToo) {
   ASSERT_TRUE(first->Resume(job.id).ok());
   const JobStatus done = WaitFor(*second, job.id, JobState::kDone);
   EXPECT_GT(done.num_shards_done, num_done);
-  EXPECT_EQ(Files(job.output_dir), Expected(Spec()));
+  ExpectSameFiles(Files(job.output_dir), Expected(Spec()));
 }
 
 }  // namespace
