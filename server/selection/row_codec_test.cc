@@ -178,11 +178,11 @@ TEST(RowCodecTest, ErrorsNameTheByteAndWhatStandsThere) {
             "byte 0: expected {\"doc_id\":, found the end of the line");
   EXPECT_EQ(ErrorOf(Replace(kScoredLine, "domain", "domian")),
             "byte 18: expected ,\"domain\":, found ,\\\"domian\\\":\\\"web\\\","
-            "\\\"n_tok");
+            "\\\"n_token");
   EXPECT_THAT(ErrorOf(absl::StrCat(kScoredLine, " ")),
               HasSubstr("expected the end of the line, found  "));
   EXPECT_THAT(ErrorOf(Replace(kScoredLine, "100", "-100")),
-              HasSubstr("byte 44: expected an integer from 0 to 2^63 - 1"));
+              HasSubstr("byte 45: expected an integer from 0 to 2^63 - 1"));
   EXPECT_THAT(ErrorOf(Replace(kScoredLine, "100", "9223372036854775808")),
               HasSubstr("expected an integer from 0 to 2^63 - 1"));
 }

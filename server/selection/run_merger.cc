@@ -9,7 +9,7 @@ namespace headwise {
 
 RunMerger::RunMerger(const SpillFile& file, absl::Span<const SortRun> runs,
                      int64_t buffer_bytes) {
-  sources_.reserve(runs.size());  // the heaps point into it
+  sources_.reserve(runs.size());
   for (size_t i = 0; i < runs.size(); ++i) {
     sources_.push_back({RunReader(file, runs[i], buffer_bytes), i});
   }
