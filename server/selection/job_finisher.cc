@@ -1,7 +1,6 @@
 #include "server/selection/job_finisher.h"
 
 #include <algorithm>
-#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -78,14 +77,6 @@ JobFinisher::JobFinisher(Job job, const JobFolder& folder, JobBooks& books,
 absl::StatusOr<JobFinisher::Outcome> JobFinisher::Run() {
   HEADWISE_ASSIGN_OR_RETURN(const bool is_ours, Begin());
   if (!is_ours) return Outcome::kStopped;
-  // Of servers that were killed so lately that their leases still stood when
-  // this one began.
-  HEADWISE_ASSIGN_OR_RETURN(const std::set<std::string> owners,
-                            books_.LiveOwners(job_.number));
-  HEADWISE_RETURN_IF_ERROR(
-      folder_.RemoveLeftovers([&](absl::string_view writer) {
-        return owners.count(std::string(writer)) > 0;
-      }));
   absl::Status status = FlagDuplicates();
   if (status.ok()) status = MendSketches();
   if (broken_shard_.has_value()) {
