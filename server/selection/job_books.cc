@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -241,8 +242,21 @@ absl::StatusOr<bool> JobBooks::Finish(int64_t job,
   return database_->num_changed() > 0;
 }
 
+absl::StatusOr<std::string> JobBooks::OtherHolderLocked(int64_t job,
+                                                        int64_t shard) {
+  std::string holder;
+  HEADWISE_RETURN_IF_ERROR(database_->Run(
+      "SELECT owner FROM leases WHERE job = ? AND shard = ? AND owner <> ?"
+      " AND boot = ? AND expires > ?",
+      {job, shard, options_.owner, boot_, NowSeconds()},
+      [&holder](const SqlRow& row) {
+        holder = row.Text(0);
+        return absl::OkStatus();
+      }));
+  return holder;
+}
+
 absl::StatusOr<LeaseAnswer> JobBooks::Lease(int64_t job, int64_t shard) {
-  const double now = NowSeconds();
   LeaseAnswer answer = LeaseAnswer::kTaken;
   absl::MutexLock lock(&mutex_);
   HEADWISE_RETURN_IF_ERROR(database_->Transact([&]() -> absl::Status {
@@ -251,11 +265,9 @@ absl::StatusOr<LeaseAnswer> JobBooks::Lease(int64_t job, int64_t shard) {
         const bool is_committed,
         HasRowLocked("SELECT 1 FROM parts WHERE job = ? AND shard = ?",
                      {job, shard}));
-    HEADWISE_ASSIGN_OR_RETURN(
-        const bool is_held,
-        HasRowLocked("SELECT 1 FROM leases WHERE job = ? AND shard = ?"
-                     " AND owner <> ? AND boot = ? AND expires > ?",
-                     {job, shard, options_.owner, boot_, now}));
+    HEADWISE_ASSIGN_OR_RETURN(const std::string holder,
+                              OtherHolderLocked(job, shard));
+    const bool is_held = !holder.empty() && IsAlive(holder);
     if (is_committed || is_held) {
       answer =
           is_committed ? LeaseAnswer::kIsCommitted : LeaseAnswer::kHeldByOther;
@@ -264,7 +276,7 @@ absl::StatusOr<LeaseAnswer> JobBooks::Lease(int64_t job, int64_t shard) {
     return database_->Run(
         "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?)",
         {job, shard, options_.owner, boot_,
-         now + absl::ToDoubleSeconds(options_.lease)});
+         NowSeconds() + absl::ToDoubleSeconds(options_.lease)});
   }));
   return answer;
 }
@@ -300,13 +312,18 @@ absl::Status JobBooks::Release(int64_t job) {
 
 absl::StatusOr<std::set<std::string>> JobBooks::LiveOwners(int64_t job) {
   std::set<std::string> owners;
-  absl::MutexLock lock(&mutex_);
-  HEADWISE_RETURN_IF_ERROR(database_->Run(
-      "SELECT owner FROM leases WHERE job = ? AND boot = ? AND expires > ?",
-      {job, boot_, NowSeconds()}, [&owners](const SqlRow& row) {
-        owners.insert(row.Text(0));
-        return absl::OkStatus();
-      }));
+  {
+    absl::MutexLock lock(&mutex_);
+    HEADWISE_RETURN_IF_ERROR(database_->Run(
+        "SELECT owner FROM leases WHERE job = ? AND boot = ? AND expires > ?",
+        {job, boot_, NowSeconds()}, [&owners](const SqlRow& row) {
+          owners.insert(row.Text(0));
+          return absl::OkStatus();
+        }));
+  }
+  for (auto owner = owners.begin(); owner != owners.end();) {
+    owner = IsAlive(*owner) ? std::next(owner) : owners.erase(owner);
+  }
   return owners;
 }
 

@@ -69,6 +69,9 @@ class JobBooks {
     std::string path;
     std::string owner;  // of leases; no other has it
     absl::Duration lease = absl::Seconds(15);
+    // False for an owner that is known to be dead: its leases count for
+    // nothing. Empty: nobody is.
+    std::function<bool(const std::string& owner)> is_alive;
   };
 
   // FailedPrecondition: books of another version. The clock must be the
@@ -134,6 +137,12 @@ class JobBooks {
   absl::StatusOr<bool> HasRowLocked(absl::string_view sql,
                                     std::initializer_list<SqlValue> values)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Whom a lease that counts names, or "".
+  absl::StatusOr<std::string> OtherHolderLocked(int64_t job, int64_t shard)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool IsAlive(const std::string& owner) const {
+    return options_.is_alive == nullptr || options_.is_alive(owner);
+  }
   absl::StatusOr<bool> HoldsLocked(int64_t job, int64_t shard, JobState state)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status EndLeaseLocked(int64_t job, int64_t shard)

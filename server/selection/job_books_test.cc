@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/fake_clock.h"
 #include "gmock/gmock.h"
+#include "server/selection/owner_lock.h"
 #include "server/selection/test_row_files.h"
 
 namespace headwise {
@@ -220,6 +221,42 @@ TEST_F(JobBooksTest, WhatWasEnteredIsThereAfterwards) {
   EXPECT_EQ(*books->Lease(job, 1), LeaseAnswer::kHeldByOther);
   clock_.Advance(absl::Seconds(16));
   EXPECT_EQ(*books->Lease(job, 1), LeaseAnswer::kTaken);
+}
+
+TEST_F(JobBooksTest, LeasesOfTheDeadCountForNothing) {
+  const auto other = Open("you");
+  const int64_t job = other->Add(Entry('a'), 9)->number;
+  ASSERT_EQ(*other->Lease(job, 0), LeaseAnswer::kTaken);
+  bool is_alive = true;
+  const auto books =
+      *JobBooks::Open({.path = path("books.sqlite"),
+                       .owner = "me",
+                       .is_alive =
+                           [&is_alive](const std::string& owner) {
+                             EXPECT_EQ(owner, "you");
+                             return is_alive;
+                           }},
+                      clock_);
+  EXPECT_EQ(*books->Lease(job, 0), LeaseAnswer::kHeldByOther);
+  EXPECT_THAT(*books->LiveOwners(job), ElementsAre("you"));
+  is_alive = false;
+  EXPECT_TRUE(books->LiveOwners(job)->empty());
+  EXPECT_EQ(*books->Lease(job, 0), LeaseAnswer::kTaken);
+  EXPECT_FALSE(*other->Holds(job, 0));
+}
+
+TEST_F(JobBooksTest, AnOwnerIsAliveAsLongAsItHasItsLock) {
+  EXPECT_FALSE(OwnerLock::IsAlive(folder_, "aa"));
+  auto lock = OwnerLock::Take(folder_, "aa");
+  ASSERT_TRUE(lock.ok()) << lock.status();
+  EXPECT_TRUE(OwnerLock::IsAlive(folder_, "aa"));
+  EXPECT_FALSE(OwnerLock::IsAlive(folder_, "bb"));
+  lock->reset();
+  EXPECT_FALSE(OwnerLock::IsAlive(folder_, "aa"));
+  // A process that was killed leaves its file.
+  Write("server-cc.lock", "");
+  EXPECT_FALSE(OwnerLock::IsAlive(folder_, "cc"));
+  EXPECT_FALSE(std::filesystem::exists(path("server-cc.lock")));
 }
 
 // The clock of a machine begins anew when it starts.

@@ -20,8 +20,7 @@ bool IsToBeDriven(const JobEntry& entry) {
 
 }  // namespace
 
-SelectionJobsImpl::SelectionJobsImpl(SelectionJobsOptions options,
-                                     std::string owner,
+SelectionJobsImpl::SelectionJobsImpl(SelectionJobsOptions options, Owner owner,
                                      std::unique_ptr<JobBooks> books,
                                      const Clock& clock)
     : options_(std::move(options)),
@@ -71,7 +70,7 @@ std::shared_ptr<SelectionJob> SelectionJobsImpl::TakeJob(JobEntry& entry) {
       continue;
     }
     SelectionJob::Place place = {.folder = JobFolder(OutputDir(candidate)),
-                                 .owner = owner_,
+                                 .owner = owner_.name,
                                  .temp_dir = options_.state_dir};
     const auto manifest = ParseManifest(candidate.head);
     if (!manifest.ok()) {

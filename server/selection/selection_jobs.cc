@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "server/selection/input_root.h"
+#include "server/selection/owner_lock.h"
 #include "server/selection/selection_jobs_impl.h"
 
 namespace headwise {
@@ -93,14 +94,23 @@ absl::StatusOr<std::unique_ptr<SelectionJobs>> SelectionJobs::Open(
     return absl::ErrnoToStatus(errno, "random bytes");
   }
   const std::string owner = absl::BytesToHexString(random);
-  HEADWISE_ASSIGN_OR_RETURN(
-      auto books,
-      JobBooks::Open({.path = absl::StrCat(options.state_dir, "/jobs.sqlite"),
-                      .owner = owner,
-                      .lease = options.lease},
-                     clock));
-  return std::make_unique<SelectionJobsImpl>(std::move(options), owner,
-                                             std::move(books), clock);
+  HEADWISE_ASSIGN_OR_RETURN(auto lock,
+                            OwnerLock::Take(options.state_dir, owner));
+  JobBooks::Options books_options;
+  books_options.path = absl::StrCat(options.state_dir, "/jobs.sqlite");
+  books_options.owner = owner;
+  books_options.lease = options.lease;
+  books_options.is_alive = [folder = options.state_dir,
+                            owner](const std::string& other) {
+    // One's own lock must not be tried: unlocking it would end it.
+    return other == owner || OwnerLock::IsAlive(folder, other);
+  };
+  HEADWISE_ASSIGN_OR_RETURN(auto books,
+                            JobBooks::Open(std::move(books_options), clock));
+  return std::make_unique<SelectionJobsImpl>(
+      std::move(options),
+      SelectionJobsImpl::Owner{.name = owner, .lock = std::move(lock)},
+      std::move(books), clock);
 }
 
 }  // namespace headwise

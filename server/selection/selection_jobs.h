@@ -51,7 +51,8 @@ struct SelectionJobsOptions {
   int64_t max_open_shards = 4;  // of a job
   // Texts of a job that are under way; one document is always let in.
   int64_t max_text_bytes = int64_t{256} << 20;
-  // A shard that its server has not been heard of for so long is another's.
+  // A shard that its server has not been heard of for so long is another's; of
+  // a server that has ended, at once.
   absl::Duration lease = absl::Seconds(15);
   // While the model is Unavailable: waits between tries, doubling.
   absl::Duration min_back_off = absl::Milliseconds(250);

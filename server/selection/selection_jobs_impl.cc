@@ -99,7 +99,7 @@ absl::StatusOr<JobEntry> SelectionJobsImpl::Enter(const JobManifest& manifest,
   // Its folder may be gone by now.
   HEADWISE_ASSIGN_OR_RETURN(
       JobFolder folder, JobFolder::Make(options_.output_root, found->output));
-  HEADWISE_RETURN_IF_ERROR(folder.Claim(manifest, owner_));
+  HEADWISE_RETURN_IF_ERROR(folder.Claim(manifest, owner_.name));
   HEADWISE_RETURN_IF_ERROR(
       books_
           ->Move(found->number, {JobState::kCancelled}, JobState::kRunning, "")
@@ -116,7 +116,7 @@ absl::StatusOr<JobEntry> SelectionJobsImpl::EnterNew(
   }
   HEADWISE_ASSIGN_OR_RETURN(
       JobFolder folder, JobFolder::Make(options_.output_root, entry.output));
-  HEADWISE_RETURN_IF_ERROR(folder.Claim(manifest, owner_));
+  HEADWISE_RETURN_IF_ERROR(folder.Claim(manifest, owner_.name));
   return books_->Add(entry, options_.max_jobs);
 }
 

@@ -16,6 +16,7 @@
 #include "server/selection/job_books.h"
 #include "server/selection/job_folder.h"
 #include "server/selection/job_watches.h"
+#include "server/selection/owner_lock.h"
 #include "server/selection/selection_job.h"
 #include "server/selection/selection_jobs.h"
 
@@ -23,8 +24,14 @@ namespace headwise {
 
 class SelectionJobsImpl final : public SelectionJobs {
  public:
-  // `options` with folders as real paths; `owner` of the books' leases.
-  SelectionJobsImpl(SelectionJobsOptions options, std::string owner,
+  // Who this server is for others on its state: owner of the books' leases and
+  // writer of its files.
+  struct Owner {
+    std::string name;
+    std::unique_ptr<OwnerLock> lock;
+  };
+  // `options` with folders as real paths.
+  SelectionJobsImpl(SelectionJobsOptions options, Owner owner,
                     std::unique_ptr<JobBooks> books, const Clock& clock);
   ~SelectionJobsImpl() override;
 
@@ -67,7 +74,7 @@ class SelectionJobsImpl final : public SelectionJobs {
   void StopDriving(int64_t number);
 
   const SelectionJobsOptions options_;
-  const std::string owner_;
+  const Owner owner_;
   const std::unique_ptr<JobBooks> books_;
   const Clock& clock_;
 
