@@ -143,7 +143,8 @@ TEST_F(SelectionJobsServiceTest, ErrorsNameTheField) {
   status = Create(request);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT)
       << status.error_message();
-  EXPECT_THAT(status.error_message(), HasSubstr("output"));
+  EXPECT_EQ(DetailsOf(status).bad_request.field_violations(0).field(),
+            "spec.output");
   job_.set_job_id("0123456789abcdef");
   EXPECT_EQ(OnJob(&v1::Selection::Stub::GetJob).error_code(),
             grpc::StatusCode::NOT_FOUND);

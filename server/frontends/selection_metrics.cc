@@ -57,8 +57,9 @@ class Page {
       Add(progress, told[has_room ? name : kOtherDomains]);
     }
     for (const auto& [name, progress] : told) {
-      const auto outcome = [&](const char* what, int64_t documents) {
-        AddMetric({{"job", job}, {"domain", name}, {"outcome", what}},
+      const auto outcome = [&, &domain = name](const char* what,
+                                               int64_t documents) {
+        AddMetric({{"job", job}, {"domain", domain}, {"outcome", what}},
                   static_cast<double>(documents), documents_);
       };
       outcome("ranked", progress.num_ranked);

@@ -4,7 +4,9 @@
 #include <cmath>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "base/status_macros.h"
 #include "model/head_plan/head_plan_hash.h"
 #include "server/frontends/masked_plan.h"
@@ -118,6 +120,29 @@ absl::Status NameField(absl::string_view outer, const absl::Status& status) {
   return InvalidField(
       outer.empty() ? std::string(field) : absl::StrCat(outer, ".", field),
       message.substr(end + 2));
+}
+
+absl::Status NameSpecField(const absl::Status& status) {
+  static constexpr std::pair<absl::string_view, absl::string_view> kFields[] = {
+      {"output", "spec.output"},
+      {"root", "spec.input.root"},
+      {"path", "spec.input.paths"},
+      {"domain", "spec.input.domain"},
+      {"id_field", "spec.input.id_field"},
+      {"text_field", "spec.input.text_field"},
+      {"domain_field", "spec.input.domain_field"},
+      {"shard_bytes", "spec.input.shard_bytes"},
+      {"max_document_bytes", "spec.input.max_document_bytes"}};
+  if (!absl::IsInvalidArgument(status)) return status;
+  const absl::string_view message = status.message();
+  const size_t end = message.find_first_of(": ");
+  for (const auto& [word, field] : kFields) {
+    if (message.substr(0, end) != word) continue;
+    return InvalidField(
+        field, absl::StripLeadingAsciiWhitespace(
+                   absl::StripPrefix(message.substr(word.size()), ":")));
+  }
+  return NameField("spec", status);
 }
 
 absl::StatusOr<DocumentCall> ParseDocumentTerms(

@@ -34,6 +34,10 @@ inline constexpr int kMaxQuantiles = 128;
 // other statuses stay as they are.
 absl::Status NameField(absl::string_view outer, const absl::Status& status);
 
+// The same for what SelectionJobs says of a spec, whose messages begin with the
+// name of the field: "path \"../x\" has a part ...".
+absl::Status NameSpecField(const absl::Status& status);
+
 // What a stream of documents is scored by.
 struct DocumentCall {
   std::shared_ptr<const HeadPlan> plan;  // masks heads

@@ -314,6 +314,20 @@ TEST(NameFieldTest, NamesWhatASentenceBeginsWith) {
   EXPECT_EQ(named(other), other);
 }
 
+TEST(NameSpecFieldTest, KnowsTheFieldsOfASpec) {
+  const auto named = [](const char* message) {
+    return NameSpecField(absl::InvalidArgumentError(message));
+  };
+  EXPECT_EQ(named("path \"../x\" has a part"),
+            InvalidField("spec.input.paths", "\"../x\" has a part"));
+  EXPECT_EQ(named("root: is odd"), InvalidField("spec.input.root", "is odd"));
+  EXPECT_EQ(named("scoring.window: is 0"),
+            InvalidField("spec.scoring.window", "is 0"));
+  EXPECT_EQ(named("pathology"), absl::InvalidArgumentError("pathology"));
+  EXPECT_EQ(NameSpecField(absl::NotFoundError("root: x")),
+            absl::NotFoundError("root: x"));
+}
+
 TEST(SelectionFoldersTest, InputRootsAreNamesAndFolders) {
   const auto roots = ParseInputRoots({"web=/data/web", "code=/a=b"});
   ASSERT_TRUE(roots.ok()) << roots.status();

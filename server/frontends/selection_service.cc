@@ -195,7 +195,7 @@ absl::Status SelectionService::CreateFromSpec(
     return stream.Write(std::move(message));
   };
   const absl::StatusOr<JobStatus> job = jobs.Create(spec, progress);
-  if (!job.ok()) return NameField("spec", job.status());
+  if (!job.ok()) return NameSpecField(job.status());
   v1::CreateJobResponse message;
   WriteJob(*job, message.mutable_job());
   // The job is there, whether or not the client hears of it.
