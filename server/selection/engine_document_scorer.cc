@@ -22,6 +22,19 @@ absl::Status OutsideRange(const char* field, int64_t value, int64_t min,
       "scoring.", field, ": ", value, " is outside [", min, ", ", max, "]"));
 }
 
+// Of a request that the engine did not take. Of a document only its loss may be
+// out of range: that no window fits is not the document's fault.
+absl::Status RefusalOf(const absl::Status& status) {
+  if (absl::IsResourceExhausted(status)) {
+    return absl::UnavailableError(status.message());
+  }
+  if (absl::IsOutOfRange(status)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("a window does not fit: ", status.message()));
+  }
+  return status;
+}
+
 // A text on its way: window after window.
 class RunningDocument : public std::enable_shared_from_this<RunningDocument> {
  public:
@@ -59,10 +72,7 @@ class RunningDocument : public std::enable_shared_from_this<RunningDocument> {
     if (rows_left_ < 2) return GoOn();  // nothing is predicted
     const absl::StatusOr<uint64_t> id = engine_.Submit(
         std::move(request), std::make_shared<Sink>(shared_from_this()));
-    if (id.ok()) return;
-    done_(absl::IsResourceExhausted(id.status())
-              ? absl::UnavailableError(id.status().message())
-              : id.status());
+    if (!id.ok()) done_(RefusalOf(id.status()));
   }
 
   void set_truncated() { loss_.is_truncated = true; }

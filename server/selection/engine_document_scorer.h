@@ -34,8 +34,8 @@ absl::StatusOr<ScoringOptions> ResolveScoring(const ScoringOptions& scoring,
 
 // Each window is one request, whose rows are scored under both plans; windows
 // of a document run one after the other. Engine and tokenizer outlive every
-// text that is under way. A full queue is told as Unavailable.
-// InvalidArgument as ResolveScoring.
+// text that is under way. A full queue is told as Unavailable, caches that no
+// window fits into as FailedPrecondition. InvalidArgument as ResolveScoring.
 absl::StatusOr<std::unique_ptr<DocumentScorer>> MakeEngineDocumentScorer(
     Engine& engine, const Tokenizer& tokenizer,
     const EngineScorerOptions& options);

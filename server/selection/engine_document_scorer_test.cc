@@ -130,6 +130,9 @@ TEST_F(EngineDocumentScorerTest, SpecialTokensOfATextAreText) {
 TEST_F(EngineDocumentScorerTest, ErrorsEndTheText) {
   engine_.refusal = absl::ResourceExhaustedError("1024 requests wait already");
   EXPECT_EQ(Score("abc").status().code(), absl::StatusCode::kUnavailable);
+  // Else every document would be called not finite.
+  engine_.refusal = absl::OutOfRangeError("needs 200 bytes of 100");
+  EXPECT_TRUE(absl::IsFailedPrecondition(Score("abc").status()));
   engine_.refusal = absl::OkStatus();
   engine_.end = absl::InternalError("lost");
   EXPECT_EQ(Score("abcdefgh").status().code(), absl::StatusCode::kInternal);
