@@ -49,7 +49,7 @@ struct SelectionJobsOptions {
   int64_t max_jobs = 1000;      // that the books keep
   int64_t max_driven = 2;       // at one time, others wait; a thread each
   int64_t max_open_shards = 4;  // of a job
-  // Texts of a job that are under way; one document is always let in.
+  // Texts of a job that are under way, each held twice; one is always let in.
   int64_t max_text_bytes = int64_t{256} << 20;
   // A shard that its server has not been heard of for so long is another's; of
   // a server that has ended, at once.

@@ -134,7 +134,7 @@ TEST_F(JobFaultsTest, ChangedInputIsRefusedUntilItIsBack) {
   const auto expected = Expected(Spec());
   const std::string before = ReadAll(path_of("in/1.jsonl"));
   FakeModel model;
-  model.delay = absl::Milliseconds(1);
+  model.delay = absl::Milliseconds(5);
   const auto jobs = Open(Options(model));
   const JobStatus job = Create(*jobs, Spec());
   ASSERT_TRUE(jobs->Pause(job.id, "").ok());
@@ -154,7 +154,7 @@ TEST_F(JobFaultsTest, ChangedInputIsRefusedUntilItIsBack) {
 TEST_F(JobFaultsTest, PartsThatAreGoneOrDamagedAreWrittenAgain) {
   WriteCorpus(3);
   FakeModel model;
-  model.delay = absl::Milliseconds(1);
+  model.delay = absl::Milliseconds(5);
   const auto jobs = Open(Options(model));
   const JobStatus job = Create(*jobs, Spec());
   WaitUntil(*jobs, job.id,
@@ -210,7 +210,7 @@ TEST_F(JobFaultsTest, AFullDiskPausesTheJobAndLeavesNothingBehind) {
 TEST_F(JobFaultsTest, BooksWithoutRoomPauseTheJobToo) {
   WriteCorpus(3);
   FakeModel model;
-  model.delay = absl::Milliseconds(1);
+  model.delay = absl::Milliseconds(5);
   const auto jobs = Open(Options(model));
   const JobStatus job = Create(*jobs, Spec());
   {
@@ -229,7 +229,7 @@ TEST_F(JobFaultsTest, LostPermissionPausesTheJob) {
   const auto expected = Expected(Spec());
   const AsNobody nobody(folder_);
   FakeModel model;
-  model.delay = absl::Milliseconds(1);
+  model.delay = absl::Milliseconds(5);
   const auto jobs = Open(Options(model));
   const JobStatus job = Create(*jobs, Spec());
   WaitUntil(*jobs, job.id, HasPart);
@@ -246,7 +246,7 @@ TEST_F(JobFaultsTest, LostPermissionPausesTheJob) {
 TEST_F(JobFaultsTest, AFolderOfAnotherManifestIsLeftAlone) {
   WriteCorpus(1);
   FakeModel model;
-  model.delay = absl::Milliseconds(1);
+  model.delay = absl::Milliseconds(5);
   const auto jobs = Open(Options(model));
   const JobStatus job = Create(*jobs, Spec());
   ASSERT_TRUE(jobs->Pause(job.id, "").ok());

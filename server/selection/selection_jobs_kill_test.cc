@@ -124,7 +124,7 @@ TEST_F(JobKillTest, TwoServersShareTheShardsOfAJob) {
   WriteCorpus(6);
   FakeModel one;
   FakeModel two;
-  one.delay = two.delay = absl::Milliseconds(2);
+  one.delay = two.delay = absl::Milliseconds(5);
   const auto first = Open(Options(one));
   const auto second = Open(Options(two));
   const JobStatus job = Create(*first, Spec());
@@ -142,7 +142,7 @@ TEST_F(JobKillTest, APauseHoldsForTheOtherServerToo) {
   WriteCorpus(4);
   FakeModel one;
   FakeModel two;
-  one.delay = two.delay = absl::Milliseconds(2);
+  one.delay = two.delay = absl::Milliseconds(5);
   const auto first = Open(Options(one));
   const auto second = Open(Options(two));
   const JobStatus job = Create(*first, Spec());

@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "absl/strings/match.h"
 #include "base/sha256.h"
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
@@ -245,7 +246,7 @@ TEST_F(JobsTest, JobsAreFoundByFirstDigits) {
 TEST_F(JobsTest, PauseResumeAndCancelKeepWhatIsCommitted) {
   WriteCorpus(4);
   FakeModel model;
-  model.delay = absl::Milliseconds(2);
+  model.delay = absl::Milliseconds(5);
   const auto jobs = Open(Options(model));
   const JobStatus job = Create(*jobs, Spec());
   const auto has_part = [](const JobStatus& status) {
@@ -280,7 +281,10 @@ TEST_F(JobsTest, PauseResumeAndCancelKeepWhatIsCommitted) {
 TEST_F(JobsTest, OneJobWaitsForAnother) {
   WriteCorpus(2);
   FakeModel model;
-  model.delay = absl::Milliseconds(2);
+  std::atomic<bool> is_there = false;
+  model.fail = [&is_there](const std::string&) -> absl::Status {
+    return is_there ? absl::OkStatus() : absl::UnavailableError("not yet");
+  };
   SelectionJobsOptions options = Options(model);
   options.max_driven = 1;
   const auto jobs = Open(options);
@@ -288,9 +292,11 @@ TEST_F(JobsTest, OneJobWaitsForAnother) {
   JobSpec other = Spec();
   other.manifest.ranking.min_tokens = 1;
   const JobStatus second = Create(*jobs, other);
-  WaitUntil(*jobs, first.id,
-            [](const JobStatus& status) { return status.num_shards_done > 0; });
+  WaitUntil(*jobs, first.id, [](const JobStatus& status) {
+    return absl::StrContains(status.note, "not yet");
+  });
   EXPECT_THAT(jobs->Get(second.id)->note, HasSubstr("waits"));
+  is_there = true;
   WaitFor(*jobs, second.id, JobState::kDone);
   const auto all = *jobs->List();
   ASSERT_EQ(all.size(), 2u);
