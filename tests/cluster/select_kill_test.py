@@ -143,7 +143,7 @@ def main():
             flags = ["--local-workers", rng.choice(["1", "2", "3"]),
                      "--prefill-chunk", rng.choice(["512", "64", "7"])]
             process = runner.start(out, *flags)
-            limit = 600 if struck == kills else rng.uniform(0.05, 0.7) * seconds
+            limit = 600 if struck == kills else rng.uniform(0.1, 1.1) * seconds
             try:
                 process.wait(timeout=limit)
             except subprocess.TimeoutExpired:
