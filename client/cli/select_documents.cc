@@ -7,6 +7,7 @@
 
 #include "server/selection/flag_names.h"
 #include "server/selection/json_record.h"
+#include "server/selection/valid_utf8.h"
 
 namespace headwise {
 namespace {
@@ -49,7 +50,8 @@ SelectLine ReadSelectLine(absl::string_view text, const std::string& place,
   using Type = JsonField::Type;
   SelectLine line;
   v1::SelectionDocument& document = line.document;
-  document.set_id(place);
+  // The name of a file may be any bytes, a message's may not.
+  document.set_id(MendUtf8(place, "\xEF\xBF\xBD"));
   document.set_domain(fields.default_domain);
   std::optional<JsonRecord> record = ParseJsonRecord(text, OptionsOf(fields));
   if (!record.has_value()) {

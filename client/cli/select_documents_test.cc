@@ -59,6 +59,11 @@ TEST(SelectDocumentsTest, WhatCannotBeSentHasARowOfItsOwn) {
   EXPECT_FALSE(row(R"({"id":"a"})").has_score());
 }
 
+TEST(SelectDocumentsTest, AFilesNameNeedNotBeUtf8) {
+  EXPECT_EQ(ReadSelectLine("{", "caf\xe9:1", {}).document.id(),
+            "caf\xEF\xBF\xBD:1");
+}
+
 TEST(SelectDocumentsTest, FlagsOfTheLineJoinThoseOfTheServer) {
   const SelectLine line = Read(R"({"text":"a b"})");
   ASSERT_TRUE(line.is_sent);

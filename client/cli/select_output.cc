@@ -36,9 +36,9 @@ std::string CostText(const v1::SelectionJob& job) {
   std::vector<const v1::DomainProgress*> domains;
   for (const v1::DomainProgress& domain : job.domains()) {
     sum += domain.cost_seconds();
-    domains.push_back(&domain);
+    if (domain.cost_seconds() > 0) domains.push_back(&domain);
   }
-  if (sum <= 0) return "";
+  if (domains.empty()) return "";
   std::stable_sort(domains.begin(), domains.end(),
                    [](const auto* a, const auto* b) {
                      return a->cost_seconds() > b->cost_seconds();
