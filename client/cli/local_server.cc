@@ -131,6 +131,7 @@ class LocalServerImpl final : public LocalServer {
     frontends.kv_type = options.cluster.kv_type;
     frontends.shape = cluster_->shape();
     frontends.selection = options.selection;
+    frontends.selection.has_exact_bits = options.cluster.reduction == "exact";
     return frontends_.Start(
         frontends, model(), engine(),
         [cluster = cluster_.get()] { return cluster->status(); },

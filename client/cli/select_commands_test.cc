@@ -141,6 +141,10 @@ TEST_F(SelectCommandsTest, FilesAreEqualWhateverRanThem) {
   ASSERT_THAT(RunJob("one"), HasSubstr("DONE"));
   EXPECT_EQ(Files("one"), Files("two"));
   EXPECT_THAT(RunJob("one", "--max-tokens 9"), StartsWith("error: "));
+  // Bits that are others' are another job's, or no job's.
+  EXPECT_THAT(RunJob("one", "--kv-type fp32"), StartsWith("error: "));
+  EXPECT_THAT(RunJob("three", "--reduction fast"),
+              HasSubstr("--reduction fast"));
 }
 
 TEST_F(SelectCommandsTest, StreamedRowsAreThoseOfAJob) {

@@ -297,6 +297,7 @@ void WriteFacts(const SelectionFolder& folder, SelectionReport* report) {
   fact("model SHA-256", manifest.model_sha256);
   fact("masked plan SHA-256", manifest.masked_plan_sha256);
   fact("mask", manifest.mask);
+  fact("keys and values", manifest.kv_type);
   fact("window, tokens", manifest.scoring.window);
   if (manifest.scoring.max_tokens > 0) {
     fact("tokens of a document, at most", manifest.scoring.max_tokens);

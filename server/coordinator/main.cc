@@ -224,6 +224,7 @@ absl::Status Program::StartFrontends(const Flags& flags) {
   options.shape = coordinator_->shape();
   options.default_plan = plan_;
   options.selection = flags.selection;
+  options.selection.has_exact_bits = flags.reduction == "exact";
   HEADWISE_ASSIGN_OR_RETURN(options.selection.inputs,
                             ParseInputRoots(flags.input_roots));
   RegistryServiceOptions registry;

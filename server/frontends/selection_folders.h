@@ -11,11 +11,12 @@
 
 namespace headwise {
 
-// Jobs are served if none of the three is empty.
+// Jobs are served if none of the three is empty and the bits are exact.
 struct SelectionFolders {
   std::string state;                          // --selection-state
   std::map<std::string, std::string> inputs;  // --input-root, by name
   std::string output;                         // --output-root
+  bool has_exact_bits = true;                 // not --reduction fast
 };
 
 // Of "NAME=FOLDER" texts. InvalidArgument: no such text, a name that is not 1

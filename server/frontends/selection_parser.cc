@@ -209,6 +209,7 @@ absl::StatusOr<JobSpec> ParseJobSpec(const v1::SelectionJobSpec& message,
   manifest.masked_plan_sha256 = HeadPlanHash(*plan);
   manifest.masked_heads = std::move(masked.heads);
   manifest.mask = std::move(masked.mask);
+  manifest.kv_type = frontend.model.kv_type;
   HEADWISE_ASSIGN_OR_RETURN(manifest.scoring,
                             ParseScoring(message.scoring(), "spec", frontend));
   HEADWISE_ASSIGN_OR_RETURN(manifest.ranking,

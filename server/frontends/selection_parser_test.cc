@@ -219,6 +219,7 @@ TEST_F(SelectionParserTest, ASpecBecomesAManifest) {
   EXPECT_EQ(manifest.masked_plan_sha256, HeadPlanHash(MaskedPlanOf({1, 6})));
   EXPECT_THAT(manifest.masked_heads, ElementsAre("0.1", "1.2"));
   EXPECT_EQ(manifest.mask, "uniform");
+  EXPECT_EQ(manifest.kv_type, "fp16");
   EXPECT_EQ(manifest.scoring.window, 32);
   EXPECT_THAT(manifest.ranking.domains, ElementsAre("web"));
   EXPECT_EQ(manifest.input.root, "corpus");

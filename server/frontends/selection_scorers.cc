@@ -42,6 +42,11 @@ absl::StatusOr<std::unique_ptr<DocumentScorer>> MakeJobScorer(
         absl::StrCat("the job is of the model with SHA-256 ",
                      manifest.model_sha256, "; this server's has ", sha256));
   }
+  if (frontend.model.kv_type != manifest.kv_type) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the job is of keys and values in ", manifest.kv_type,
+                     "; this server's are in ", frontend.model.kv_type));
+  }
   HEADWISE_ASSIGN_OR_RETURN(
       HeadPlan plan,
       PlanOfMaskedHeads({manifest.masked_heads, manifest.mask},

@@ -21,8 +21,8 @@ absl::StatusOr<std::unique_ptr<DocumentScorer>> MakeMaskedScorer(
     const FrontendContext& frontend, std::shared_ptr<const HeadPlan> plan,
     const ScoringOptions& scoring);
 
-// FailedPrecondition: the job is of another model, or its heads do not make its
-// plan. As AwaitModelSha256.
+// FailedPrecondition: the job is of another model or kv_type, or its heads do
+// not make its plan. As AwaitModelSha256.
 absl::StatusOr<std::unique_ptr<DocumentScorer>> MakeJobScorer(
     const FrontendContext& frontend, const JobManifest& manifest);
 

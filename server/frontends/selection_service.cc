@@ -23,6 +23,11 @@ absl::Status MissingOption(const SelectionFolders& folders) {
                        : folders.inputs.empty() ? "--input-root"
                        : folders.output.empty() ? "--output-root"
                                                 : nullptr;
+  if (option == nullptr && !folders.has_exact_bits) {
+    return absl::FailedPreconditionError(
+        "the server runs with --reduction fast, whose bits depend on its "
+        "workers, so it has no selection jobs");
+  }
   if (option == nullptr) return absl::OkStatus();
   return absl::FailedPreconditionError(
       absl::StrCat("the server was started without ", option,

@@ -13,6 +13,7 @@
 #include "absl/strings/strip.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
+#include "model/head_plan/kv_type.h"
 #include "nlohmann/json.hpp"
 #include "server/selection/input_files.h"
 #include "server/selection/valid_utf8.h"
@@ -85,6 +86,13 @@ bool IsHeadName(absl::string_view name) {
   });
 }
 
+absl::Status CheckKvType(const std::string& kv_type) {
+  if (ParseKvType(kv_type).ok()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("kv_type has ", kv_type.size(),
+                   " bytes, allowed: \"fp32\", \"fp16\", \"bf16\", \"int8\""));
+}
+
 absl::Status CheckMask(const JobManifest& manifest) {
   if (manifest.mask != "uniform" && manifest.mask != "zero" &&
       manifest.mask != "mean") {
@@ -150,6 +158,7 @@ ordered_json HeadToJson(const JobManifest& manifest) {
   json["masked_plan_sha256"] = manifest.masked_plan_sha256;
   json["masked_heads"] = manifest.masked_heads;
   json["mask"] = manifest.mask;
+  json["kv_type"] = manifest.kv_type;
   json["scoring"] = {{"window", manifest.scoring.window},
                      {"max_tokens", manifest.scoring.max_tokens},
                      {"skip_tokens", manifest.scoring.skip_tokens}};
@@ -176,6 +185,7 @@ JobManifest HeadFromJson(const ordered_json& json) {
   json.at("masked_plan_sha256").get_to(manifest.masked_plan_sha256);
   json.at("masked_heads").get_to(manifest.masked_heads);
   json.at("mask").get_to(manifest.mask);
+  json.at("kv_type").get_to(manifest.kv_type);
   const ordered_json& scoring = json.at("scoring");
   scoring.at("window").get_to(manifest.scoring.window);
   scoring.at("max_tokens").get_to(manifest.scoring.max_tokens);
@@ -254,6 +264,7 @@ absl::Status CheckManifest(const JobManifest& manifest) {
   HEADWISE_RETURN_IF_ERROR(
       CheckHash("masked_plan_sha256", manifest.masked_plan_sha256));
   HEADWISE_RETURN_IF_ERROR(CheckMask(manifest));
+  HEADWISE_RETURN_IF_ERROR(CheckKvType(manifest.kv_type));
   HEADWISE_RETURN_IF_ERROR(CheckScoring(manifest.scoring));
   HEADWISE_RETURN_IF_ERROR(CheckRanking(manifest.ranking));
   HEADWISE_RETURN_IF_ERROR(CheckInput(manifest.input));
