@@ -17,7 +17,8 @@ enum DocumentFlag : uint32_t {
   kBrokenRecord = 1u << 2,   // a line that is no JSON object, or cut short
   kMissingText = 1u << 3,    // no field of that name, or not a string
   kTooLarge = 1u << 4,       // more bytes than the job allows
-  kUnknownDomain = 1u << 5,  // not one of the job's domains
+  // Not one of the job's domains, or longer than a domain may be.
+  kUnknownDomain = 1u << 5,
   kNotFinite = 1u << 6,      // the model gave no finite loss
   // Scored, but out of the ranking.
   kDuplicateId = 1u << 8,  // of an earlier row of the job's output
@@ -26,8 +27,13 @@ enum DocumentFlag : uint32_t {
   // Scored and ranked.
   kTruncated = 1u << 16,     // the tokens after the job's limit were left out
   kMadeUpId = 1u << 17,      // it had none; "<file>:<byte>" stands for it
-  kInvalidIdType = 1u << 18  // the id was no string or integer; as kMadeUpId
+  // The id was no string or integer, or longer than an id may be; as kMadeUpId.
+  kInvalidIdType = 1u << 18
 };
+
+// Of a JSON record; a row must stay a short line.
+inline constexpr size_t kMaxDocumentIdBytes = 1024;
+inline constexpr size_t kMaxDocumentDomainBytes = 256;
 
 inline constexpr uint32_t kNotScoredFlags = 0xffu;
 inline constexpr uint32_t kNotRankedFlags = 0xffffu;  // those included

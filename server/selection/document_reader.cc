@@ -197,16 +197,21 @@ Document DocumentReader::MakeDocument(absl::string_view line,
   if (!record.has_value()) return MadeUpDocument(offset, kBrokenRecord);
 
   Document document;
-  if (record->id.text.empty()) {
+  const bool is_long = record->id.text.size() > kMaxDocumentIdBytes;
+  if (record->id.text.empty() || is_long) {
     document.id = MadeUpId(offset);
     document.flags |=
-        record->id.type == Type::kOther ? kInvalidIdType : kMadeUpId;
+        is_long || record->id.type == Type::kOther ? kInvalidIdType : kMadeUpId;
   } else {
     document.id = std::move(record->id.text);
   }
   document.domain = record->domain.text.empty()
                         ? options_.domain
                         : std::move(record->domain.text);
+  if (document.domain.size() > kMaxDocumentDomainBytes) {
+    document.domain = options_.domain;
+    document.flags |= kUnknownDomain;
+  }
   if (record->text.type != Type::kString) {
     document.flags |= kMissingText;
   } else if (record->text.text.empty()) {

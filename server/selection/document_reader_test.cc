@@ -87,6 +87,21 @@ TEST_F(DocumentReaderTest, EveryBadLineIsARowThatSaysWhy) {
   EXPECT_THAT(last_id, HasSubstr("d/a.jsonl:"));
 }
 
+TEST_F(DocumentReaderTest, IdsAndDomainsHaveALongestLength) {
+  const auto record = [](size_t id, size_t domain) {
+    return absl::StrCat(R"({"id":")", std::string(id, 'i'), R"(","domain":")",
+                        std::string(domain, 'd'), "\",\"text\":\"t\"}\n");
+  };
+  const std::string id(1024, 'i');
+  const std::string domain(256, 'd');
+  tree_.Write("a.jsonl",
+              record(1024, 256) + record(1025, 256) + record(1024, 257));
+  const std::string second = absl::StrCat("a.jsonl:", record(1024, 256).size());
+  EXPECT_THAT(Rows(), ElementsAre(Row(id, domain, "t", 0),
+                                  Row(second, domain, "t", kInvalidIdType),
+                                  Row(id, "", "", kUnknownDomain)));
+}
+
 TEST_F(DocumentReaderTest, LinesAboveTheLimitAreSkippedToTheirEnd) {
   const std::string fits = R"({"id":"a","text":"12345"})";
   const std::string longer = R"({"id":"b","text":"123456"})";
