@@ -12,9 +12,7 @@
 namespace headwise {
 namespace {
 
-// Longer ones make no message (selection.proto).
-constexpr size_t kMaxIdBytes = 4 << 10;
-constexpr size_t kMaxDomainBytes = 256;
+// A longer one makes no message (selection.proto).
 constexpr size_t kMaxTextBytes = (16 << 20) - (64 << 10);
 
 void AddFlag(DocumentFlag flag, SelectLine* line) {
@@ -68,7 +66,7 @@ SelectLine ReadSelectLine(absl::string_view text, const std::string& place,
   } else if (record->text.text.empty()) {
     AddFlag(kEmptyText, &line);
   } else if (record->text.text.size() > kMaxTextBytes ||
-             record->id.text.size() > kMaxIdBytes ||
+             record->id.text.size() > kMaxDocumentIdBytes ||
              record->domain.text.size() > kMaxDomainBytes) {
     AddFlag(kTooLarge, &line);
   }

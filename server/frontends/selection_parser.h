@@ -24,7 +24,6 @@
 namespace headwise {
 
 inline constexpr int kMaxDocumentsOfMessage = 256;
-inline constexpr size_t kMaxDocumentIdBytes = 4 << 10;
 inline constexpr int64_t kMaxStreamedDocumentBytes = 16 << 20;
 inline constexpr int kMaxInputPaths = 1024;
 inline constexpr int kMaxTopDomains = 1024;

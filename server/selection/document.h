@@ -32,8 +32,8 @@ enum DocumentFlag : uint32_t {
 };
 
 // Of a JSON record; a row must stay a short line.
-inline constexpr size_t kMaxDocumentIdBytes = 1024;
-inline constexpr size_t kMaxDocumentDomainBytes = 256;
+inline constexpr size_t kMaxDocumentIdBytes = 4 << 10;
+inline constexpr size_t kMaxDomainBytes = 256;
 
 inline constexpr uint32_t kNotScoredFlags = 0xffu;
 inline constexpr uint32_t kNotRankedFlags = 0xffffu;  // those included

@@ -208,7 +208,7 @@ Document DocumentReader::MakeDocument(absl::string_view line,
   document.domain = record->domain.text.empty()
                         ? options_.domain
                         : std::move(record->domain.text);
-  if (document.domain.size() > kMaxDocumentDomainBytes) {
+  if (document.domain.size() > kMaxDomainBytes) {
     document.domain = options_.domain;
     document.flags |= kUnknownDomain;
   }

@@ -92,11 +92,13 @@ TEST_F(DocumentReaderTest, IdsAndDomainsHaveALongestLength) {
     return absl::StrCat(R"({"id":")", std::string(id, 'i'), R"(","domain":")",
                         std::string(domain, 'd'), "\",\"text\":\"t\"}\n");
   };
-  const std::string id(1024, 'i');
-  const std::string domain(256, 'd');
-  tree_.Write("a.jsonl",
-              record(1024, 256) + record(1025, 256) + record(1024, 257));
-  const std::string second = absl::StrCat("a.jsonl:", record(1024, 256).size());
+  const std::string id(kMaxDocumentIdBytes, 'i');
+  const std::string domain(kMaxDomainBytes, 'd');
+  tree_.Write("a.jsonl", record(kMaxDocumentIdBytes, kMaxDomainBytes) +
+                             record(kMaxDocumentIdBytes + 1, kMaxDomainBytes) +
+                             record(kMaxDocumentIdBytes, kMaxDomainBytes + 1));
+  const std::string second = absl::StrCat(
+      "a.jsonl:", record(kMaxDocumentIdBytes, kMaxDomainBytes).size());
   EXPECT_THAT(Rows(), ElementsAre(Row(id, domain, "t", 0),
                                   Row(second, domain, "t", kInvalidIdType),
                                   Row(id, "", "", kUnknownDomain)));

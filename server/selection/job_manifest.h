@@ -18,7 +18,6 @@
 namespace headwise {
 
 inline constexpr size_t kMaxJobDomains = 256;
-inline constexpr size_t kMaxDomainBytes = 256;
 inline constexpr size_t kMaxMaskedHeads = 1 << 20;
 
 struct JobManifest {
