@@ -47,6 +47,9 @@ class PolicyAttention {
                   const RotationTable& rotations);
 
   void Attend(const UnitRows& rows);
+  // Natural log-sum-exp of the last rows, [num_rows][g]; not of calibrated
+  // heads. Until the next call.
+  const float* lse() const { return lse_.data(); }
 
  private:
   // Queries of the same unit that see one span each.

@@ -52,22 +52,6 @@ UnitMemory TakeMemory(UnitKv kv) {
   return {kv.folded_end, std::move(kv.folded_sum), std::move(kv.page_bounds)};
 }
 
-// PolicyAttention tells outputs alone, and callers of a session get the
-// log-sum-exp too. Every merge leaves it beside the output that it belongs to,
-// so the kernels' merge is tapped for the thread that attends.
-struct LseTap {
-  void (*merge)(const MergeArgs& args) = nullptr;
-  const float* out = nullptr;  // [rows][head_dim]
-  float* lse = nullptr;        // [rows]
-};
-thread_local LseTap lse_tap;
-
-void TappedMerge(const MergeArgs& args) {
-  lse_tap.merge(args);
-  const int64_t row = (args.out - lse_tap.out) / args.head_dim;
-  std::copy_n(args.lse, args.num_rows, lse_tap.lse + row);
-}
-
 // Rows [first, end) of a request that see consecutive positions.
 struct RowRun {
   size_t unit = 0;  // of the request
@@ -84,10 +68,7 @@ class PolicyUnitsCall {
         kernels_(kernels),
         hyper_(HyperOf(part.shape())),
         rotations_(hyper_.rope, kernels),
-        tapped_(kernels),
-        result_(*result) {
-    tapped_.merge = TappedMerge;
-  }
+        result_(*result) {}
   // Bounds of pages may be many megabytes, so they were lent, not copied.
   ~PolicyUnitsCall() {
     for (const auto& [held, i] : lent_) {
@@ -108,7 +89,7 @@ class PolicyUnitsCall {
         FoldMeans(i, summarizer);
       }
       team.Barrier();
-      PolicyAttention attention(tapped_, hyper_, rotations_);
+      PolicyAttention attention(kernels_, hyper_, rotations_);
       for (size_t i = next_run++; i < runs_.size(); i = next_run++) {
         Attend(runs_[i], attention);
       }
@@ -229,8 +210,9 @@ class PolicyUnitsCall {
         request_.units[run.unit].queries.data() + run.first * g * dim;
     rows.razor_means = means_[run.unit].data() + run.first * 2 * dim;
     rows.out = partial.out.data() + run.first * g * dim;
-    lse_tap = {kernels_.merge, rows.out, partial.lse.data() + run.first * g};
     attention.Attend(rows);
+    std::copy_n(attention.lse(), rows.num_rows * g,
+                partial.lse.data() + run.first * g);
   }
 
   SessionPart& part_;
@@ -238,7 +220,6 @@ class PolicyUnitsCall {
   const Kernels& kernels_;
   const Hyperparameters hyper_;
   const RotationTable rotations_;  // of no positions: none are renumbered
-  Kernels tapped_;
   AttendPartResult& result_;
   std::vector<UnitKv> kvs_;  // by unit of the request
   // Units of the part whose bounds are in kvs_, and where.
