@@ -260,15 +260,22 @@ absl::Status CheckPlanFits(const HeadPlan& plan, const Hyperparameters& hyper,
   return absl::OkStatus();
 }
 
+HeadPlan FullHeadPlan(int64_t num_layers, int64_t num_heads,
+                      int64_t num_kv_heads) {
+  HeadPlan plan;
+  plan.num_layers = num_layers;
+  plan.num_heads = num_heads;
+  plan.num_kv_heads = num_kv_heads;
+  plan.units.resize(static_cast<size_t>(num_layers * num_kv_heads));
+  plan.heads.resize(static_cast<size_t>(num_layers * num_heads));
+  return plan;
+}
+
 HeadPlan DefaultHeadPlan(const Hyperparameters& hyper,
                          std::string model_sha256) {
-  HeadPlan plan;
+  HeadPlan plan =
+      FullHeadPlan(hyper.num_layers, hyper.num_heads, hyper.num_kv_heads);
   plan.model_sha256 = std::move(model_sha256);
-  plan.num_layers = hyper.num_layers;
-  plan.num_heads = hyper.num_heads;
-  plan.num_kv_heads = hyper.num_kv_heads;
-  plan.units.resize(static_cast<size_t>(hyper.num_layers * hyper.num_kv_heads));
-  plan.heads.resize(static_cast<size_t>(hyper.num_layers * hyper.num_heads));
   return plan;
 }
 

@@ -52,6 +52,9 @@ absl::Status CheckPlanFits(const HeadPlan& plan, const Hyperparameters& hyper,
                            absl::string_view model_sha256);
 
 // Every unit full, every head as trained: answers are those without a plan.
+// Names no model.
+HeadPlan FullHeadPlan(int64_t num_layers, int64_t num_heads,
+                      int64_t num_kv_heads);
 HeadPlan DefaultHeadPlan(const Hyperparameters& hyper,
                          std::string model_sha256);
 

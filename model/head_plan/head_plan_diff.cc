@@ -1,6 +1,9 @@
 #include "model/head_plan/head_plan_diff.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
+#include "base/check.h"
 
 namespace headwise {
 namespace {
@@ -38,6 +41,15 @@ absl::StatusOr<HeadPlanDiff> DiffHeadPlans(const HeadPlan& before,
   AddChanges(before.units, after.units, before.num_kv_heads, &diff.units);
   AddChanges(before.heads, after.heads, before.num_heads, &diff.heads);
   return diff;
+}
+
+int64_t FirstDifferentLayer(const HeadPlan& before, const HeadPlan& after) {
+  const absl::StatusOr<HeadPlanDiff> diff = DiffHeadPlans(before, after);
+  HEADWISE_CHECK(diff.ok());
+  int64_t layer = before.num_layers;
+  if (!diff->units.empty()) layer = diff->units.front().layer;
+  if (!diff->heads.empty()) layer = std::min(layer, diff->heads.front().layer);
+  return layer;
 }
 
 }  // namespace headwise

@@ -39,6 +39,10 @@ struct HeadPlanDiff {
 absl::StatusOr<HeadPlanDiff> DiffHeadPlans(const HeadPlan& before,
                                            const HeadPlan& after);
 
+// The first layer that changes; the number of layers if none does. Requires
+// plans of one shape.
+int64_t FirstDifferentLayer(const HeadPlan& before, const HeadPlan& after);
+
 }  // namespace headwise
 
 #endif  // HEADWISE_MODEL_HEAD_PLAN_HEAD_PLAN_DIFF_H_

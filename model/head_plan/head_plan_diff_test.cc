@@ -1,6 +1,7 @@
 #include "model/head_plan/head_plan_diff.h"
 
 #include "gtest/gtest.h"
+#include "model/head_plan/head_plan_check.h"
 #include "model/head_plan/test_head_plans.h"
 
 namespace headwise {
@@ -40,6 +41,18 @@ TEST(DiffHeadPlansTest, OtherShapesAreNamed) {
       DiffHeadPlans(FullPlan(4, 6, 3), FullPlan(4, 6, 2)).status().message(),
       "the plans are for other shapes: 4 layers of 6 heads in 3 KV "
       "heads; 4 layers of 6 heads in 2 KV heads");
+}
+
+TEST(FirstDifferentLayerTest, IsThatOfTheFirstUnitOrHeadThatChanges) {
+  const HeadPlan full = FullHeadPlan(3, 4, 2);
+  EXPECT_EQ(FirstDifferentLayer(full, full), 3);
+  HeadPlan other = full;
+  other.heads[11].mask = HeadMask::kUniform;
+  EXPECT_EQ(FirstDifferentLayer(full, other), 2);
+  other.units[2].kv_type = PlanKvType::kInt8;
+  EXPECT_EQ(FirstDifferentLayer(full, other), 1);
+  other.heads[3].output_scale = 0.5f;
+  EXPECT_EQ(FirstDifferentLayer(other, full), 0);
 }
 
 }  // namespace

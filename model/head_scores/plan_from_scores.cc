@@ -66,14 +66,9 @@ int64_t CountOfFraction(double fraction, int64_t total) {
 }
 
 HeadPlan FullPlanOf(const HeadScores& scores) {
-  HeadPlan plan;
+  HeadPlan plan =
+      FullHeadPlan(scores.num_layers, scores.num_heads, scores.num_kv_heads);
   plan.model_sha256 = scores.model_sha256;
-  plan.num_layers = scores.num_layers;
-  plan.num_heads = scores.num_heads;
-  plan.num_kv_heads = scores.num_kv_heads;
-  plan.units.resize(
-      static_cast<size_t>(scores.num_layers * scores.num_kv_heads));
-  plan.heads.resize(static_cast<size_t>(scores.num_layers * scores.num_heads));
   return plan;
 }
 

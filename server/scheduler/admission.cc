@@ -182,7 +182,7 @@ absl::StatusOr<std::vector<int64_t>> Admit(const EngineRequest& request,
   if (terms.prefix == nullptr) {
     needed = terms.needs.Reserved(plan, extent);
     if (contrast != nullptr) {
-      // Below its first layer it holds nothing: a little too much.
+      // Its blocks below the first layer that differs are never written.
       const std::vector<int64_t> more = terms.needs.Reserved(contrast, extent);
       for (size_t rank = 0; rank < needed.size(); ++rank) {
         needed[rank] += more[rank];

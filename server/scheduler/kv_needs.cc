@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "model/head_plan/context_ranges.h"
+#include "model/head_plan/head_plan_check.h"
 #include "model/head_plan/kv_forecast.h"
 #include "model/head_plan/kv_retention.h"
 
@@ -38,11 +39,8 @@ KvNeeds::KvNeeds(const KvGeometry& geometry, KvCapacity capacity)
   if (capacity_.rank_bytes.size() < num_ranks) {
     capacity_.rank_bytes.resize(num_ranks, 0);
   }
-  default_plan_.num_layers = geometry.num_layers;
-  default_plan_.num_kv_heads = geometry.num_kv_heads;
-  default_plan_.num_heads = geometry.num_heads();
-  default_plan_.units.resize(
-      static_cast<size_t>(geometry.num_layers * geometry.num_kv_heads));
+  default_plan_ = FullHeadPlan(geometry.num_layers, geometry.num_heads(),
+                               geometry.num_kv_heads);
 }
 
 std::vector<int64_t> KvNeeds::Reserved(const HeadPlan* plan,

@@ -305,6 +305,11 @@ absl::Status ModelWorkers::CheckRoom(const Books& books) {
 SliceResult ModelWorkers::Answer(const Slice& slice, ModelSequence& sequence) {
   SliceResult outcome;
   outcome.sequence_id = slice.sequence_id;
+  ModelPast contrast;
+  if (slice.contrast_plan_id != 0) {
+    contrast = {sequence.past.tokens,
+                TagUnder(1, sequence.contrast_plan.get())};
+  }
   for (int64_t row = 0; row < slice.num_rows(); ++row) {
     const int64_t position = slice.first_position + row;
     const uint64_t hash = PrefixHash(sequence.past, position + 1);
@@ -312,10 +317,8 @@ SliceResult ModelWorkers::Answer(const Slice& slice, ModelSequence& sequence) {
       outcome.score_logprobs.push_back(
           ScoreLogprob(hash, slice.score_targets.at(row)));
       if (slice.contrast_plan_id != 0) {
-        const ModelPast past = {sequence.past.tokens,
-                                TagUnder(1, sequence.contrast_plan.get())};
         outcome.contrast_logprobs.push_back(ScoreLogprob(
-            PrefixHash(past, position + 1), slice.score_targets.at(row)));
+            PrefixHash(contrast, position + 1), slice.score_targets.at(row)));
       }
     }
     if (slice.hash_logits) outcome.logits_digests.push_back(Digest(hash));

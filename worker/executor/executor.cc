@@ -61,10 +61,11 @@ class CpuExecutor final : public Executor {
   // One batch for each of the first lanes.
   absl::Status RunBatches(const Step& step, absl::Span<const RowBatch> batches,
                           StepResult* result);
-  // The rows of `contrasts`, one or two of one first layer.
-  absl::Status RunContrasts(const Step& step,
-                            absl::Span<ContrastBatch* const> contrasts,
-                            StepResult* result);
+  // Batches of one first layer, each on a lane of its own.
+  absl::Status RunLanes(const Step& step,
+                        absl::Span<const RowBatch* const> batches,
+                        absl::Span<const PieceStates> pieces,
+                        StepResult* result);
   absl::Status FinishBatch(const Step& step, const RowBatch& batch,
                            LayerRunner& lane, StepResult* result);
   // Where in the result a row that the vocabulary head ran belongs.
@@ -186,7 +187,7 @@ absl::Status CpuExecutor::RunBatches(const Step& step,
     }
   }
   std::array<PieceStates, 2> pieces;
-  absl::InlinedVector<LayerRunner*, 2> runners;
+  absl::InlinedVector<const RowBatch*, 2> of_step;
   for (size_t i = 0; i < batches.size(); ++i) {
     for (const BatchPiece& piece : batches[i].pieces) {
       const ProbeRequest& probe = step.slices[piece.slice].probe;
@@ -194,50 +195,42 @@ absl::Status CpuExecutor::RunBatches(const Step& step,
                            probe.empty() ? nullptr : &probe,
                            &result->results[piece.slice].probes});
     }
+    of_step.push_back(&batches[i]);
   }
-  std::vector<ContrastBatch> contrasts =
+  const std::vector<ContrastBatch> contrasts =
       MakeContrasts(batches, model_.hyperparameters().model_dim, &sequences_,
                     absl::MakeSpan(pieces));
-  for (size_t i = 0; i < batches.size(); ++i) {
-    lanes_[i].SetBatch(batches[i], pieces[i], group_);
-    runners.push_back(&lanes_[i]);
-  }
-  HEADWISE_RETURN_IF_ERROR(RunLayers(runners));
-  for (size_t i = 0; i < batches.size(); ++i) {
-    HEADWISE_RETURN_IF_ERROR(FinishBatch(step, batches[i], lanes_[i], result));
-    for (const BatchPiece& piece : batches[i].pieces) {
-      sequences_.Trim(piece.sequence_id);
-    }
-  }
+  HEADWISE_RETURN_IF_ERROR(RunLanes(step, of_step, pieces, result));
   for (size_t i = 0; i < contrasts.size();) {
-    absl::InlinedVector<ContrastBatch*, 2> of_one_layer;
-    do {
-      of_one_layer.push_back(&contrasts[i++]);
-    } while (i < contrasts.size() && contrasts[i].batch.first_layer ==
-                                         contrasts[i - 1].batch.first_layer);
-    HEADWISE_RETURN_IF_ERROR(RunContrasts(step, of_one_layer, result));
+    std::array<PieceStates, 2> states;
+    absl::InlinedVector<const RowBatch*, 2> of_layer;
+    const int64_t layer = contrasts[i].batch.first_layer;
+    for (; i < contrasts.size() && contrasts[i].batch.first_layer == layer;
+         ++i) {
+      for (const BatchPiece& piece : contrasts[i].batch.pieces) {
+        states[of_layer.size()].push_back(
+            {&sequences_.Get(piece.sequence_id).kv});
+      }
+      of_layer.push_back(&contrasts[i].batch);
+    }
+    HEADWISE_RETURN_IF_ERROR(RunLanes(step, of_layer, states, result));
   }
   return absl::OkStatus();
 }
 
-absl::Status CpuExecutor::RunContrasts(
-    const Step& step, absl::Span<ContrastBatch* const> contrasts,
-    StepResult* result) {
-  std::array<PieceStates, 2> pieces;
+absl::Status CpuExecutor::RunLanes(const Step& step,
+                                   absl::Span<const RowBatch* const> batches,
+                                   absl::Span<const PieceStates> pieces,
+                                   StepResult* result) {
   absl::InlinedVector<LayerRunner*, 2> runners;
-  for (size_t i = 0; i < contrasts.size(); ++i) {
-    const RowBatch& batch = contrasts[i]->batch;
-    for (const BatchPiece& piece : batch.pieces) {
-      pieces[i].push_back({&sequences_.Get(piece.sequence_id).kv});
-    }
-    lanes_[i].SetBatch(batch, pieces[i], group_);
+  for (size_t i = 0; i < batches.size(); ++i) {
+    lanes_[i].SetBatch(*batches[i], pieces[i], group_);
     runners.push_back(&lanes_[i]);
   }
   HEADWISE_RETURN_IF_ERROR(RunLayers(runners));
-  for (size_t i = 0; i < contrasts.size(); ++i) {
-    const RowBatch& batch = contrasts[i]->batch;
-    HEADWISE_RETURN_IF_ERROR(FinishBatch(step, batch, lanes_[i], result));
-    for (const BatchPiece& piece : batch.pieces) {
+  for (size_t i = 0; i < batches.size(); ++i) {
+    HEADWISE_RETURN_IF_ERROR(FinishBatch(step, *batches[i], lanes_[i], result));
+    for (const BatchPiece& piece : batches[i]->pieces) {
       sequences_.Trim(piece.sequence_id);
     }
   }

@@ -34,22 +34,7 @@ std::shared_ptr<HeadPlan> LandmarkPlan() {
 TEST(ExecutorLandmarkTest, BitsDependOnPlanAndTokensAlone) {
   const TinyModel model(ModelOptions());
   const std::shared_ptr<const HeadPlan> plan = LandmarkPlan();
-  const auto expected = DigestsOf(*model, 1, Options(), {plan, 600});
-  ASSERT_EQ(expected.size(), 700u);
-  for (const int world_size : {2, 3}) {
-    EXPECT_EQ(DigestsOf(*model, world_size, Options(2), {plan, 600}), expected)
-        << world_size;
-  }
-  for (const int64_t chunk : {1, 17, 128, 300}) {
-    EXPECT_EQ(DigestsOf(*model, 1, Options(2), {plan, 600, chunk, true}),
-              expected)
-        << chunk;
-  }
-  for (const Isa isa : IsasOfThisMachine()) {
-    EXPECT_EQ(DigestsOf(*model, 2, Options(1, isa), {plan, 600, 77, true}),
-              expected)
-        << IsaName(isa);
-  }
+  const auto expected = ExpectBitsOfPlanAlone(*model, plan);
   for (const int64_t unit : {0, 1, 3, 4, 8}) {
     auto other = std::make_shared<HeadPlan>(*plan);
     other->units[unit] = UnitPolicy();

@@ -119,6 +119,30 @@ inline std::vector<Sha256Digest> DigestsOf(const Model& model, int world_size,
   return Digests(cluster, SomeTokens(700), options);
 }
 
+// 700 rows have the same bits on any ranks, threads, chunks and instruction
+// set, alone or in company. Returns them.
+inline std::vector<Sha256Digest> ExpectBitsOfPlanAlone(
+    const Model& model, const std::shared_ptr<const HeadPlan>& plan) {
+  const RunOptions whole = {plan, 600, 512, false};
+  const auto expected = DigestsOf(model, 1, Options(), whole);
+  EXPECT_EQ(expected.size(), 700u);
+  for (const int world_size : {2, 3}) {
+    EXPECT_EQ(DigestsOf(model, world_size, Options(2), whole), expected)
+        << world_size;
+  }
+  for (const int64_t chunk : {1, 17, 128, 300}) {
+    EXPECT_EQ(DigestsOf(model, 1, Options(2), {plan, 600, chunk, true}),
+              expected)
+        << chunk;
+  }
+  for (const Isa isa : IsasOfThisMachine()) {
+    EXPECT_EQ(DigestsOf(model, 2, Options(1, isa), {plan, 600, 77, true}),
+              expected)
+        << IsaName(isa);
+  }
+  return expected;
+}
+
 }  // namespace headwise
 
 #endif  // HEADWISE_WORKER_EXECUTOR_EXECUTOR_PLAN_FIXTURE_H_

@@ -12,24 +12,7 @@ namespace {
 
 TEST(ExecutorPlanTest, BitsDependOnPlanAndTokensAlone) {
   const TinyModel model(ModelOptions());
-  const std::shared_ptr<const HeadPlan> plan = MixedPlan();
-  const RunOptions whole = {plan, 600, 512, false};
-  const auto expected = DigestsOf(*model, 1, Options(), whole);
-  ASSERT_EQ(expected.size(), 700u);
-  for (const int world_size : {2, 3}) {
-    EXPECT_EQ(DigestsOf(*model, world_size, Options(2), whole), expected)
-        << world_size;
-  }
-  for (const int64_t chunk : {1, 17, 128, 300}) {
-    EXPECT_EQ(DigestsOf(*model, 1, Options(2), {plan, 600, chunk, true}),
-              expected)
-        << chunk;
-  }
-  for (const Isa isa : IsasOfThisMachine()) {
-    EXPECT_EQ(DigestsOf(*model, 2, Options(1, isa), {plan, 600, 77, true}),
-              expected)
-        << IsaName(isa);
-  }
+  ExpectBitsOfPlanAlone(*model, MixedPlan());
 }
 
 // Ranges of 512 positions: 2,300 positions are five of them.

@@ -18,17 +18,6 @@ UnitCase CaseOf(const UnitPolicy& policy, int64_t prompt_len = kLength / 2) {
   return c;
 }
 
-std::vector<float> LastRow(const UnitCase& c, const std::vector<float>& out) {
-  return {out.end() - c.heads_per_kv_head * c.head_dim, out.end()};
-}
-
-void ExpectNear(const std::vector<float>& x, const std::vector<float>& y) {
-  ASSERT_EQ(x.size(), y.size());
-  for (size_t i = 0; i < x.size(); ++i) {
-    ASSERT_NEAR(x[i], y[i], 1e-5f * (1.0f + std::abs(y[i]))) << i;
-  }
-}
-
 // Position `from` of one sequence becomes position `to` of another.
 void CopyPosition(const UnitCase& c, const UnitInputs& inputs, int64_t from,
                   int64_t to, UnitInputs* out) {

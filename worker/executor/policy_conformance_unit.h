@@ -367,6 +367,19 @@ inline int64_t ExpectByDefinition(const UnitUnderTest& unit,
   return close_calls;
 }
 
+inline std::vector<float> LastRow(const UnitCase& c,
+                                  const std::vector<float>& out) {
+  return {out.end() - c.heads_per_kv_head * c.head_dim, out.end()};
+}
+
+inline void ExpectNear(const std::vector<float>& x,
+                       const std::vector<float>& y) {
+  ASSERT_EQ(x.size(), y.size());
+  for (size_t i = 0; i < x.size(); ++i) {
+    ASSERT_NEAR(x[i], y[i], 1e-5f * (1.0f + std::abs(y[i]))) << i;
+  }
+}
+
 }  // namespace headwise
 
 #endif  // HEADWISE_WORKER_EXECUTOR_POLICY_CONFORMANCE_UNIT_H_

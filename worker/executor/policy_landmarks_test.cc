@@ -20,17 +20,6 @@ UnitCase CaseOf(int64_t num_chunks, bool slot_positions) {
   return c;
 }
 
-std::vector<float> LastRow(const UnitCase& c, const std::vector<float>& out) {
-  return {out.end() - c.heads_per_kv_head * c.head_dim, out.end()};
-}
-
-void ExpectNear(const std::vector<float>& x, const std::vector<float>& y) {
-  ASSERT_EQ(x.size(), y.size());
-  for (size_t i = 0; i < x.size(); ++i) {
-    ASSERT_NEAR(x[i], y[i], 1e-5f * (1.0f + std::abs(y[i]))) << i;
-  }
-}
-
 bool IsLandmark(int64_t position) {
   return position % kChunkLen == kChunkLen - 1;
 }

@@ -7,6 +7,8 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "model/head_plan/head_plan_check.h"
+#include "model/head_plan/head_plan_diff.h"
 
 namespace headwise {
 namespace {
@@ -37,7 +39,10 @@ KvBookOptions BookOptions(const SequencesOptions& options) {
 }  // namespace
 
 Sequences::Sequences(const SequencesOptions& options)
-    : options_(options), book_(BookOptions(options)) {
+    : options_(options),
+      default_plan_(FullHeadPlan(options.num_layers, options.num_heads,
+                                 options.num_kv_heads)),
+      book_(BookOptions(options)) {
   for (const KvElement element : kElements) {
     stores_.emplace_back(KvLayout{element, options.head_dim}.block_bytes());
   }
@@ -283,25 +288,6 @@ void Sequences::Open(uint64_t sequence_id, uint64_t plan_id,
   sequences_[sequence_id].kv = OpenKv(std::move(plan), prompt_len);
 }
 
-int64_t Sequences::FirstDifference(const HeadPlan* a, const HeadPlan* b) const {
-  const auto unit = [](const HeadPlan* plan, size_t i) {
-    return plan == nullptr ? UnitPolicy() : plan->units[i];
-  };
-  const auto head = [](const HeadPlan* plan, size_t i) {
-    return plan == nullptr ? QueryHeadPlan() : plan->heads[i];
-  };
-  int64_t first = options_.num_layers;
-  for (int64_t i = options_.num_layers * options_.num_kv_heads; i-- > 0;) {
-    const auto at = static_cast<size_t>(i);
-    if (unit(a, at) != unit(b, at)) first = i / options_.num_kv_heads;
-  }
-  for (int64_t i = first * options_.num_heads; i-- > 0;) {
-    const auto at = static_cast<size_t>(i);
-    if (head(a, at) != head(b, at)) first = i / options_.num_heads;
-  }
-  return first;
-}
-
 std::vector<int32_t> Sequences::Begin(const Slice& slice) {
   if (!book_.Contains(slice.sequence_id)) {
     Open(slice.sequence_id, slice.plan_id, slice.prompt_len);
@@ -310,8 +296,10 @@ std::vector<int32_t> Sequences::Begin(const Slice& slice) {
       Open(contrast, slice.contrast_plan_id, slice.prompt_len);
       Sequence& sequence = sequences_[slice.sequence_id];
       sequence.contrast_plan_id = slice.contrast_plan_id;
-      sequence.contrast_layer = FirstDifference(
-          sequence.kv.plan.get(), sequences_[contrast].kv.plan.get());
+      const HeadPlan* plan = sequence.kv.plan.get();
+      sequence.contrast_layer =
+          FirstDifferentLayer(plan == nullptr ? default_plan_ : *plan,
+                              *sequences_[contrast].kv.plan);
     }
   }
   Sequence& sequence = sequences_[slice.sequence_id];

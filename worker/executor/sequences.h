@@ -90,7 +90,8 @@ class Sequences {
   void Trim(uint64_t sequence_id);
 
   Sequence& Get(uint64_t sequence_id) { return sequences_[sequence_id]; }
-  // Under which a sequence's contrast has its KV, from its contrast_layer on.
+  // Under which a sequence's contrast has its KV; below its contrast_layer
+  // nothing is written.
   static uint64_t ContrastId(uint64_t sequence_id) { return ~sequence_id; }
   const KvBook& book() const { return book_; }
 
@@ -117,7 +118,6 @@ class Sequences {
   void Open(uint64_t sequence_id, uint64_t plan_id, int64_t prompt_len);
   int64_t BytesNeeded(uint64_t sequence_id, uint64_t plan_id,
                       const Slice& slice) const;
-  int64_t FirstDifference(const HeadPlan* a, const HeadPlan* b) const;
   std::vector<UnitStorage> StorageUnder(const PlanPointer& plan) const;
   SequenceKv OpenKv(PlanPointer plan, int64_t prompt_len) const;
   void ShareSummaries(const SequenceKv& source, int64_t length,
@@ -125,6 +125,7 @@ class Sequences {
   void UpdateTables(uint64_t sequence_id, int64_t first_block);
 
   const SequencesOptions options_;
+  const HeadPlan default_plan_;
   KvBook book_;
   std::vector<BlockStore> stores_;  // by KvElement
   absl::flat_hash_map<uint64_t, PlanPointer> plans_;

@@ -171,7 +171,7 @@ template <PackedFormat kFormat>
 void WholeTiles(const MatMulArgs& args) {
   const int64_t n = args.rows.n;
   const int64_t num_tiles = args.num_tokens / kTileTokens;
-  if (args.first_group == args.last_group || args.cols < 32) return;
+  if (args.first_group == args.last_group) return;
   alignas(64) Quads unpacked[kRing];
   alignas(64) Dots dots[kRing];
   Cursor<kFormat> to_unpack(args, num_tiles), to_dot(args, num_tiles);
