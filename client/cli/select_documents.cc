@@ -15,11 +15,6 @@ namespace {
 // A longer one makes no message (selection.proto).
 constexpr size_t kMaxTextBytes = (16 << 20) - (64 << 10);
 
-void AddFlag(DocumentFlag flag, SelectLine* line) {
-  line->flags.push_back(std::string(FlagName(flag)));
-  if ((flag & kNotScoredFlags) != 0) line->is_sent = false;
-}
-
 InputOptions OptionsOf(const SelectFieldFlags& fields) {
   InputOptions options;
   options.id_field = fields.id;
@@ -45,41 +40,29 @@ void SortFlags(google::protobuf::RepeatedPtrField<std::string>* flags) {
 
 SelectLine ReadSelectLine(absl::string_view text, const std::string& place,
                           const SelectFieldFlags& fields) {
-  using Type = JsonField::Type;
-  SelectLine line;
-  v1::SelectionDocument& document = line.document;
   // The name of a file may be any bytes, a message's may not.
-  document.set_id(MendUtf8(place, "\xEF\xBF\xBD"));
-  document.set_domain(fields.default_domain);
+  Document read = {.id = MendUtf8(place, "\xEF\xBF\xBD"),
+                   .domain = fields.default_domain,
+                   .flags = kBrokenRecord | kMadeUpId};
   std::optional<JsonRecord> record = ParseJsonRecord(text, OptionsOf(fields));
-  if (!record.has_value()) {
-    AddFlag(kBrokenRecord, &line);
-    AddFlag(kMadeUpId, &line);
-    return line;
+  if (record.has_value()) {
+    const bool is_large = record->text.text.size() > kMaxTextBytes ||
+                          record->id.text.size() > kMaxDocumentIdBytes ||
+                          record->domain.text.size() > kMaxDomainBytes;
+    read = ToDocument(*std::move(record), std::move(read.id),
+                      fields.default_domain);
+    if (is_large && (read.flags & (kMissingText | kEmptyText)) == 0) {
+      read.flags |= kTooLarge;
+    }
   }
-  if (record->id.is_invalid_utf8 || record->text.is_invalid_utf8 ||
-      record->domain.is_invalid_utf8) {
-    AddFlag(kInvalidUtf8, &line);
+  SelectLine line;
+  line.is_sent = (read.flags & kNotScoredFlags) == 0;
+  for (const DocumentFlag flag : AllDocumentFlags()) {
+    if ((read.flags & flag) != 0) line.flags.emplace_back(FlagName(flag));
   }
-  if (record->text.type != Type::kString) {
-    AddFlag(kMissingText, &line);
-  } else if (record->text.text.empty()) {
-    AddFlag(kEmptyText, &line);
-  } else if (record->text.text.size() > kMaxTextBytes ||
-             record->id.text.size() > kMaxDocumentIdBytes ||
-             record->domain.text.size() > kMaxDomainBytes) {
-    AddFlag(kTooLarge, &line);
-  }
-  if (record->id.text.empty()) {
-    AddFlag(record->id.type == Type::kOther ? kInvalidIdType : kMadeUpId,
-            &line);
-  } else {
-    document.set_id(std::move(record->id.text));
-  }
-  if (!record->domain.text.empty()) {
-    document.set_domain(std::move(record->domain.text));
-  }
-  if (line.is_sent) document.set_text(std::move(record->text.text));
+  line.document.set_id(std::move(read.id));
+  line.document.set_domain(std::move(read.domain));
+  if (line.is_sent) line.document.set_text(std::move(read.text));
   return line;
 }
 

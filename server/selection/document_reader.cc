@@ -192,37 +192,19 @@ Document DocumentReader::MadeUpDocument(int64_t offset, uint32_t flags) const {
 
 Document DocumentReader::MakeDocument(absl::string_view line,
                                       int64_t offset) const {
-  using Type = JsonField::Type;
   std::optional<JsonRecord> record = ParseJsonRecord(line, options_);
   if (!record.has_value()) return MadeUpDocument(offset, kBrokenRecord);
-
-  Document document;
-  const bool is_long = record->id.text.size() > kMaxDocumentIdBytes;
-  if (record->id.text.empty() || is_long) {
+  Document document =
+      ToDocument(*std::move(record), MadeUpId(offset), options_.domain);
+  if (document.id.size() > kMaxDocumentIdBytes &&
+      (document.flags & (kMadeUpId | kInvalidIdType)) == 0) {
     document.id = MadeUpId(offset);
-    document.flags |=
-        is_long || record->id.type == Type::kOther ? kInvalidIdType : kMadeUpId;
-  } else {
-    document.id = std::move(record->id.text);
+    document.flags |= kInvalidIdType;
   }
-  document.domain = record->domain.text.empty()
-                        ? options_.domain
-                        : std::move(record->domain.text);
   if (document.domain.size() > kMaxDomainBytes) {
     document.domain = options_.domain;
+    document.text.clear();
     document.flags |= kUnknownDomain;
-  }
-  if (record->text.type != Type::kString) {
-    document.flags |= kMissingText;
-  } else if (record->text.text.empty()) {
-    document.flags |= kEmptyText;
-  }
-  if (record->id.is_invalid_utf8 || record->text.is_invalid_utf8 ||
-      record->domain.is_invalid_utf8) {
-    document.flags |= kInvalidUtf8;
-  }
-  if ((document.flags & kNotScoredFlags) == 0) {
-    document.text = std::move(record->text.text);
   }
   return document;
 }

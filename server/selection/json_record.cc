@@ -174,4 +174,32 @@ std::optional<JsonRecord> ParseJsonRecord(absl::string_view line,
   return record;
 }
 
+Document ToDocument(JsonRecord record, std::string made_up_id,
+                    const std::string& domain) {
+  using Type = JsonField::Type;
+  Document document;
+  if (record.id.text.empty()) {
+    document.id = std::move(made_up_id);
+    document.flags |=
+        record.id.type == Type::kOther ? kInvalidIdType : kMadeUpId;
+  } else {
+    document.id = std::move(record.id.text);
+  }
+  document.domain =
+      record.domain.text.empty() ? domain : std::move(record.domain.text);
+  if (record.text.type != Type::kString) {
+    document.flags |= kMissingText;
+  } else if (record.text.text.empty()) {
+    document.flags |= kEmptyText;
+  }
+  if (record.id.is_invalid_utf8 || record.text.is_invalid_utf8 ||
+      record.domain.is_invalid_utf8) {
+    document.flags |= kInvalidUtf8;
+  }
+  if ((document.flags & kNotScoredFlags) == 0) {
+    document.text = std::move(record.text.text);
+  }
+  return document;
+}
+
 }  // namespace headwise

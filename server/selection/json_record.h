@@ -8,6 +8,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
+#include "server/selection/document.h"
 #include "server/selection/input_shard.h"
 
 namespace headwise {
@@ -37,6 +38,11 @@ struct JsonRecord {
 // a bit of memory for each level, and no stack.
 std::optional<JsonRecord> ParseJsonRecord(absl::string_view line,
                                           const InputOptions& names);
+
+// The document of a record; `made_up_id` and `domain` stand for what it lacks.
+// Without its text where a flag says that it is not scored.
+Document ToDocument(JsonRecord record, std::string made_up_id,
+                    const std::string& domain);
 
 }  // namespace headwise
 
