@@ -95,11 +95,7 @@ void AddChatCommand(CLI::App& app, CommandRun* run) {
   AddSessionFlags(*command, flags->cluster);
   AddPlanFlag(*command, flags->cluster);
   AddGenerationFlags(*command, flags->generation);
-  CLI::Option* json = command->add_flag(
-      "--json", flags->json, "One JSON object a line: prefill, text, finished");
-  command
-      ->add_flag("-v,--verbose", flags->verbose, "Times and tokens/s to stderr")
-      ->excludes(json);
+  AddAnswerFlags(*command, flags->json, flags->verbose);
   command->footer(
       "Without a prompt, each line of standard input is a turn and the history "
       "is kept.\n\nExamples:\n"

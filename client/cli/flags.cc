@@ -209,6 +209,13 @@ void AddGenerationFlags(CLI::App& command, GenerationFlags& flags) {
       ->group(group);
 }
 
+void AddAnswerFlags(CLI::App& command, bool& json, bool& verbose) {
+  CLI::Option* option = command.add_flag(
+      "--json", json, "One JSON object a line: prefill, text, finished");
+  command.add_flag("-v,--verbose", verbose, "Times and tokens/s to stderr")
+      ->excludes(option);
+}
+
 void AddTextFlags(CLI::App& command, const std::string& name, bool required,
                   TextFlags& flags) {
   CLI::Option_group* group = command.add_option_group(name);

@@ -69,6 +69,8 @@ void AddPlanFlag(CLI::App& command, ClusterFlags& flags);
 // Text that the wire can carry.
 CLI::Validator Utf8();
 void AddGenerationFlags(CLI::App& command, GenerationFlags& flags);
+// --json and --verbose, one of them, of commands that print an answer.
+void AddAnswerFlags(CLI::App& command, bool& json, bool& verbose);
 // --NAME and --NAME-file; one of them is required if `required`.
 void AddTextFlags(CLI::App& command, const std::string& name, bool required,
                   TextFlags& flags);

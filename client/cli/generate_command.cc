@@ -42,11 +42,7 @@ void AddGenerateCommand(CLI::App& app, CommandRun* run) {
   AddSessionFlags(*command, flags->cluster);
   AddPlanFlag(*command, flags->cluster);
   AddGenerationFlags(*command, flags->generation);
-  CLI::Option* json = command->add_flag(
-      "--json", flags->json, "One JSON object a line: prefill, text, finished");
-  command
-      ->add_flag("-v,--verbose", flags->verbose, "Times and tokens/s to stderr")
-      ->excludes(json);
+  AddAnswerFlags(*command, flags->json, flags->verbose);
   command->footer(
       "Examples:\n"
       "  headwise generate -m M --prompt \"The capital of France is\" -n 8\n"

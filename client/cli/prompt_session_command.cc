@@ -279,11 +279,7 @@ void AddAsk(CLI::App& session, CommandRun* run) {
   AddId(*command, *flags);
   AddTextFlags(*command, "prompt", /*required=*/true, flags->text);
   AddGenerationFlags(*command, flags->generation);
-  CLI::Option* json = command->add_flag(
-      "--json", flags->json, "One JSON object a line: prefill, text, finished");
-  command
-      ->add_flag("-v,--verbose", flags->verbose, "Times and tokens/s to stderr")
-      ->excludes(json);
+  AddAnswerFlags(*command, flags->json, flags->verbose);
   command->footer(
       "Example:\n  headwise session ask ID --server 127.0.0.1:7600 --prompt "
       "\"Who was that?\" -n 64");
