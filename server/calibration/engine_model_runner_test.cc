@@ -9,6 +9,7 @@
 #include "absl/synchronization/notification.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "server/scheduler/engine_stub.h"
 
 namespace headwise {
 namespace {
@@ -17,7 +18,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 // Answers each request on a thread of its own, as the test says.
-class ScriptedEngine final : public Engine {
+class ScriptedEngine final : public EngineStub {
  public:
   using Script =
       std::function<void(uint64_t id, const EngineRequest&, RequestSink&)>;
@@ -45,17 +46,6 @@ class ScriptedEngine final : public Engine {
     absl::MutexLock lock(&mutex_);
     released_.push_back(id);
   }
-  absl::StatusOr<uint64_t> Park(uint64_t,
-                                std::shared_ptr<RequestSink>) override {
-    return absl::UnimplementedError("fake");
-  }
-  absl::StatusOr<uint64_t> Unpark(uint64_t,
-                                  std::shared_ptr<RequestSink>) override {
-    return absl::UnimplementedError("fake");
-  }
-  void Suspend(absl::Status) override {}
-  void Resume(KvCapacity) override {}
-  EngineStats stats() const override { return {}; }
 
   // Before a sink hears of its end, where a test counts open requests.
   void CountEnd() {

@@ -17,30 +17,17 @@
 #include "gtest/gtest.h"
 #include "server/dispatch/cluster_manager.h"
 #include "server/dispatch/fake_worker_link.h"
+#include "server/scheduler/engine_stub.h"
 
 namespace headwise {
 
 // Remembers what it was told.
-class FakeEngine final : public Engine {
+class FakeEngine final : public EngineStub {
  public:
-  absl::StatusOr<uint64_t> Submit(EngineRequest,
-                                  std::shared_ptr<RequestSink>) override {
-    return absl::UnimplementedError("fake");
-  }
-  void Cancel(uint64_t) override {}
-  absl::StatusOr<uint64_t> Park(uint64_t,
-                                std::shared_ptr<RequestSink>) override {
-    return absl::UnimplementedError("fake");
-  }
-  absl::StatusOr<uint64_t> Unpark(uint64_t,
-                                  std::shared_ptr<RequestSink>) override {
-    return absl::UnimplementedError("fake");
-  }
   void Suspend(absl::Status reason) override {
     history.push_back("suspend");
     last_reason = reason;
   }
-  void Release(uint64_t) override {}
   void Resume(KvCapacity capacity) override {
     const int64_t sum = std::accumulate(capacity.rank_bytes.begin(),
                                         capacity.rank_bytes.end(), int64_t{0});

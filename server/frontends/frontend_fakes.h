@@ -23,7 +23,7 @@
 #include "nlohmann/json.hpp"
 #include "server/frontends/head_map.h"
 #include "server/frontends/served_model.h"
-#include "server/scheduler/engine.h"
+#include "server/scheduler/engine_stub.h"
 
 namespace headwise {
 
@@ -141,7 +141,7 @@ class FakeCluster final : public ClusterState {
 
 // Runs the script of a request on a thread of its own. The script must end with
 // sink.OnFinished.
-class FakeEngine final : public Engine {
+class FakeEngine final : public EngineStub {
  public:
   struct Call {
     const EngineRequest& request;
@@ -186,14 +186,6 @@ class FakeEngine final : public Engine {
     absl::MutexLock lock(&mutex_);
     cancelled_.insert(id);
   }
-  absl::StatusOr<uint64_t> Park(uint64_t,
-                                std::shared_ptr<RequestSink>) override {
-    return absl::UnimplementedError("fake");
-  }
-  absl::StatusOr<uint64_t> Unpark(uint64_t,
-                                  std::shared_ptr<RequestSink>) override {
-    return absl::UnimplementedError("fake");
-  }
   void Suspend(absl::Status reason) override {
     absl::MutexLock lock(&mutex_);
     suspension_ = std::move(reason);
@@ -202,8 +194,6 @@ class FakeEngine final : public Engine {
     absl::MutexLock lock(&mutex_);
     return suspension_;
   }
-  void Release(uint64_t) override {}
-  void Resume(KvCapacity) override {}
   EngineStats stats() const override {
     return {.running = 2,
             .waiting = 3,

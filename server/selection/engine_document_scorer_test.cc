@@ -7,6 +7,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/calibration/byte_tokenizer.h"
+#include "server/scheduler/engine_stub.h"
 
 namespace headwise {
 namespace {
@@ -16,7 +17,7 @@ using testing::HasSubstr;
 
 // Answers at once, `rows_at_once` rows at a time: a token costs a hundredth of
 // its id, under the mask a tenth.
-class FakeEngine final : public Engine {
+class FakeEngine final : public EngineStub {
  public:
   absl::StatusOr<uint64_t> Submit(EngineRequest request,
                                   std::shared_ptr<RequestSink> sink) override {
@@ -37,19 +38,6 @@ class FakeEngine final : public Engine {
     sink->OnFinished(end, {});
     return requests.size();
   }
-  void Cancel(uint64_t) override {}
-  void Release(uint64_t) override {}
-  absl::StatusOr<uint64_t> Park(uint64_t,
-                                std::shared_ptr<RequestSink>) override {
-    return absl::UnimplementedError("fake");
-  }
-  absl::StatusOr<uint64_t> Unpark(uint64_t,
-                                  std::shared_ptr<RequestSink>) override {
-    return absl::UnimplementedError("fake");
-  }
-  void Suspend(absl::Status) override {}
-  void Resume(KvCapacity) override {}
-  EngineStats stats() const override { return {}; }
 
   int64_t rows_at_once = 3;
   float scale = 1.0f;

@@ -1,0 +1,35 @@
+// For tests: an engine that does nothing, to derive one from that does little.
+
+#ifndef HEADWISE_SERVER_SCHEDULER_ENGINE_STUB_H_
+#define HEADWISE_SERVER_SCHEDULER_ENGINE_STUB_H_
+
+#include <memory>
+
+#include "server/scheduler/engine.h"
+
+namespace headwise {
+
+class EngineStub : public Engine {
+ public:
+  absl::StatusOr<uint64_t> Submit(EngineRequest,
+                                  std::shared_ptr<RequestSink>) override {
+    return absl::UnimplementedError("fake");
+  }
+  void Cancel(uint64_t) override {}
+  void Release(uint64_t) override {}
+  absl::StatusOr<uint64_t> Park(uint64_t,
+                                std::shared_ptr<RequestSink>) override {
+    return absl::UnimplementedError("fake");
+  }
+  absl::StatusOr<uint64_t> Unpark(uint64_t,
+                                  std::shared_ptr<RequestSink>) override {
+    return absl::UnimplementedError("fake");
+  }
+  void Suspend(absl::Status) override {}
+  void Resume(KvCapacity) override {}
+  EngineStats stats() const override { return {}; }
+};
+
+}  // namespace headwise
+
+#endif  // HEADWISE_SERVER_SCHEDULER_ENGINE_STUB_H_
