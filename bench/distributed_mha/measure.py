@@ -19,31 +19,15 @@ import argparse
 import contextlib
 import os
 import pathlib
-import subprocess
 import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-VENV = ROOT / 'build' / 'peers' / 'headwise'
 sys.path.insert(0, str(ROOT / 'bench' / 'serving'))
+sys.path.append(str(ROOT / 'bench' / 'peers'))
+import environment  # noqa: E402 pylint: disable=wrong-import-position
 TOLERANCE = 1e-5
 ONE_THREAD = {'OPENBLAS_NUM_THREADS': '1', 'OMP_NUM_THREADS': '1'}
-
-
-def ensure_packages():
-    """Runs this script again in an environment that has the client."""
-    if pathlib.Path(sys.prefix) == VENV:
-        return
-    python = VENV / 'bin' / 'python'
-    if not (VENV / 'ready').exists():
-        print(f'installing client/python into {VENV}', file=sys.stderr)
-        subprocess.run([sys.executable, '-m', 'venv', '--clear', VENV],
-                       check=True)
-        subprocess.run([python, '-m', 'pip', 'install', '--quiet',
-                        ROOT / 'client' / 'python'],
-                       check=True, stdout=sys.stderr)
-        (VENV / 'ready').touch()
-    os.execve(python, [str(python), *sys.argv], {**os.environ, **ONE_THREAD})
 
 
 def make_sides(arguments, stack):
@@ -137,7 +121,7 @@ def parse_arguments():
 
 
 def main():
-    ensure_packages()
+    environment.run_in('headwise', [ROOT / 'client' / 'python'], ONE_THREAD)
     import compare
     import report
     arguments = parse_arguments()

@@ -18,7 +18,6 @@ query rows; two matmuls and a softmax. Prefill: causal, 8 heads of 64, fp32.
 import argparse
 import datetime
 import json
-import os
 import pathlib
 import platform
 import statistics
@@ -26,29 +25,14 @@ import subprocess
 import sys
 import time
 
-PACKAGES = ('torch==2.15.0', 'numpy==2.4.6')
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-VENV = ROOT / 'build' / 'peers' / 'torch'
+sys.path.append(str(ROOT / 'bench' / 'peers'))
+import environment  # noqa: E402 pylint: disable=wrong-import-position
 BENCH = ROOT / 'build' / 'release' / 'bin' / 'headwise_attention_bench'
 KV_HEADS = 8
 HEAD_DIM = 64
 HEADS_PER_KV_HEAD = (1, 4)
 REPEAT = 3  # runs of one side in one round
-
-
-def ensure_packages():
-    """Runs this script again in a virtual environment that has torch."""
-    if pathlib.Path(sys.prefix) == VENV:
-        return
-    python = VENV / 'bin' / 'python'
-    if not (VENV / 'ready').exists():
-        print(f'installing {" ".join(PACKAGES)} into {VENV}', file=sys.stderr)
-        subprocess.run([sys.executable, '-m', 'venv', '--clear', VENV],
-                       check=True)
-        subprocess.run([python, '-m', 'pip', 'install', '--quiet', *PACKAGES],
-                       check=True, stdout=sys.stderr)
-        (VENV / 'ready').write_text('\n'.join(PACKAGES) + '\n')
-    os.execv(python, [str(python), *sys.argv])
 
 
 def median_seconds(function):
@@ -165,7 +149,7 @@ def header(arguments):
         f'model {fields["model"]}, Linux {platform.release()}',
         f'- commit: {commit}, {datetime.date.today().isoformat()}',
         f'- {arguments.rounds} rounds, {arguments.threads} threads, '
-        f'{", ".join(PACKAGES)}', ''])
+        f'{", ".join(environment.TORCH)}', ''])
 
 
 def int_list(text):
@@ -179,7 +163,7 @@ def main():
     parser.add_argument('--positions', type=int, default=1_000_000)
     parser.add_argument('--prefill', type=int_list, default=[4096, 16384])
     arguments = parser.parse_args()
-    ensure_packages()
+    environment.run_in('torch', environment.TORCH)
     peer = Torch(arguments)
     cases = {}
     for number in range(arguments.rounds):

@@ -12,38 +12,20 @@ object with tokens per second.
 Weights are dequantized to fp32, as are activations. A masked head has uniform
 attention: the running mean of its values. A document is one forward pass, and
 the pair is two of them: nothing is shared, nothing is batched. The first call
-makes build/peers/torch-venv and installs torch and gguf there.
+makes build/peers/torch and installs torch and gguf there.
 """
 
 import argparse
 import json
 import math
-import os
 import pathlib
-import subprocess
 import sys
 import time
 
-PACKAGES = ['torch==2.15.0', 'gguf==0.19.0', 'numpy']
+import environment
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-VENV = ROOT / 'build' / 'peers' / 'torch-venv'
 DEFAULT_MODEL = ROOT / 'models' / 'SmolLM2-135M-Instruct.Q4_1.gguf'
-
-
-def ensure_packages():
-    if pathlib.Path(sys.prefix) == VENV:
-        here = str(pathlib.Path(__file__).resolve().parent)
-        sys.path = [p for p in sys.path if p != here]
-        return
-    python = VENV / 'bin' / 'python'
-    if not (VENV / 'ready').exists():
-        print(f'installing {PACKAGES} into {VENV}', file=sys.stderr)
-        subprocess.run([sys.executable, '-m', 'venv', '--clear', VENV],
-                       check=True)
-        subprocess.run([python, '-m', 'pip', 'install', '--quiet', *PACKAGES],
-                       check=True)
-        (VENV / 'ready').touch()
-    os.execv(python, [python, __file__, *sys.argv[1:]])
 
 
 class Llama:
@@ -138,7 +120,7 @@ def main():
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--limit', type=int, default=0, help='documents')
     arguments = parser.parse_args()
-    ensure_packages()
+    environment.run_in('torch', environment.TORCH)
     import torch
     torch.set_num_threads(arguments.threads)
     torch.set_grad_enabled(False)

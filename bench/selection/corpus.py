@@ -134,12 +134,11 @@ def chain(draws, length):
     for _ in range(length):
         change = draws.randint(2, 19)
         if draws.random() < 0.5 and change < have:
-            verb, result = 'gives away', have - change
+            verb, whole, result = 'gives away', 'of', have - change
         else:
-            verb, result = 'finds', have + change
-        steps.append(f'{name} {verb} {change} of {have} {thing}, so now there '
-                     f'are {result} {thing}.'.replace('finds', 'adds')
-                     .replace(f'adds {change} of', f'adds {change} to'))
+            verb, whole, result = 'adds', 'to', have + change
+        steps.append(f'{name} {verb} {change} {whole} {have} {thing}, so now '
+                     f'there are {result} {thing}.')
         have = result
     return steps
 
