@@ -1,8 +1,10 @@
 # HEADWISE_BUILD_VERSION: what coordinator and worker compare before they work
 # together. The project's version, and a digest of what both ends must agree on:
-# the private wire contract, and the cuts on which the bits of answers depend.
+# the private wire contracts, and the cuts on which the bits of answers depend.
 set(headwise_contract "")
-foreach(file proto/headwise/worker/v1/worker.proto model/work_grid.h)
+foreach(file proto/headwise/worker/v1/worker.proto
+        proto/headwise/worker/v1/attention_worker.proto
+        proto/headwise/worker/v1/memory_worker.proto model/work_grid.h)
   file(SHA256 ${CMAKE_SOURCE_DIR}/${file} digest)
   string(APPEND headwise_contract ${digest})
   set_property(DIRECTORY ${CMAKE_SOURCE_DIR} APPEND PROPERTY
