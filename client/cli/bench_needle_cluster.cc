@@ -1,21 +1,26 @@
 #include "client/cli/bench_needle_cluster.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "base/sha256.h"
 #include "base/status_macros.h"
 #include "client/cli/bench_needle_runner.h"
+#include "client/cli/bench_needle_state.h"
 #include "client/cli/bench_runner.h"
 #include "client/cli/cluster_options.h"
 #include "client/cli/embedded_cluster.h"
 #include "client/cli/process_memory.h"
 #include "model/head_plan/head_plan_check.h"
+#include "model/head_plan/head_plan_hash.h"
 #include "model/head_plan/kv_forecast.h"
 #include "model/head_plan/rotary_reach.h"
+#include "nlohmann/json.hpp"
 #include "server/dispatch/model_shape.h"
 
 namespace headwise {
@@ -42,6 +47,7 @@ class NeedleBench {
 
  private:
   absl::Status Open();
+  std::string Manifest() const;
   absl::Status MakeTasks();
   absl::Status PlanRuns();
   absl::StatusOr<PlannedRun> PlanRun(size_t context, bool is_baseline,
@@ -57,6 +63,7 @@ class NeedleBench {
   KvType kv_type_ = KvType::kFp16;
   std::vector<NeedleTask> tasks_;  // [contexts]
   std::vector<PlannedRun> runs_;
+  std::optional<NeedleState> state_;
   std::unique_ptr<EmbeddedCluster> cluster_;
   int64_t most_kv_bytes_ = 0;  // of the runs so far
   int64_t planned_tokens_ = 0;
@@ -69,6 +76,23 @@ absl::Status NeedleBench::Open() {
   HEADWISE_ASSIGN_OR_RETURN(tokenizer_,
                             Tokenizer::Create(model_->tokenizer_data()));
   return absl::OkStatus();
+}
+
+// What answers depend on, so the same for every machine and any contexts.
+std::string NeedleBench::Manifest() const {
+  const std::string& haystack = options_.task.haystack;
+  return nlohmann::ordered_json{
+      {"model_sha256", model_->Sha256()},
+      {"plan_sha256",
+       options_.plan == nullptr ? "" : HeadPlanHash(*options_.plan)},
+      {"kv_type", KvTypeName(kv_type_)},
+      {"needle", options_.task.kind == NeedleKind::kWord ? "word" : "passkey"},
+      {"haystack_sha256",
+       Sha256Hex(Sha256Of({reinterpret_cast<const uint8_t*>(haystack.data()),
+                           haystack.size()}))},
+      {"depths", options_.task.num_depths},
+      {"seeds", options_.task.num_seeds}}
+      .dump();
 }
 
 absl::Status NeedleBench::MakeTasks() {
@@ -137,8 +161,13 @@ absl::Status NeedleBench::PlanRuns() {
       }
       HEADWISE_ASSIGN_OR_RETURN(PlannedRun run,
                                 PlanRun(context, is_baseline, needs));
-      planned_tokens_ +=
-          PlannedPromptTokens(tasks_[context], run.options.shares_text);
+      if (state_) {
+        HEADWISE_ASSIGN_OR_RETURN(run.options.done,
+                                  state_->Known(options_.context_lens[context],
+                                                is_baseline, tasks_[context]));
+      }
+      planned_tokens_ += PlannedPromptTokens(
+          tasks_[context], run.options.shares_text, run.options.done);
       runs_.push_back(std::move(run));
     }
   }
@@ -228,11 +257,11 @@ NeedleRunReport NeedleBench::Report(const PlannedRun& run,
   report.prompt_tokens_run = outcome.prompt_tokens_run;
   report.prompt_tokens_independent =
       PlannedPromptTokens(task, /*shares_text=*/false);
-  report.prefill_tokens = outcome.prefill_tokens;
-  report.prefill_seconds = outcome.prefill_seconds;
-  report.median_token_seconds = Median(outcome.token_seconds);
-  report.kv_length = outcome.kv_length;
-  report.kv_held_bytes = outcome.kv_bytes_held;
+  report.prefill_tokens = outcome.timing.prefill_tokens;
+  report.prefill_seconds = outcome.timing.prefill_seconds;
+  report.median_token_seconds = Median(outcome.timing.token_seconds);
+  report.kv_length = outcome.timing.kv_length;
+  report.kv_held_bytes = outcome.timing.kv_bytes_held;
   // The process keeps what runs before this one took.
   most_kv_bytes_ = std::max(most_kv_bytes_, run.peak_kv_bytes);
   report.peak_kv_forecast_bytes = most_kv_bytes_;
@@ -247,6 +276,12 @@ absl::StatusOr<NeedleRunReport> NeedleBench::RunOne(const PlannedRun& run) {
     options_.on_progress(static_cast<double>(done_tokens_) /
                          static_cast<double>(planned_tokens_));
   };
+  if (state_) {
+    const int64_t context_len = options_.context_lens[run.context];
+    options.on_test = [=](size_t test, const NeedleOutcome& outcome) {
+      return state_->Add(context_len, run.is_baseline, test, outcome);
+    };
+  }
   options.kv_bytes_held = [this] { return cluster_->kv_bytes_used(); };
   StartPeak();
   const int64_t loaded = ResidentBytes();
@@ -262,6 +297,10 @@ absl::StatusOr<NeedleRunReport> NeedleBench::RunOne(const PlannedRun& run) {
 absl::StatusOr<std::vector<NeedleContextReport>> NeedleBench::Run() {
   HEADWISE_RETURN_IF_ERROR(Open());
   HEADWISE_RETURN_IF_ERROR(MakeTasks());
+  if (!options_.state.empty()) {
+    HEADWISE_ASSIGN_OR_RETURN(state_,
+                              NeedleState::Open(options_.state, Manifest()));
+  }
   HEADWISE_RETURN_IF_ERROR(PlanRuns());
   HEADWISE_RETURN_IF_ERROR(OpenCluster());
   std::vector<NeedleContextReport> reports;

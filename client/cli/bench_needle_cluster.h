@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -24,6 +25,8 @@ struct NeedleBenchOptions {
   bool independent = false;
   bool baseline = false;
   int64_t parallel = 0;  // 0: all seeds of a depth, or as many as memory has
+  // File of finished tests, which are not run again; empty: none.
+  std::string state;
   // Values from 0 to 1: of loading, by any thread, one at a time; of the tests,
   // by one thread.
   std::function<void(double)> on_loading = [](double) {};

@@ -122,6 +122,9 @@ void AddBenchNeedleCommand(CLI::App& bench, CommandRun* run) {
                    "or as many as memory has room for")
       ->check(CLI::Range(0, 64))
       ->capture_default_str();
+  command->add_option("--state", flags->bench.state,
+                      "Keep finished tests here, and go on from them; on "
+                      "another machine too, as answers are equal");
   command->add_flag("--independent", flags->bench.independent,
                     "Run each test's whole prompt; the answers are equal");
   command->add_flag("--json", flags->json,

@@ -77,19 +77,25 @@ class NeedleRun {
  public:
   NeedleRun(Engine& engine, const NeedleTask& task,
             const NeedleRunOptions& options)
-      : engine_(engine), task_(task), options_(options) {
+      : engine_(engine),
+        task_(task),
+        options_(options),
+        outcome_(options.done) {
     outcome_.generated.resize(task.tests.size());
+    for (size_t i = 1; i < task.tests.size(); ++i) {
+      if (!outcome_.Has(i)) left_.push_back(i);
+    }
   }
   ~NeedleRun() {
     if (prefix_ != 0) engine_.Release(prefix_);
   }
 
   absl::StatusOr<NeedleOutcome> Run() {
-    HEADWISE_RETURN_IF_ERROR(RunTimed());
-    for (size_t begin = 1; begin < task_.tests.size();) {
+    if (!outcome_.Has(0)) HEADWISE_RETURN_IF_ERROR(RunTimed());
+    for (size_t begin = 0; begin < left_.size();) {
       const size_t end = EndOfBatch(begin);
       if (options_.shares_text) {
-        HEADWISE_RETURN_IF_ERROR(ExtendPrefix(CutOf(task_.tests[begin])));
+        HEADWISE_RETURN_IF_ERROR(ExtendPrefix(CutOf(TestLeft(begin))));
       }
       HEADWISE_RETURN_IF_ERROR(RunBatch(begin, end));
       begin = end;
@@ -102,13 +108,17 @@ class NeedleRun {
     return task_.cuts[static_cast<size_t>(test.depth_index)];
   }
 
+  const NeedleTest& TestLeft(size_t index) const {
+    return task_.tests[left_[index]];
+  }
+
   // Tests of one depth share a prefix; so they do not run with others.
   size_t EndOfBatch(size_t begin) const {
     size_t end = begin;
-    while (end < task_.tests.size() &&
+    while (end < left_.size() &&
            static_cast<int64_t>(end - begin) < options_.parallel &&
            (!options_.shares_text ||
-            task_.tests[end].depth_index == task_.tests[begin].depth_index)) {
+            TestLeft(end).depth_index == TestLeft(begin).depth_index)) {
       ++end;
     }
     return end;
@@ -136,6 +146,7 @@ class NeedleRun {
 
   absl::Status RunTimed();
   absl::Status ExtendPrefix(int64_t length);
+  // Of left_[begin..end).
   absl::Status RunBatch(size_t begin, size_t end);
 
   Engine& engine_;
@@ -144,30 +155,32 @@ class NeedleRun {
   uint64_t prefix_ = 0;  // holds text[..prefix_len_); 0: none
   int64_t prefix_len_ = 0;
   NeedleOutcome outcome_;
+  std::vector<size_t> left_;  // indices of tests to run, but the first
 };
 
 absl::Status NeedleRun::RunTimed() {
   const NeedleTest& test = task_.tests.front();
-  outcome_.prefill_tokens = task_.PromptLen(test);
+  NeedleTiming& timing = outcome_.timing;
+  timing.prefill_tokens = task_.PromptLen(test);
   // One position more may be stored already, by the step after this token's: so
   // not where that begins, ends or drops a block.
   int64_t num_tokens = 2;
-  while ((outcome_.prefill_tokens + num_tokens + 1) % kRetentionBlock < 3) {
+  while ((timing.prefill_tokens + num_tokens + 1) % kRetentionBlock < 3) {
     ++num_tokens;
   }
-  outcome_.kv_length = outcome_.prefill_tokens + num_tokens - 1;
+  timing.kv_length = timing.prefill_tokens + num_tokens - 1;
   const auto sink = std::make_shared<NeedleSink>(options_);
   sink->ReadKvAfter(static_cast<size_t>(num_tokens));
   HEADWISE_RETURN_IF_ERROR(
       Submit(RequestFor(test, kTimedTokens), sink).status());
   HEADWISE_RETURN_IF_ERROR(sink->Wait());
-  outcome_.token_seconds = sink->seconds();
-  outcome_.prefill_seconds = outcome_.token_seconds.front();
-  outcome_.token_seconds.erase(outcome_.token_seconds.begin());
-  outcome_.kv_bytes_held = sink->kv_bytes_held();
+  timing.token_seconds = sink->seconds();
+  timing.prefill_seconds = timing.token_seconds.front();
+  timing.token_seconds.erase(timing.token_seconds.begin());
+  timing.kv_bytes_held = sink->kv_bytes_held();
   outcome_.generated.front() = sink->tokens();
   outcome_.generated.front().resize(kAnswerTokens);
-  return absl::OkStatus();
+  return options_.on_test(0, outcome_);
 }
 
 absl::Status NeedleRun::ExtendPrefix(int64_t length) {
@@ -194,7 +207,7 @@ absl::Status NeedleRun::RunBatch(size_t begin, size_t end) {
   for (size_t i = begin; i < end && status.ok(); ++i) {
     auto sink = std::make_shared<NeedleSink>(options_);
     const absl::StatusOr<uint64_t> id =
-        Submit(RequestFor(task_.tests[i], kAnswerTokens), sink);
+        Submit(RequestFor(TestLeft(i), kAnswerTokens), sink);
     status = id.status();
     if (!id.ok()) break;
     ids.push_back(*id);
@@ -205,8 +218,12 @@ absl::Status NeedleRun::RunBatch(size_t begin, size_t end) {
   }
   // All of them, as they speak to our options.
   for (size_t i = 0; i < sinks.size(); ++i) {
-    status.Update(sinks[i]->Wait());
-    outcome_.generated[begin + i] = sinks[i]->tokens();
+    const absl::Status ended = sinks[i]->Wait();
+    status.Update(ended);
+    if (!ended.ok()) continue;
+    const size_t test = left_[begin + i];
+    outcome_.generated[test] = sinks[i]->tokens();
+    status.Update(options_.on_test(test, outcome_));
   }
   return status;
 }
@@ -232,10 +249,12 @@ bool MayShareText(const NeedleTask& task, const HeadPlan* plan,
   return true;
 }
 
-int64_t PlannedPromptTokens(const NeedleTask& task, bool shares_text) {
+int64_t PlannedPromptTokens(const NeedleTask& task, bool shares_text,
+                            const NeedleOutcome& done) {
   int64_t num_tokens = 0;
   int64_t prefix = 0;
   for (size_t i = 0; i < task.tests.size(); ++i) {
+    if (done.Has(i)) continue;
     const NeedleTest& test = task.tests[i];
     num_tokens += task.PromptLen(test) - prefix;
     // The first test runs whole; the first of each depth after it also runs

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <string>
 
@@ -109,6 +110,30 @@ TEST_F(BenchNeedleRunnerTest, SharedTextGivesTheAnswersOfWholePrompts) {
   EXPECT_TRUE(HoldsNothing());
 }
 
+TEST_F(BenchNeedleRunnerTest, GoesOnFromWhatARunBeforeHasDone) {
+  for (const size_t num_done : {1, 3, 5, 8}) {
+    NeedleOutcome before;
+    NeedleRunOptions options = {.parallel = 2};
+    options.on_test = [&](size_t, const NeedleOutcome& outcome) {
+      before = outcome;
+      const auto has = [](const auto& tokens) { return !tokens.empty(); };
+      return std::count_if(outcome.generated.begin(), outcome.generated.end(),
+                           has) < static_cast<int64_t>(num_done)
+                 ? absl::OkStatus()
+                 : absl::AbortedError("enough");
+    };
+    EXPECT_EQ(RunNeedleTask(cluster_->engine(), task_, options).status(),
+              absl::AbortedError("enough"));
+    NeedleRunOptions rest = {.parallel = 2, .done = before};
+    const NeedleOutcome outcome = Run(rest);
+    EXPECT_EQ(outcome.generated, Run({.parallel = 2}).generated);
+    EXPECT_EQ(outcome.timing.token_seconds, before.timing.token_seconds);
+    EXPECT_EQ(outcome.prompt_tokens_run - before.prompt_tokens_run,
+              PlannedPromptTokens(task_, true, before));
+  }
+  EXPECT_TRUE(HoldsNothing());
+}
+
 TEST_F(BenchNeedleRunnerTest, PlansThatSumUpWhatTheyDropShareNoText) {
   EXPECT_FALSE(
       MayShareText(task_, Plan({{}, {}, {}, kRazor}).get(), KvType::kFp16));
@@ -118,16 +143,17 @@ TEST_F(BenchNeedleRunnerTest, FirstTestIsTimedAndItsKvRead) {
   NeedleRunOptions options = {.parallel = 2};
   options.kv_bytes_held = [this] { return cluster_->kv_bytes_used(); };
   const NeedleOutcome outcome = Run(options);
-  EXPECT_EQ(outcome.prefill_tokens, task_.PromptLen(task_.tests[0]));
-  EXPECT_GT(outcome.prefill_seconds, 0);
-  EXPECT_EQ(outcome.token_seconds.size(),
+  EXPECT_EQ(outcome.timing.prefill_tokens, task_.PromptLen(task_.tests[0]));
+  EXPECT_GT(outcome.timing.prefill_seconds, 0);
+  EXPECT_EQ(outcome.timing.token_seconds.size(),
             static_cast<size_t>(kTimedTokens - 1));
-  EXPECT_GT(outcome.kv_length, outcome.prefill_tokens);
-  EXPECT_LE(outcome.kv_length, outcome.prefill_tokens + kTimedTokens);
+  EXPECT_GT(outcome.timing.kv_length, outcome.timing.prefill_tokens);
+  EXPECT_LE(outcome.timing.kv_length,
+            outcome.timing.prefill_tokens + kTimedTokens);
   // Four full units on two ranks, fp16, in blocks of 64.
-  const int64_t blocks = (outcome.kv_length + 63) / 64;
+  const int64_t blocks = (outcome.timing.kv_length + 63) / 64;
   const int64_t unit_bytes = blocks * 64 * 2 * 2 * cluster_->shape().head_dim;
-  EXPECT_EQ(outcome.kv_bytes_held,
+  EXPECT_EQ(outcome.timing.kv_bytes_held,
             (std::vector<int64_t>{2 * unit_bytes, 2 * unit_bytes}));
 }
 

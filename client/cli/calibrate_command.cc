@@ -15,7 +15,7 @@
 #include "base/status_macros.h"
 #include "client/cli/calibrate_output.h"
 #include "client/cli/calibrate_request.h"
-#include "client/cli/calibrate_state.h"
+#include "client/cli/finished_tests_file.h"
 #include "client/cli/json_output.h"
 #include "client/cli/plan_commands.h"
 #include "client/cli/progress_bar.h"
@@ -49,7 +49,7 @@ class CalibrationBar {
 // Runs the request and keeps its tests in `state`, if there is one.
 absl::StatusOr<v1::CalibrationResult> Stream(
     Client& client, const v1::CalibrateRequest& request,
-    CalibrationState* state) {
+    FinishedTestsFile* state) {
   v1::CalibrationResult result;
   bool has_started = false;
   bool has_result = false;
@@ -149,9 +149,9 @@ absl::Status RunCalibrate(const CalibrateCommandFlags& flags) {
   if (!flags.from_scores.empty()) return RunFromScores(flags);
   HEADWISE_ASSIGN_OR_RETURN(v1::CalibrateRequest request,
                             CalibrateRequestOf(flags.calibrate));
-  std::optional<CalibrationState> state;
+  std::optional<FinishedTestsFile> state;
   if (!flags.state.empty()) {
-    HEADWISE_ASSIGN_OR_RETURN(state, CalibrationState::Open(flags.state));
+    HEADWISE_ASSIGN_OR_RETURN(state, FinishedTestsFile::Open(flags.state));
     *request.mutable_finished() = state->finished();
   }
   HEADWISE_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session,
@@ -219,6 +219,7 @@ void AddPlanCalibrateCommand(CLI::App& plan, CommandRun* run) {
   command->footer(
       "Methods:\n"
       "  retrieval  heads that copy a needle out of a long text\n"
+      "  key-value  heads that copy the value of a key out of a JSON object\n"
       "  echo       heads that look one period back in a text that repeats\n"
       "  ablation   KV heads whose streaming changes the final state\n"
       "  act        heads that gain when their attention sinks are reduced\n\n"

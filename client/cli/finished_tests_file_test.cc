@@ -1,4 +1,4 @@
-#include "client/cli/calibrate_state.h"
+#include "client/cli/finished_tests_file.h"
 
 #include <filesystem>
 #include <fstream>
@@ -12,14 +12,14 @@ namespace {
 
 using testing::HasSubstr;
 
-class CalibrationStateTest : public testing::Test {
+class FinishedTestsFileTest : public testing::Test {
  protected:
-  CalibrationStateTest() {
+  FinishedTestsFileTest() {
     std::string pattern = testing::TempDir() + "/state-XXXXXX";
     folder_ = mkdtemp(pattern.data());
     path_ = folder_ + "/state.jsonl";
   }
-  ~CalibrationStateTest() override { std::filesystem::remove_all(folder_); }
+  ~FinishedTestsFileTest() override { std::filesystem::remove_all(folder_); }
 
   static v1::FinishedTest Test(const std::string& id) {
     v1::FinishedTest test;
@@ -31,7 +31,7 @@ class CalibrationStateTest : public testing::Test {
     return test;
   }
   void WriteTwo() const {
-    CalibrationState state = *CalibrationState::Open(path_);
+    FinishedTestsFile state = *FinishedTestsFile::Open(path_);
     ASSERT_TRUE(state.Begin(R"({"a":1})").ok());
     ASSERT_TRUE(state.Add(Test("x/0")).ok());
     ASSERT_TRUE(state.Add(Test("x/1")).ok());
@@ -48,16 +48,16 @@ class CalibrationStateTest : public testing::Test {
   std::string path_;
 };
 
-TEST_F(CalibrationStateTest, NoFileMeansNoEarlierRun) {
-  const CalibrationState state = *CalibrationState::Open(path_);
+TEST_F(FinishedTestsFileTest, NoFileMeansNoEarlierRun) {
+  const FinishedTestsFile state = *FinishedTestsFile::Open(path_);
   EXPECT_EQ(state.finished().manifest(), "");
   EXPECT_EQ(state.finished().tests_size(), 0);
   EXPECT_FALSE(std::filesystem::exists(path_));
 }
 
-TEST_F(CalibrationStateTest, WhatWasAddedIsReadBackToTheBit) {
+TEST_F(FinishedTestsFileTest, WhatWasAddedIsReadBackToTheBit) {
   WriteTwo();
-  const CalibrationState state = *CalibrationState::Open(path_);
+  const FinishedTestsFile state = *FinishedTestsFile::Open(path_);
   EXPECT_EQ(state.finished().manifest(), R"({"a":1})");
   ASSERT_EQ(state.finished().tests_size(), 2);
   EXPECT_EQ(state.finished().tests(1).SerializeAsString(),
@@ -66,7 +66,7 @@ TEST_F(CalibrationStateTest, WhatWasAddedIsReadBackToTheBit) {
 
 // Killed while it wrote, at any byte: whole lines are kept, the torn one is
 // dropped, and the run goes on in the same file.
-TEST_F(CalibrationStateTest, ATornLastLineIsDropped) {
+TEST_F(FinishedTestsFileTest, ATornLastLineIsDropped) {
   WriteTwo();
   const std::string whole = Bytes();
   const size_t second_line = whole.find('\n') + 1;
@@ -74,7 +74,7 @@ TEST_F(CalibrationStateTest, ATornLastLineIsDropped) {
   for (size_t size = 0; size <= whole.size(); ++size) {
     SCOPED_TRACE(size);
     SetBytes(whole.substr(0, size));
-    auto state = CalibrationState::Open(path_);
+    auto state = FinishedTestsFile::Open(path_);
     ASSERT_TRUE(state.ok()) << state.status();
     const int kept = size >= whole.size() ? 2 : size >= third_line ? 1 : 0;
     EXPECT_EQ(state->finished().tests_size(), kept);
@@ -86,12 +86,12 @@ TEST_F(CalibrationStateTest, ATornLastLineIsDropped) {
   }
 }
 
-TEST_F(CalibrationStateTest, WhatIsNotAStateIsRefusedByItsLine) {
+TEST_F(FinishedTestsFileTest, WhatIsNotAStateIsRefusedByItsLine) {
   WriteTwo();
   const std::string whole = Bytes();
   const auto refusal = [&](const std::string& bytes) {
     SetBytes(bytes);
-    return std::string(CalibrationState::Open(path_).status().message());
+    return std::string(FinishedTestsFile::Open(path_).status().message());
   };
   EXPECT_THAT(refusal("hello\n"), HasSubstr("line 1"));
   EXPECT_THAT(refusal("{}\n"), HasSubstr("line 1: not the head"));
@@ -102,9 +102,9 @@ TEST_F(CalibrationStateTest, WhatIsNotAStateIsRefusedByItsLine) {
   EXPECT_THAT(refusal(changed), HasSubstr("line 1"));
 }
 
-TEST_F(CalibrationStateTest, AFileThatCannotBeWrittenIsNamed) {
-  CalibrationState state =
-      *CalibrationState::Open(folder_ + "/missing/state.jsonl");
+TEST_F(FinishedTestsFileTest, AFileThatCannotBeWrittenIsNamed) {
+  FinishedTestsFile state =
+      *FinishedTestsFile::Open(folder_ + "/missing/state.jsonl");
   EXPECT_THAT(std::string(state.Begin("{}").message()),
               HasSubstr("/missing/state.jsonl"));
 }

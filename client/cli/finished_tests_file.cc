@@ -1,4 +1,4 @@
-#include "client/cli/calibrate_state.h"
+#include "client/cli/finished_tests_file.h"
 
 #include <unistd.h>
 
@@ -42,14 +42,15 @@ absl::StatusOr<std::string> ParseHeader(const std::string& what,
                                         absl::string_view line) {
   HEADWISE_ASSIGN_OR_RETURN(const nlohmann::json json, ParseLine(what, line));
   HEADWISE_ASSIGN_OR_RETURN(const std::optional<int64_t> version,
-                            JsonInt(json, "headwise_calibration_state"));
+                            JsonInt(json, "headwise_finished_tests"));
   HEADWISE_ASSIGN_OR_RETURN(std::optional<std::string> manifest,
                             JsonText(json, "manifest"));
   HEADWISE_ASSIGN_OR_RETURN(const std::optional<std::string> sha256,
                             JsonText(json, "manifest_sha256"));
   if (version != kVersion || !manifest || sha256 != Sha256OfText(*manifest)) {
     return absl::InvalidArgumentError(absl::StrCat(
-        what, ": not the head of a calibration's state of version ", kVersion));
+        what, ": not the head of a file of finished tests of version ",
+        kVersion));
   }
   return *std::move(manifest);
 }
@@ -85,9 +86,9 @@ absl::StatusOr<v1::FinishedTest> ParseTest(const std::string& what,
 
 }  // namespace
 
-absl::StatusOr<CalibrationState> CalibrationState::Open(
+absl::StatusOr<FinishedTestsFile> FinishedTestsFile::Open(
     const std::string& path) {
-  CalibrationState state(path);
+  FinishedTestsFile state(path);
   std::error_code error;
   if (!std::filesystem::exists(path, error)) return state;
   HEADWISE_ASSIGN_OR_RETURN(const std::string text,
@@ -96,7 +97,7 @@ absl::StatusOr<CalibrationState> CalibrationState::Open(
   return state;
 }
 
-absl::Status CalibrationState::Read(const std::string& text) {
+absl::Status FinishedTestsFile::Read(const std::string& text) {
   int64_t number = 0;
   for (size_t begin = 0;;) {
     const size_t end = text.find('\n', begin);
@@ -115,7 +116,7 @@ absl::Status CalibrationState::Read(const std::string& text) {
   }
 }
 
-absl::Status CalibrationState::Begin(const std::string& manifest) {
+absl::Status FinishedTestsFile::Begin(const std::string& manifest) {
   if (truncate(path_.c_str(), good_bytes_) != 0 && errno != ENOENT) {
     return absl::UnavailableError(
         absl::StrCat(path_, ": ", std::strerror(errno)));
@@ -127,13 +128,13 @@ absl::Status CalibrationState::Begin(const std::string& manifest) {
   }
   if (good_bytes_ > 0) return absl::OkStatus();
   return WriteLine(Json{
-      {"headwise_calibration_state", kVersion},
+      {"headwise_finished_tests", kVersion},
       {"manifest_sha256", Sha256OfText(manifest)},
       {"manifest",
        manifest}}.dump());
 }
 
-absl::Status CalibrationState::Add(const v1::FinishedTest& test) {
+absl::Status FinishedTestsFile::Add(const v1::FinishedTest& test) {
   Json json = {{"id", test.id()},
                {"rows", test.rows()},
                {"rows_without_reuse", test.rows_without_reuse()},
@@ -142,7 +143,7 @@ absl::Status CalibrationState::Add(const v1::FinishedTest& test) {
   return WriteLine(json.dump());
 }
 
-absl::Status CalibrationState::WriteLine(const std::string& line) {
+absl::Status FinishedTestsFile::WriteLine(const std::string& line) {
   const std::string whole = line + "\n";
   if (std::fwrite(whole.data(), 1, whole.size(), file_.get()) != whole.size() ||
       std::fflush(file_.get()) != 0) {
