@@ -41,7 +41,7 @@ struct MemorySpec {
   float loss_scale = 2.0f;  // > 0, at most 1000
   // A chunk after which the weights' or the momentum's Euclidean norm is above
   // it, or not finite, is undone and refused.
-  float max_norm = 1e4f;  // > 0, finite
+  float max_norm = 1e4f;  // > 0, at most 1e18
 
   // Floats of the weights of one head, and of its momentum: the matrices in
   // order, each [in][out], then gamma [head_dim] if there is a norm.

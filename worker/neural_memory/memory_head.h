@@ -19,6 +19,8 @@
 
 namespace headwise {
 
+struct QueryRows;  // memory_reads.h
+
 // Tokens in order. Row r of keys, values, queries and out starts at
 // r * row_stride, gates at r * gate_stride, surprise at r * gate_stride.
 struct MemoryRows {
@@ -28,7 +30,7 @@ struct MemoryRows {
   const float* queries =
       nullptr;  // [num_rows][head_dim]; null: nothing is read
   int64_t row_stride = 0;
-  const float* theta = nullptr;  // [num_rows] step size, >= 0
+  const float* theta = nullptr;  // [num_rows] step size, 0 to 1e6
   const float* eta = nullptr;    // [num_rows] decay of momentum, 0 to 1
   const float* alpha = nullptr;  // [num_rows] forgetting, 0 to 1
   int64_t gate_stride = 1;
@@ -96,6 +98,10 @@ class MemoryHead {
   friend absl::StatusOr<MemoryHead> LoadMemoryHead(const MemorySpec& spec,
                                                    absl::string_view bytes);
 
+  // Reads with rows of the open chunk from first_row on, just written; by chunk
+  // they may be any that come before its end.
+  void ReadWritten(const QueryRows& rows, int64_t first_row,
+                   const MemoryKernels& kernels, MemoryScratch& scratch);
   // Ends the open chunk, or drops it with OutOfRange.
   absl::Status CloseChunk(const MemoryKernels& kernels, MemoryScratch& scratch);
 
@@ -108,18 +114,27 @@ class MemoryHead {
 
 // One head's state as bytes, and back: the same bits in all that follows.
 // Little-endian: "HWMEM1\n" and a zero, the spec, num_tokens, weights,
-// momentum, the open chunk's rows; at the end the SHA-256 of all before it.
+// momentum, the open chunk's keys, values, theta, eta and alpha; at the end the
+// SHA-256 of all before it.
 std::string SaveMemoryHead(const MemoryHead& head);
 // DataLoss for bytes that were cut or changed; FailedPrecondition if they are
-// of another spec.
+// of another spec; InvalidArgument if what they hold is no memory's (a number
+// that is not finite, a gate out of its range). The spec was checked.
 absl::StatusOr<MemoryHead> LoadMemoryHead(const MemorySpec& spec,
                                           absl::string_view bytes);
+
+inline constexpr float kMaxMemoryLossScale = 1000.0f;
+inline constexpr float kMaxMemoryNorm = 1e18f;  // its square is finite
+inline constexpr float kMaxMemoryTheta = 1e6f;
 
 // InvalidArgument names the field, its value and the limit.
 absl::Status CheckMemorySpec(const MemorySpec& spec);
 // InvalidArgument names the first token and field that is not finite or, of a
 // gate, out of its range. O(values).
 absl::Status CheckMemoryRows(const MemorySpec& spec, const MemoryRows& rows);
+// InvalidArgument names the first of them that is not finite.
+absl::Status CheckMemoryWeights(absl::string_view field,
+                                absl::Span<const float> weights);
 
 }  // namespace headwise
 

@@ -36,8 +36,10 @@ class MemoryScratch {
   // A chunk's end: the weights and the momentum that may become the head's.
   AlignedFloats new_weights, new_momentum;
 
-  // A chunk that no head has open; null if there is none. A head that opens a
-  // chunk takes it, and gives its own back at the chunk's end.
+  // An empty chunk: the spare one, if it is of that spec.
+  std::unique_ptr<OpenChunk> TakeChunk(const MemorySpec& spec);
+  // A chunk that no head has open, or null. A head that opens a chunk takes it,
+  // and gives its own back at the chunk's end.
   std::unique_ptr<OpenChunk> spare;
 };
 

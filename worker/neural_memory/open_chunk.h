@@ -22,6 +22,7 @@ struct OpenChunk {
   void Reset();
   // Copies rows [first, first + count) of `rows`, which must fit.
   void Append(const MemoryRows& rows, int64_t first, int64_t count);
+  MemoryRows Rows() const;  // views of those that are here
   ChunkGates gates() const { return {theta.data(), eta.data(), alpha.data()}; }
   // Row `row` of what goes into layer `layer`, and of the loss's gradient with
   // respect to what comes out of it, before its activation.
@@ -44,7 +45,7 @@ struct OpenChunk {
   AlignedBuffer<float> transposed_weights;
 
   // For reads inside the chunk, of the first num_readable rows: by layer,
-  // [layer_inputs][row_capacity()].
+  // [layer_inputs][row_capacity()]. Room is made by the first such read.
   int64_t num_readable = 0;
   AlignedBuffer<float> transposed_inputs;
   PrefixSums prefix;
