@@ -4,12 +4,15 @@
 #define HEADWISE_MODEL_HYPERPARAMETERS_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "model/memory_spec.h"
+
 namespace headwise {
 
-enum class Architecture { kLlama, kQwen2, kQwen3 };
+enum class Architecture { kLlama, kQwen2, kQwen3, kTitans };
 
 // Which two channels form a rotated pair i of a head's rotary_dim channels.
 enum class RopeLayout {
@@ -48,6 +51,53 @@ struct RopeFrequencies {
 };
 RopeFrequencies ComputeRopeFrequencies(const Rope& rope);
 
+// How a layer joins attention and neural memory (docs/titans-models.md).
+enum class TitansVariant : uint8_t {
+  kMac,  // what memory reads is context of the attention, whose output it
+         // learns
+  kMag,  // memory gates attention
+  kMal,  // memory, then attention
+  kLmm,  // memory alone
+  kSwa,  // attention alone
+};
+
+struct TitansHyperparameters {
+  TitansVariant variant = TitansVariant::kMal;
+  // Positions that a query sees, its own included; kMac: of a segment, which is
+  // a chunk of the memory. 0 for kLmm.
+  int64_t window = 0;
+  int64_t num_persistent = 0;  // learned rows that every query sees
+  int64_t conv_kernel = 1;     // taps after the memory's projections; 1: none
+  float gate_stretch = 0.0f;
+  float theta_max = 0.0f;
+  MemorySpec memory;  // of each head; not of kSwa
+
+  bool has_attention() const { return variant != TitansVariant::kLmm; }
+  bool has_memory() const { return variant != TitansVariant::kSwa; }
+  // Whether memory is a part of the attention's block, not a block of its own.
+  bool is_mixed() const {
+    return variant == TitansVariant::kMac || variant == TitansVariant::kMag;
+  }
+  // The most bytes that one head's memory of one sequence holds, at any length:
+  // weights, momentum, the rows of an open chunk and what is worked out for
+  // them, the last inputs of the convolutions; kMac: keys and values of the
+  // segment's context rows, in blocks of 64.
+  int64_t state_bytes() const {
+    if (!has_memory()) return 0;
+    const int64_t dim = memory.head_dim;
+    // Inputs of all layers of one row; as many outputs.
+    const int64_t width = dim + (memory.num_layers - 1) * memory.hidden_dim;
+    int64_t floats = 3 * memory.num_weights() +  // the third transposed
+                     memory.chunk_len * (2 * dim + 3) +
+                     memory.chunk_len * (3 * width + dim) +
+                     3 * (conv_kernel - 1) * dim;
+    if (variant == TitansVariant::kMac) {
+      floats += (window + 63) / 64 * 64 * 2 * dim;
+    }
+    return floats * 4;
+  }
+};
+
 struct Hyperparameters {
   Architecture architecture = Architecture::kLlama;
   std::string name;
@@ -64,8 +114,17 @@ struct Hyperparameters {
   bool qkv_bias = false;         // blk.N.attn_{q,k,v}.bias exist
   bool qk_norm = false;          // blk.N.attn_{q,k}_norm.weight exist
   bool tied_embeddings = false;  // output.weight is token_embd.weight
+  std::optional<TitansHyperparameters> titans;  // kTitans, and no other
 
   int64_t heads_per_kv_head() const { return num_heads / num_kv_heads; }
+  // Channels of what the KV cache keeps; 0 where a layer has no attention.
+  int64_t kv_head_dim() const {
+    return titans && !titans->has_attention() ? 0 : head_dim;
+  }
+  // Bytes that a unit holds for one sequence beside its KV.
+  int64_t unit_state_bytes() const {
+    return titans ? titans->state_bytes() : 0;
+  }
 };
 
 }  // namespace headwise

@@ -32,6 +32,7 @@ namespace headwise {
 //   blk.N.ffn_gate.weight    [ffn_dim, model_dim]
 //   blk.N.ffn_up.weight      [ffn_dim, model_dim]
 //   blk.N.ffn_down.weight    [model_dim, ffn_dim]
+// and those of titans models, which docs/titans-models.md lists.
 class Model {
  public:
   // Opens a .gguf file, a .safetensors file, a model.safetensors.index.json, or

@@ -45,7 +45,8 @@ struct TensorView {
   std::vector<int64_t> shape;
   absl::Span<const uint8_t> bytes;
 
-  int64_t rows() const { return shape.size() < 2 ? 1 : shape[0]; }
+  // Of more than two dimensions, all but the last are rows.
+  int64_t rows() const;
   int64_t cols() const { return shape.empty() ? 0 : shape.back(); }
   // Bytes of one row of cols() elements.
   int64_t row_bytes() const;

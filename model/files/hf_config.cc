@@ -9,6 +9,7 @@
 #include "model/files/bounded_json.h"
 #include "model/files/model_limits.h"
 #include "model/files/quoted.h"
+#include "model/files/titans_config.h"
 
 namespace headwise {
 
@@ -36,9 +37,10 @@ absl::StatusOr<Architecture> ReadArchitecture(const Json& config) {
   if (type == "llama" || type == "mistral") return Architecture::kLlama;
   if (type == "qwen2") return Architecture::kQwen2;
   if (type == "qwen3") return Architecture::kQwen3;
+  if (type == "titans") return Architecture::kTitans;
   return absl::UnimplementedError(absl::StrCat(
       "config.json: model_type ", type ? Quoted(*type) : "(absent)",
-      "; we have llama, mistral, qwen2, qwen3"));
+      "; we have llama, mistral, qwen2, qwen3, titans"));
 }
 
 absl::Status RefuseMember(const Json& object, const char* key) {
@@ -206,6 +208,9 @@ absl::StatusOr<Hyperparameters> ReadHfConfig(const Json& config) {
   hyper.qkv_bias = hyper.architecture == Architecture::kQwen2;
   hyper.qk_norm = hyper.architecture == Architecture::kQwen3;
   HEADWISE_RETURN_IF_ERROR(ValidateHyperparameters(hyper));
+  if (hyper.architecture == Architecture::kTitans) {
+    HEADWISE_ASSIGN_OR_RETURN(hyper.titans, ReadTitansConfig(config, hyper));
+  }
   return hyper;
 }
 

@@ -41,6 +41,20 @@ constexpr NamePair kLayerNames[] = {
     {"mlp.down_proj.weight", "ffn_down.weight"},
 };
 
+// Of titans models: the same after "model.layers.N." and "blk.N.".
+constexpr absl::string_view kTitansNames[] = {
+    "mem_norm.weight",        "mem_q.weight",
+    "mem_k.weight",           "mem_v.weight",
+    "mem_q_conv.weight",      "mem_k_conv.weight",
+    "mem_v_conv.weight",      "mem_gate.weight",
+    "mem_gate.bias",          "mem_init",
+    "mem_output_norm.weight", "mem_output.weight",
+    "attn_mix_norm.weight",   "persistent_k",
+    "persistent_v",           "mac_context_k.weight",
+    "mac_context_v.weight",   "mac_memory_q.weight",
+    "mac_memory_k.weight",    "mac_memory_v.weight",
+};
+
 // Takes "<digits>." from the front; empty if it is not there. A number with a
 // leading zero stays another name than the one without.
 absl::string_view ConsumeLayer(absl::string_view* name) {
@@ -68,10 +82,15 @@ absl::StatusOr<std::string> GgufNameOf(absl::string_view hf_name) {
         return absl::StrCat("blk.", layer, ".", pair.gguf);
       }
     }
+    for (const absl::string_view name : kTitansNames) {
+      if (!layer.empty() && rest == name) {
+        return absl::StrCat("blk.", layer, ".", name);
+      }
+    }
   }
   return absl::UnimplementedError(
       absl::StrCat("tensor ", Quoted(hf_name),
-                   ": llama, qwen2 and qwen3 have no such tensor"));
+                   ": llama, qwen2, qwen3 and titans have no such tensor"));
 }
 
 }  // namespace headwise

@@ -28,6 +28,12 @@ const DTypeInfo& InfoOf(DType dtype) {
   return kInfos[static_cast<size_t>(dtype)];
 }
 
+int64_t TensorView::rows() const {
+  int64_t rows = 1;
+  for (size_t i = 0; i + 1 < shape.size(); ++i) rows *= shape[i];
+  return rows;
+}
+
 int64_t TensorView::row_bytes() const {
   const DTypeInfo& info = InfoOf(dtype);
   return cols() / info.block_len * info.block_bytes;

@@ -34,6 +34,9 @@ struct TinyModelOptions {
   // kBytePairEncoding, with the pre-tokenizer of the architecture's first
   // model: smollm for llama, qwen2 for qwen; or kSentencePiece.
   TokenizerKind tokenizer = TokenizerKind::kBytePairEncoding;
+  // Of kTitans, which is written as safetensors alone; num_kv_heads is then
+  // num_heads, memory.head_dim head_dim.
+  std::optional<TitansHyperparameters> titans;
   uint64_t seed = 1;
 };
 

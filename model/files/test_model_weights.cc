@@ -152,8 +152,9 @@ DType DTypeFor(const TinyModelOptions& options, const RequiredTensor& tensor) {
                       : options.dtype;
 }
 
+// `num_inputs`: of a matrix, what its variance is for.
 TinyTensor MakeTensor(const RequiredTensor& required, DType dtype,
-                      Random& random) {
+                      int64_t num_inputs, Random& random) {
   TinyTensor tensor;
   tensor.name = required.name;
   tensor.shape = required.shape;
@@ -172,8 +173,7 @@ TinyTensor MakeTensor(const RequiredTensor& required, DType dtype,
   const int64_t block_len = InfoOf(dtype).block_len;
   HEADWISE_CHECK(required.shape.back() % block_len == 0);
   // Uniform in +-range has variance range^2 / 3.
-  const float range =
-      std::sqrt(3.0f / static_cast<float>(required.shape.back()));
+  const float range = std::sqrt(3.0f / static_cast<float>(num_inputs));
   for (int64_t i = 0; i < num_elements / block_len; ++i) {
     AppendBlock(dtype, range, random, tensor.bytes);
   }
@@ -211,6 +211,7 @@ Hyperparameters TinyHyperparameters(const TinyModelOptions& options) {
   hyper.qkv_bias = options.architecture == Architecture::kQwen2;
   hyper.qk_norm = options.architecture == Architecture::kQwen3;
   hyper.tied_embeddings = options.tied_embeddings;
+  hyper.titans = options.titans;
   return hyper;
 }
 
@@ -219,8 +220,11 @@ std::vector<TinyTensor> MakeTinyWeights(const TinyModelOptions& options) {
   Random random(options.seed);
   for (const RequiredTensor& required :
        RequiredTensors(TinyHyperparameters(options))) {
-    tensors.push_back(
-        MakeTensor(required, DTypeFor(options, required), random));
+    // A row of these is all the matrices of a memory.
+    const bool is_memory = absl::EndsWith(required.name, ".mem_init");
+    tensors.push_back(MakeTensor(
+        required, DTypeFor(options, required),
+        is_memory ? options.head_dim : required.shape.back(), random));
   }
   return tensors;
 }

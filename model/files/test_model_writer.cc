@@ -23,8 +23,10 @@ const char* GgufName(Architecture architecture) {
       return "qwen2";
     case Architecture::kQwen3:
       return "qwen3";
+    case Architecture::kTitans:
+      break;
   }
-  HEADWISE_CHECK(false && "an Architecture outside its enumerators");
+  HEADWISE_CHECK(false && "an Architecture without a GGUF form");
 }
 
 // One float per pair: plain frequency over scaled frequency.

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "base/check.h"
 #include "model/files/test_model_tokenizer.h"
@@ -33,6 +34,10 @@ std::string HfName(const std::string& gguf_name) {
       {"ffn_up", "mlp.up_proj"},
       {"ffn_down", "mlp.down_proj"}};
   const std::vector<std::string> parts = absl::StrSplit(gguf_name, '.');
+  if (parts.size() > 2 && names.count(parts[2]) == 0) {  // of titans models
+    return absl::StrCat("model.layers.",
+                        absl::StrJoin(parts.begin() + 1, parts.end(), "."));
+  }
   if (parts.size() == 2) {
     return absl::StrCat(names.at(parts[0]), ".", parts[1]);
   }
@@ -49,6 +54,8 @@ const char* ModelType(Architecture architecture) {
       return "qwen2";
     case Architecture::kQwen3:
       return "qwen3";
+    case Architecture::kTitans:
+      return "titans";
   }
   HEADWISE_CHECK(false && "an Architecture outside its enumerators");
 }
@@ -75,23 +82,47 @@ Json ScalingJson(const RopeScaling& scaling) {
   HEADWISE_CHECK(false && "a RopeScalingKind outside its enumerators");
 }
 
+Json TitansJson(const TitansHyperparameters& titans) {
+  constexpr const char* kVariants[] = {"mac", "mag", "mal", "lmm", "swa"};
+  constexpr const char* kActivations[] = {"silu", "gelu"};
+  constexpr const char* kNorms[] = {"none", "layer", "rms"};
+  const MemorySpec& memory = titans.memory;
+  return {{"variant", kVariants[static_cast<int>(titans.variant)]},
+          {"window", titans.window},
+          {"num_persistent", titans.num_persistent},
+          {"conv_kernel", titans.conv_kernel},
+          {"gate_stretch", titans.gate_stretch},
+          {"theta_max", titans.theta_max},
+          {"memory",
+           {{"num_layers", memory.num_layers},
+            {"hidden_dim", memory.hidden_dim},
+            {"activation", kActivations[static_cast<int>(memory.activation)]},
+            {"norm", kNorms[static_cast<int>(memory.norm)]},
+            {"residual", memory.residual},
+            {"chunk_len", memory.chunk_len},
+            {"loss_scale", memory.loss_scale},
+            {"max_norm", memory.max_norm}}}};
+}
+
 Json ConfigJson(const TinyModelOptions& options) {
-  return {{"model_type", ModelType(options.architecture)},
-          {"_name_or_path", "tiny"},
-          {"hidden_act", "silu"},
-          {"hidden_size", options.model_dim},
-          {"intermediate_size", options.ffn_dim},
-          {"num_hidden_layers", options.num_layers},
-          {"num_attention_heads", options.num_heads},
-          {"num_key_value_heads", options.num_kv_heads},
-          {"head_dim", options.head_dim},
-          {"vocab_size", options.vocab_size},
-          {"max_position_embeddings", options.max_context_len},
-          {"rms_norm_eps", options.norm_epsilon},
-          {"rope_theta", options.rope_base},
-          {"rope_scaling", ScalingJson(options.rope_scaling)},
-          {"tie_word_embeddings", options.tied_embeddings},
-          {"eos_token_id", 2}};
+  Json json = {{"model_type", ModelType(options.architecture)},
+               {"_name_or_path", "tiny"},
+               {"hidden_act", "silu"},
+               {"hidden_size", options.model_dim},
+               {"intermediate_size", options.ffn_dim},
+               {"num_hidden_layers", options.num_layers},
+               {"num_attention_heads", options.num_heads},
+               {"num_key_value_heads", options.num_kv_heads},
+               {"head_dim", options.head_dim},
+               {"vocab_size", options.vocab_size},
+               {"max_position_embeddings", options.max_context_len},
+               {"rms_norm_eps", options.norm_epsilon},
+               {"rope_theta", options.rope_base},
+               {"rope_scaling", ScalingJson(options.rope_scaling)},
+               {"tie_word_embeddings", options.tied_embeddings},
+               {"eos_token_id", 2}};
+  if (options.titans) json["titans"] = TitansJson(*options.titans);
+  return json;
 }
 
 // The regular expression of Qwen 2's tokenizer.json.

@@ -238,6 +238,10 @@ absl::Status CheckHeadPlan(const HeadPlan& plan) {
 absl::Status CheckPlanFits(const HeadPlan& plan, const Hyperparameters& hyper,
                            absl::string_view model_sha256) {
   HEADWISE_RETURN_IF_ERROR(CheckHeadPlan(plan));
+  if (hyper.titans) {
+    return absl::UnimplementedError(
+        "head plans of titans models: their attention has its own window");
+  }
   if (plan.model_sha256 != model_sha256) {
     return absl::InvalidArgumentError(
         absl::StrCat("model_sha256: the plan is for model ", plan.model_sha256,
@@ -260,6 +264,15 @@ absl::Status CheckPlanFits(const HeadPlan& plan, const Hyperparameters& hyper,
   return absl::OkStatus();
 }
 
+UnitPolicy DefaultUnitPolicy(const Hyperparameters& hyper) {
+  UnitPolicy unit;
+  if (!hyper.titans) return unit;
+  unit.kind = PolicyKind::kStreaming;
+  // Without attention nothing is stored, whatever the window.
+  unit.window = std::max<int64_t>(hyper.titans->window, 1);
+  return unit;
+}
+
 HeadPlan FullHeadPlan(int64_t num_layers, int64_t num_heads,
                       int64_t num_kv_heads) {
   HeadPlan plan;
@@ -276,6 +289,7 @@ HeadPlan DefaultHeadPlan(const Hyperparameters& hyper,
   HeadPlan plan =
       FullHeadPlan(hyper.num_layers, hyper.num_heads, hyper.num_kv_heads);
   plan.model_sha256 = std::move(model_sha256);
+  std::fill(plan.units.begin(), plan.units.end(), DefaultUnitPolicy(hyper));
   return plan;
 }
 

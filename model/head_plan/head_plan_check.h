@@ -47,14 +47,18 @@ absl::Status CheckQueryHeadPlan(const QueryHeadPlan& head);
 absl::Status CheckPlanShape(const HeadPlan& plan);
 
 // CheckHeadPlan, then InvalidArgument if the plan was made for another model or
-// another shape.
+// another shape; Unimplemented for a titans model.
 absl::Status CheckPlanFits(const HeadPlan& plan, const Hyperparameters& hyper,
                            absl::string_view model_sha256);
+
+// What a unit sees without a plan: everything; of a titans model, its window.
+UnitPolicy DefaultUnitPolicy(const Hyperparameters& hyper);
 
 // Every unit full, every head as trained: answers are those without a plan.
 // Names no model.
 HeadPlan FullHeadPlan(int64_t num_layers, int64_t num_heads,
                       int64_t num_kv_heads);
+// The same with DefaultUnitPolicy.
 HeadPlan DefaultHeadPlan(const Hyperparameters& hyper,
                          std::string model_sha256);
 

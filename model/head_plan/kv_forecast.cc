@@ -12,6 +12,7 @@ struct UnitShape {
   KvType kv_type;  // the server's
   int64_t head_dim;
   int64_t heads_per_kv_head;
+  int64_t state_bytes;
 };
 
 // Positions whose keys and values the query at the last position attends to;
@@ -65,13 +66,14 @@ KvBytes ForecastUnit(const UnitPolicy& policy, const UnitShape& shape,
       ResolveKvType(policy.kv_type, shape.kv_type), shape.head_dim);
   const int64_t block_bytes = kRetentionBlock * position_bytes;
   const int64_t extra =
-      ExtraBytesHeld(policy, length, shape.head_dim, shape.heads_per_kv_head);
+      ExtraBytesHeld(policy, length, shape.head_dim, shape.heads_per_kv_head) +
+      shape.state_bytes;
   return {.held = BlocksHeld(policy, length, prompt_len) * block_bytes + extra,
           .reserved =
               MaxBlocksHeld(policy, length, prompt_len) * block_bytes + extra,
           .read = PositionsRead(policy, shape, length, prompt_len) *
                       position_bytes +
-                  SummaryBytesRead(policy, shape, length)};
+                  SummaryBytesRead(policy, shape, length) + shape.state_bytes};
 }
 
 void Add(const KvBytes& bytes, KvBytes* sum) {
@@ -109,7 +111,8 @@ KvForecast ForecastKv(const HeadPlan& plan, const KvForecastOptions& options) {
   const UnitShape shape = {
       .kv_type = options.kv_type,
       .head_dim = options.head_dim,
-      .heads_per_kv_head = plan.num_heads / plan.num_kv_heads};
+      .heads_per_kv_head = plan.num_heads / plan.num_kv_heads,
+      .state_bytes = options.unit_state_bytes};
   KvForecast forecast;
   forecast.ranks.resize(static_cast<size_t>(NumRanks(options)));
   const KvBytes full_unit =

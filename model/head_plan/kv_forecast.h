@@ -17,6 +17,9 @@ inline constexpr int64_t kMaxForecastContext = int64_t{1} << 30;
 struct KvForecastOptions {
   KvType kv_type = KvType::kFp16;  // where the plan leaves it to the server
   int64_t head_dim = 0;
+  // Bytes of a unit beside keys and values, whatever the plan and the length
+  // (Hyperparameters::unit_state_bytes).
+  int64_t unit_state_bytes = 0;
   int64_t context_len = 0;  // positions of one sequence, up to the limit above
   int64_t prompt_len = 0;   // the first so many; <= context_len
   std::vector<int> unit_rank;  // [units], each >= 0; empty: all on rank 0

@@ -11,6 +11,8 @@ const char* ArchitectureName(Architecture architecture) {
       return "qwen2";
     case Architecture::kQwen3:
       return "qwen3";
+    case Architecture::kTitans:
+      return "titans";
   }
   return "unknown";
 }
