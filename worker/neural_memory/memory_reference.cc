@@ -203,15 +203,17 @@ MemoryTokens::MemoryTokens(const MemorySpec& spec, int64_t num_tokens,
   out.resize(keys.size());
   surprise.resize(static_cast<size_t>(num_tokens));
   const float theta_max =
-      std::min(0.1f, 2.0f / static_cast<float>(spec.chunk_len));
+      0.01f * std::min(1.0f, 4.0f / static_cast<float>(spec.chunk_len));
   for (int64_t t = 0; t < num_tokens; ++t) {
     theta.push_back(theta_max * uniform(random));
     eta.push_back(0.9f * uniform(random));
     alpha.push_back(0.02f * uniform(random));
   }
   for (int64_t l = 0; l < spec.num_layers; ++l) {
+    // Keys have length 1; a norm of small sums would make large gradients.
     const float size =
-        1.0f / std::sqrt(static_cast<float>(spec.layer_inputs(l)));
+        l == 0 ? 1.0f
+               : 1.5f / std::sqrt(static_cast<float>(spec.layer_inputs(l)));
     while (static_cast<int64_t>(initial.size()) < spec.layer_begin(l + 1)) {
       initial.push_back(size * normal(random));
     }

@@ -46,7 +46,8 @@ class ReferenceMemory {
 };
 
 // Tokens of a test with unit keys and queries, and initial weights, from a
-// seed. theta is at most min(0.1, 2 / chunk_len): far from blowing up.
+// seed; theta so small that the memory is far from blowing up, where rounding
+// errors would grow without bound.
 struct MemoryTokens {
   MemoryTokens(const MemorySpec& spec, int64_t num_tokens, uint32_t seed);
 

@@ -14,12 +14,14 @@ struct ValueAndSlope {
   F32x16 value, slope;
 };
 
+// With s the sigmoid and e = exp(-z), 1 - s = e s: the slope s (1 + z (1 - s))
+// loses no digits where s is near 1.
 inline ValueAndSlope Silu(F32x16 z) {
   const F32x16 one = Set(1.0f);
-  const F32x16 sigmoid = Div(one, Add(one, Exp(Sub(Zero(), z))));
+  const F32x16 e = Exp(Sub(Zero(), z));
+  const F32x16 sigmoid = Div(one, Add(one, e));
   const F32x16 value = Mul(z, sigmoid);
-  // sigmoid * (1 + z - z * sigmoid)
-  return {value, Mul(sigmoid, Add(one, Sub(z, value)))};
+  return {value, Fma(value, Mul(e, sigmoid), sigmoid)};
 }
 
 // With x = |z| / sqrt(2) and t = 1 / (1 + 0.3 x):
