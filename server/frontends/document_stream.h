@@ -17,7 +17,7 @@
 #include "absl/synchronization/mutex.h"
 #include "grpcpp/support/server_callback.h"
 #include "headwise/v1/selection.pb.h"
-#include "server/attention/task_pool.h"
+#include "server/leases/task_pool.h"
 #include "server/frontends/frontend_context.h"
 #include "server/frontends/selection_metrics.h"
 #include "server/frontends/selection_parser.h"

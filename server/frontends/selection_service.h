@@ -15,7 +15,7 @@
 #include "absl/synchronization/mutex.h"
 #include "grpcpp/support/server_callback.h"
 #include "headwise/v1/selection.grpc.pb.h"
-#include "server/attention/task_pool.h"
+#include "server/leases/task_pool.h"
 #include "server/frontends/document_stream.h"
 #include "server/frontends/frontend_context.h"
 #include "server/frontends/job_stream.h"
