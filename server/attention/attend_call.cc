@@ -8,14 +8,11 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "server/attention/attend_plan.h"
-#include "server/attention/gather.h"
 #include "server/attention/partial_merge.h"
+#include "server/leases/gather.h"
 
 namespace headwise {
 namespace {
-
-// A batch has about a second of work; others of the worker may come before it.
-constexpr absl::Duration kWorkerTimeout = absl::Seconds(60);
 
 class AttendCall {
  public:
@@ -293,18 +290,6 @@ absl::StatusOr<AttendAnswer> AttendOverWorkers(AttentionSession& session,
                                                const Kernels& kernels,
                                                const Clock& clock) {
   return AttendCall(session, query, caller, kernels, clock).Run();
-}
-
-absl::StatusOr<absl::Duration> TimeoutFor(const Caller& caller,
-                                          const Clock& clock) {
-  if (caller.is_cancelled && caller.is_cancelled()) {
-    return absl::CancelledError("the caller has left");
-  }
-  const absl::Duration left = caller.deadline - clock.Now();
-  if (left <= absl::ZeroDuration()) {
-    return absl::DeadlineExceededError("the call's deadline has passed");
-  }
-  return std::min(left, kWorkerTimeout);
 }
 
 }  // namespace headwise

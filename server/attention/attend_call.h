@@ -19,11 +19,6 @@ absl::StatusOr<AttendAnswer> AttendOverWorkers(AttentionSession& session,
                                                const Kernels& kernels,
                                                const Clock& clock);
 
-// Of one call to a worker: no longer than the caller waits. DeadlineExceeded or
-// Cancelled if the caller is gone.
-absl::StatusOr<absl::Duration> TimeoutFor(const Caller& caller,
-                                          const Clock& clock);
-
 }  // namespace headwise
 
 #endif  // HEADWISE_SERVER_ATTENTION_ATTEND_CALL_H_

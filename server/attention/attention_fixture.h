@@ -63,7 +63,7 @@ class TestCluster {
       return wrap ? wrap(std::stoi(info.name.substr(1)), link) : link;
     };
     sessions.interval = absl::InfiniteDuration();
-    sessions.max_sessions = options.max_sessions;
+    sessions.max_entries = options.max_sessions;
     sessions_ = std::make_unique<AttentionSessions>(sessions, clock_);
   }
 

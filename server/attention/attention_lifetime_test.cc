@@ -66,7 +66,7 @@ TEST_F(AttentionSessionsTest, OpenRefusesWhatDoesNotFitAndLeavesNothing) {
                   "worker w1: the session needs [0-9]+ bytes, 8388608 of "
                   "8388608 are available"));
   EXPECT_EQ(cluster.committed_bytes(), 0);
-  EXPECT_EQ(cluster.sessions().stats().num_sessions, 0);
+  EXPECT_EQ(cluster.sessions().stats().count, 0);
 }
 
 TEST_F(AttentionSessionsTest, ConfigsOutOfRangeAreRefusedByName) {
@@ -317,7 +317,7 @@ TEST_F(FailingWorkerTest, AForkThatOneWorkerRefusedLeavesNothing) {
   EXPECT_EQ(cluster_.sessions().Fork(caller_, id).status().code(),
             StatusCode::kResourceExhausted);
   EXPECT_EQ(cluster_.committed_bytes(), before);
-  EXPECT_EQ(cluster_.sessions().stats().num_sessions, 1);
+  EXPECT_EQ(cluster_.sessions().stats().count, 1);
 }
 
 TEST_F(AttentionSessionsTest, ACallerThatHasLeftIsNotServed) {

@@ -4,30 +4,17 @@
 #define HEADWISE_SERVER_ATTENTION_ATTENTION_LINK_H_
 
 #include <cstdint>
-#include <functional>
 #include <string>
-#include <vector>
 
-#include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/leases/lease_link.h"
 #include "worker/sessions/session_messages.h"
 
 namespace headwise {
 
-template <typename T>
-using Done = std::function<void(absl::StatusOr<T>)>;
-
-// What a call answers that has nothing to say.
-struct Nothing {};
-
-// Thread-safe. Every `done` is called exactly once, within the timeout or soon
-// after, perhaps from within the call; it must not block. The errors are those
-// of SessionStore; Unavailable or DeadlineExceeded if the worker does not
-// answer.
-class AttentionLink {
+// As LeaseLink. The errors are those of SessionStore as well.
+class AttentionLink : public LeaseLink {
  public:
-  virtual ~AttentionLink() = default;
-
   virtual void Open(OpenPartRequest request, absl::Duration timeout,
                     Done<int64_t> done) = 0;
   virtual void Stage(StageRequest request, absl::Duration timeout,
@@ -45,12 +32,6 @@ class AttentionLink {
   virtual void Import(const std::string& session_id, const BlockRun& run,
                       std::string data, absl::Duration timeout,
                       Done<Nothing> done) = 0;
-  virtual void Delete(const std::string& session_id, absl::Duration timeout,
-                      Done<Nothing> done) = 0;
-  // Answers those that the worker does not have.
-  virtual void Renew(std::vector<std::string> session_ids,
-                     absl::Duration timeout,
-                     Done<std::vector<std::string>> done) = 0;
 };
 
 }  // namespace headwise

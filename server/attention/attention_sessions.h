@@ -4,40 +4,23 @@
 #ifndef HEADWISE_SERVER_ATTENTION_ATTENTION_SESSIONS_H_
 #define HEADWISE_SERVER_ATTENTION_ATTENTION_SESSIONS_H_
 
-#include <cstdint>
-#include <functional>
-#include <map>
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "base/clock.h"
 #include "server/attention/attention_link.h"
 #include "server/attention/attention_session.h"
 #include "server/attention/attention_types.h"
-#include "server/membership/membership.h"
+#include "server/leases/lease_book.h"
+#include "server/leases/session_lifetimes.h"
 #include "worker/backends/cpu/kernels.h"
 
 namespace headwise {
 
-struct AttentionSessionsOptions {
-  std::function<std::shared_ptr<const MembershipView>()> view;
-  std::function<std::shared_ptr<AttentionLink>(const MemberInfo&)> make_link;
-  size_t max_sessions = 1024;
-  // Between looks for idle sessions; a worker forgets sessions that it does not
-  // hear of for a minute. Infinite: tests call Step.
-  absl::Duration interval = absl::Seconds(2);
-};
-
-struct AttentionStats {
-  int64_t num_sessions = 0;
-  int64_t reserved_bytes = 0;  // of all workers
-};
+using AttentionSessionsOptions = LeaseBookOptions<AttentionLink>;
 
 // Thread-safe. Calls block until workers have answered; none is made with a
 // lock held. NotFound for a session that is not the caller's; DataLoss for one
@@ -46,7 +29,6 @@ class AttentionSessions {
  public:
   explicit AttentionSessions(AttentionSessionsOptions options,
                              const Clock& clock = Clock::Monotonic());
-  ~AttentionSessions();
 
   // Unavailable if there are no workers; ResourceExhausted names the worker,
   // needed and available bytes.
@@ -68,51 +50,31 @@ class AttentionSessions {
   // For snapshots: a session that nobody finds until it is published.
   absl::StatusOr<std::shared_ptr<AttentionSession>> OpenHidden(
       const Caller& caller, const AttentionConfig& config);
-  void Publish(const std::shared_ptr<AttentionSession>& session);
-  void Drop(const std::shared_ptr<AttentionSession>& session);
+  void Publish(const std::shared_ptr<AttentionSession>& session) {
+    book_.Publish(session);
+  }
+  void Drop(const std::shared_ptr<AttentionSession>& session) {
+    book_.Drop(session);
+  }
   absl::StatusOr<SessionUse> Use(const Caller& caller,
-                                 const std::string& session_id);
+                                 const std::string& session_id) {
+    return book_.Use(caller, session_id);
+  }
 
-  AttentionStats stats() const;
-  const Clock& clock() const { return clock_; }
+  // For what belongs to a session and goes with it; refers to this object.
+  SessionLifetimes lifetimes();
+  LeaseStats stats() const { return book_.stats(); }
+  const Clock& clock() const { return book_.clock(); }
 
   // Deletes idle sessions, renews the others at their workers.
-  void Step();
+  void Step() { book_.Step(); }
 
  private:
-  struct Entry {
-    std::shared_ptr<AttentionSession> session;
-    bool is_hidden = false;
-  };
-  using Entries = std::map<std::string, Entry>;
   using Worker = AttentionSession::Worker;
-
-  void Loop();
-  // What the caller may know of: end() for hidden sessions and for those of
-  // another tenant too.
-  Entries::iterator FindLocked(const Caller& caller,
-                               const std::string& session_id)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<Worker> ShareOut(const AttentionConfig& config);
-  std::shared_ptr<AttentionLink> LinkTo(const Member& member);
-  // `status` of a call; NotFound if the session was deleted meanwhile.
-  absl::Status Outcome(const std::string& session_id,
-                       const absl::Status& status) const;
-  absl::Status Add(const std::shared_ptr<AttentionSession>& session,
-                   bool is_hidden);
-  // Waits; what can't be reached forgets the session by itself.
-  void DeleteOn(const std::vector<Worker>& workers, const std::string& id);
 
-  const AttentionSessionsOptions options_;
-  const Clock& clock_;
   const Kernels& kernels_;
-  mutable absl::Mutex mutex_;
-  Entries entries_ ABSL_GUARDED_BY(mutex_);
-  // By registration_id; of members only.
-  std::map<uint64_t, std::shared_ptr<AttentionLink>> links_
-      ABSL_GUARDED_BY(mutex_);
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::thread thread_;
+  LeaseBook<AttentionSession, AttentionLink> book_;
 };
 
 }  // namespace headwise

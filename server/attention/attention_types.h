@@ -4,22 +4,15 @@
 #define HEADWISE_SERVER_ATTENTION_ATTENTION_TYPES_H_
 
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "server/leases/caller.h"
 #include "worker/sessions/session_messages.h"
 
 namespace headwise {
-
-// Who asks, and until when. `is_cancelled` may be empty.
-struct Caller {
-  std::string tenant;
-  absl::Time deadline = absl::InfiniteFuture();  // of Clock::Monotonic()
-  std::function<bool()> is_cancelled;
-};
 
 struct AttentionConfig {
   SessionShape shape;

@@ -10,8 +10,7 @@
 #include "absl/types/span.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
-#include "server/attention/attend_call.h"
-#include "server/attention/gather.h"
+#include "server/leases/gather.h"
 #include "worker/sessions/session_geometry.h"
 
 namespace headwise {

@@ -1,6 +1,8 @@
 #include "server/frontends/attention_service.h"
 
+#include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -8,127 +10,93 @@
 #include "server/attention/session_snapshot.h"
 #include "server/frontends/attention_wire.h"
 #include "server/frontends/rich_status.h"
-#include "server/frontends/unary_call.h"
 
 namespace headwise {
-
-AttentionService::Entry AttentionService::Enter(
-    const char* api, grpc::CallbackServerContext& context) {
-  Entry entry;
-  entry.arrival = Arrive(frontend_, api, context);
-  entry.cancelled = std::make_shared<std::atomic<bool>>(false);
-  entry.caller.deadline = entry.arrival.deadline;
-  entry.caller.is_cancelled = [cancelled = entry.cancelled] {
-    return cancelled->load();
-  };
-  entry.counted = frontend_.open_calls.Count();
-  absl::StatusOr<std::string> tenant = TenantOf(context);
-  entry.status = entry.counted == nullptr ? DrainingError() : tenant.status();
-  if (tenant.ok()) entry.caller.tenant = *std::move(tenant);
-  return entry;
-}
-
-grpc::ServerUnaryReactor* AttentionService::Run(
-    const char* api, grpc::CallbackServerContext* context,
-    std::function<absl::Status(const Caller&)> work) {
-  Entry entry = Enter(api, *context);
-  auto* reactor = new UnaryCall();
-  reactor->SetCancel([cancelled = entry.cancelled] { *cancelled = true; });
-  const auto finish = [this, reactor,
-                       arrival = entry.arrival](const absl::Status& status) {
-    EndCall(frontend_, arrival, status);
-    reactor->Finish(ToGrpcStatus(status));
-  };
-  absl::Status status = entry.status;
-  if (status.ok()) {
-    status = pool_.Submit([entry, finish, work = std::move(work)]() mutable {
-      finish(work(entry.caller));
-    });
-  }
-  if (!status.ok()) finish(status);
-  return reactor;
-}
 
 grpc::ServerUnaryReactor* AttentionService::Open(
     grpc::CallbackServerContext* context, const v1::OpenSessionRequest* request,
     v1::AttentionSession* response) {
-  return Run("attention_open", context,
-             [this, request, response](const Caller& caller) -> absl::Status {
-               HEADWISE_ASSIGN_OR_RETURN(const AttentionConfig config,
-                                         ParseOpenSession(*request));
-               HEADWISE_ASSIGN_OR_RETURN(const SessionInfo info,
-                                         sessions_.Open(caller, config));
-               WriteSession(info, response);
-               return absl::OkStatus();
-             });
+  return calls_.Run(
+      "attention_open", context,
+      [this, request, response](const Caller& caller) -> absl::Status {
+        HEADWISE_ASSIGN_OR_RETURN(const AttentionConfig config,
+                                  ParseOpenSession(*request));
+        HEADWISE_ASSIGN_OR_RETURN(const SessionInfo info,
+                                  sessions_.Open(caller, config));
+        WriteSession(info, response);
+        return absl::OkStatus();
+      });
 }
 
 grpc::ServerUnaryReactor* AttentionService::Attend(
     grpc::CallbackServerContext* context, const v1::AttendRequest* request,
     v1::AttendResponse* response) {
-  return Run("attention_attend", context,
-             [this, request, response](const Caller& caller) -> absl::Status {
-               HEADWISE_ASSIGN_OR_RETURN(const AttendQuery query,
-                                         ParseAttend(*request));
-               HEADWISE_ASSIGN_OR_RETURN(
-                   AttendAnswer answer,
-                   sessions_.Attend(caller, request->session_id(), query));
-               WriteAnswer(std::move(answer), response);
-               return absl::OkStatus();
-             });
+  return calls_.Run(
+      "attention_attend", context,
+      [this, request, response](const Caller& caller) -> absl::Status {
+        HEADWISE_ASSIGN_OR_RETURN(const AttendQuery query,
+                                  ParseAttend(*request));
+        HEADWISE_ASSIGN_OR_RETURN(
+            AttendAnswer answer,
+            sessions_.Attend(caller, request->session_id(), query));
+        WriteAnswer(std::move(answer), response);
+        return absl::OkStatus();
+      });
 }
 
 grpc::ServerUnaryReactor* AttentionService::Fork(
     grpc::CallbackServerContext* context, const v1::ForkSessionRequest* request,
     v1::AttentionSession* response) {
-  return Run("attention_fork", context,
-             [this, request, response](const Caller& caller) -> absl::Status {
-               HEADWISE_ASSIGN_OR_RETURN(
-                   const SessionInfo info,
-                   sessions_.Fork(caller, request->session_id()));
-               WriteSession(info, response);
-               return absl::OkStatus();
-             });
+  return calls_.Run(
+      "attention_fork", context,
+      [this, request, response](const Caller& caller) -> absl::Status {
+        HEADWISE_ASSIGN_OR_RETURN(
+            const SessionInfo info,
+            sessions_.Fork(caller, request->session_id()));
+        WriteSession(info, response);
+        return absl::OkStatus();
+      });
 }
 
 grpc::ServerUnaryReactor* AttentionService::GetSession(
     grpc::CallbackServerContext* context, const v1::GetSessionRequest* request,
     v1::AttentionSession* response) {
-  return Run("attention_get", context,
-             [this, request, response](const Caller& caller) -> absl::Status {
-               HEADWISE_ASSIGN_OR_RETURN(
-                   const SessionInfo info,
-                   sessions_.Get(caller, request->session_id()));
-               WriteSession(info, response);
-               return absl::OkStatus();
-             });
+  return calls_.Run(
+      "attention_get", context,
+      [this, request, response](const Caller& caller) -> absl::Status {
+        HEADWISE_ASSIGN_OR_RETURN(const SessionInfo info,
+                                  sessions_.Get(caller, request->session_id()));
+        WriteSession(info, response);
+        return absl::OkStatus();
+      });
 }
 
 grpc::ServerUnaryReactor* AttentionService::ListSessions(
     grpc::CallbackServerContext* context,
     const v1::ListSessionsRequest* request,
     v1::ListSessionsResponse* response) {
-  return Run("attention_list", context, [this, response](const Caller& caller) {
-    for (const SessionInfo& info : sessions_.List(caller)) {
-      WriteSession(info, response->add_sessions());
-    }
-    return absl::OkStatus();
-  });
+  return calls_.Run("attention_list", context,
+                    [this, response](const Caller& caller) {
+                      for (const SessionInfo& info : sessions_.List(caller)) {
+                        WriteSession(info, response->add_sessions());
+                      }
+                      return absl::OkStatus();
+                    });
 }
 
 grpc::ServerUnaryReactor* AttentionService::Delete(
     grpc::CallbackServerContext* context,
     const v1::DeleteSessionRequest* request,
     v1::DeleteSessionResponse* response) {
-  return Run("attention_delete", context,
-             [this, request](const Caller& caller) {
-               return sessions_.Delete(caller, request->session_id());
-             });
+  return calls_.Run("attention_delete", context,
+                    [this, request](const Caller& caller) {
+                      return sessions_.Delete(caller, request->session_id());
+                    });
 }
 
 grpc::ServerReadReactor<v1::AppendRequest>* AttentionService::Append(
     grpc::CallbackServerContext* context, v1::AppendResponse* response) {
-  Entry entry = Enter("attention_append", *context);
+  PooledCalls::Entry entry = calls_.Enter("attention_append", *context);
   InStreamWork<v1::AppendRequest> work;
   work.on_message = [this, entry, response, session_id = std::string()](
                         v1::AppendRequest& request) mutable -> absl::Status {
@@ -151,16 +119,14 @@ grpc::ServerReadReactor<v1::AppendRequest>* AttentionService::Append(
     return absl::OkStatus();
   };
   work.on_end = [] { return absl::OkStatus(); };
-  work.on_finish = [this, entry](const absl::Status& status) {
-    EndCall(frontend_, entry.arrival, status);
-  };
-  return new InStream<v1::AppendRequest>(pool_, entry.cancelled,
+  work.on_finish = calls_.EndOf(entry);
+  return new InStream<v1::AppendRequest>(calls_.pool(), entry.cancelled,
                                          std::move(work));
 }
 
 grpc::ServerWriteReactor<v1::SnapshotPart>* AttentionService::Snapshot(
     grpc::CallbackServerContext* context, const v1::SnapshotRequest* request) {
-  Entry entry = Enter("attention_snapshot", *context);
+  PooledCalls::Entry entry = calls_.Enter("attention_snapshot", *context);
   auto reader = std::make_shared<std::unique_ptr<SnapshotReader>>();
   OutStreamWork<v1::SnapshotPart> work;
   work.next = [this, entry, reader, session_id = request->session_id()]()
@@ -182,16 +148,14 @@ grpc::ServerWriteReactor<v1::SnapshotPart>* AttentionService::Snapshot(
     WriteBlocks(*std::move(block), part.mutable_blocks());
     return part;
   };
-  work.on_finish = [this, entry](const absl::Status& status) {
-    EndCall(frontend_, entry.arrival, status);
-  };
-  return new OutStream<v1::SnapshotPart>(pool_, entry.cancelled,
+  work.on_finish = calls_.EndOf(entry);
+  return new OutStream<v1::SnapshotPart>(calls_.pool(), entry.cancelled,
                                          std::move(work));
 }
 
 grpc::ServerReadReactor<v1::SnapshotPart>* AttentionService::Restore(
     grpc::CallbackServerContext* context, v1::AttentionSession* response) {
-  Entry entry = Enter("attention_restore", *context);
+  PooledCalls::Entry entry = calls_.Enter("attention_restore", *context);
   auto writer = std::make_shared<std::unique_ptr<SnapshotWriter>>();
   InStreamWork<v1::SnapshotPart> work;
   work.on_message = [this, entry,
@@ -221,10 +185,8 @@ grpc::ServerReadReactor<v1::SnapshotPart>* AttentionService::Restore(
     WriteSession(info, response);
     return absl::OkStatus();
   };
-  work.on_finish = [this, entry](const absl::Status& status) {
-    EndCall(frontend_, entry.arrival, status);
-  };
-  return new InStream<v1::SnapshotPart>(pool_, entry.cancelled,
+  work.on_finish = calls_.EndOf(entry);
+  return new InStream<v1::SnapshotPart>(calls_.pool(), entry.cancelled,
                                         std::move(work));
 }
 

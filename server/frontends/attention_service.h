@@ -3,17 +3,11 @@
 #ifndef HEADWISE_SERVER_FRONTENDS_ATTENTION_SERVICE_H_
 #define HEADWISE_SERVER_FRONTENDS_ATTENTION_SERVICE_H_
 
-#include <functional>
-#include <memory>
-#include <string>
-
-#include "absl/status/status.h"
 #include "grpcpp/support/server_callback.h"
 #include "headwise/v1/attention.grpc.pb.h"
 #include "server/attention/attention_sessions.h"
-#include "server/attention/task_pool.h"
-#include "server/frontends/attention_streams.h"
 #include "server/frontends/frontend_context.h"
+#include "server/frontends/pooled_calls.h"
 
 namespace headwise {
 
@@ -23,7 +17,7 @@ class AttentionService final : public v1::Attention::CallbackService {
  public:
   // `sessions` must outlive the server that the service belongs to.
   AttentionService(const FrontendContext& frontend, AttentionSessions& sessions)
-      : frontend_(frontend), sessions_(sessions), pool_(kNumThreads) {}
+      : sessions_(sessions), calls_(frontend, kNumThreads) {}
 
   grpc::ServerUnaryReactor* Open(grpc::CallbackServerContext* context,
                                  const v1::OpenSessionRequest* request,
@@ -58,23 +52,8 @@ class AttentionService final : public v1::Attention::CallbackService {
   static constexpr int kNumThreads = 8;
 
  private:
-  // One call: who makes it, and how it is counted.
-  struct Entry {
-    Arrival arrival;
-    Caller caller;
-    CancelFlag cancelled;
-    std::shared_ptr<void> counted;  // open while it lives
-    absl::Status status;            // why it is refused
-  };
-  Entry Enter(const char* api, grpc::CallbackServerContext& context);
-  // Runs `work` on the pool and finishes with its status.
-  grpc::ServerUnaryReactor* Run(
-      const char* api, grpc::CallbackServerContext* context,
-      std::function<absl::Status(const Caller&)> work);
-
-  const FrontendContext frontend_;
   AttentionSessions& sessions_;
-  TaskPool pool_;
+  PooledCalls calls_;
 };
 
 }  // namespace headwise

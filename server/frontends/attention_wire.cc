@@ -18,31 +18,6 @@ constexpr int64_t kDefaultTtlSeconds = 600;
 constexpr int64_t kDefaultProbeBytes = 1 << 20;
 constexpr int64_t kMaxProbeBytes = 8 << 20;
 
-absl::StatusOr<FloatType> ParseFloatType(v1::FloatType type) {
-  switch (type) {
-    case v1::FLOAT_TYPE_UNSPECIFIED:
-    case v1::FLOAT_TYPE_FP32:
-      return FloatType::kFp32;
-    case v1::FLOAT_TYPE_FP16:
-      return FloatType::kFp16;
-    case v1::FLOAT_TYPE_BF16:
-      return FloatType::kBf16;
-    default:
-      return InvalidField("input_type", absl::StrCat(type, " is no FloatType"));
-  }
-}
-
-v1::FloatType FloatTypeToWire(FloatType type) {
-  switch (type) {
-    case FloatType::kFp16:
-      return v1::FLOAT_TYPE_FP16;
-    case FloatType::kBf16:
-      return v1::FLOAT_TYPE_BF16;
-    default:
-      return v1::FLOAT_TYPE_FP32;
-  }
-}
-
 absl::StatusOr<KvElement> ParseElement(v1::KvType type, FloatType input) {
   switch (type) {
     case v1::KV_TYPE_UNSPECIFIED:
@@ -131,6 +106,42 @@ absl::Status CheckHeads(const v1::OpenSessionRequest& request) {
 
 }  // namespace
 
+absl::StatusOr<FloatType> ParseFloatType(v1::FloatType type) {
+  switch (type) {
+    case v1::FLOAT_TYPE_UNSPECIFIED:
+    case v1::FLOAT_TYPE_FP32:
+      return FloatType::kFp32;
+    case v1::FLOAT_TYPE_FP16:
+      return FloatType::kFp16;
+    case v1::FLOAT_TYPE_BF16:
+      return FloatType::kBf16;
+    default:
+      return InvalidField("input_type", absl::StrCat(type, " is no FloatType"));
+  }
+}
+
+v1::FloatType FloatTypeToWire(FloatType type) {
+  switch (type) {
+    case FloatType::kFp16:
+      return v1::FLOAT_TYPE_FP16;
+    case FloatType::kBf16:
+      return v1::FLOAT_TYPE_BF16;
+    default:
+      return v1::FLOAT_TYPE_FP32;
+  }
+}
+
+absl::StatusOr<absl::Duration> ParseTtl(int64_t seconds,
+                                        int64_t default_seconds,
+                                        int64_t max_seconds) {
+  // Checked before it becomes a duration, which saturates.
+  if (seconds < 0 || seconds > max_seconds) {
+    return InvalidField("ttl_seconds",
+                        absl::StrCat(seconds, ", allowed 0 to ", max_seconds));
+  }
+  return absl::Seconds(seconds == 0 ? default_seconds : seconds);
+}
+
 absl::StatusOr<std::string> TenantOf(
     const grpc::CallbackServerContext& context) {
   const auto& metadata = context.client_metadata();
@@ -173,14 +184,9 @@ absl::StatusOr<AttentionConfig> ParseOpenSession(
     }
     config.policies.push_back(policy);
   }
-  const int64_t ttl = request.ttl_seconds();
-  // Checked before it becomes a duration, which saturates.
-  if (ttl < 0 || ttl > absl::ToInt64Seconds(kMaxSessionTtl)) {
-    return InvalidField("ttl_seconds",
-                        absl::StrCat(ttl, ", allowed 0 to ",
+  HEADWISE_ASSIGN_OR_RETURN(config.ttl,
+                            ParseTtl(request.ttl_seconds(), kDefaultTtlSeconds,
                                      absl::ToInt64Seconds(kMaxSessionTtl)));
-  }
-  config.ttl = absl::Seconds(ttl == 0 ? kDefaultTtlSeconds : ttl);
   HEADWISE_RETURN_IF_ERROR(CheckConfig(config));
   return config;
 }

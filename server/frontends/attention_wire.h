@@ -19,6 +19,14 @@ inline constexpr char kTenantKey[] = "x-headwise-tenant";
 absl::StatusOr<std::string> TenantOf(
     const grpc::CallbackServerContext& context);
 
+// Of an input_type; unspecified is fp32.
+absl::StatusOr<FloatType> ParseFloatType(v1::FloatType type);
+v1::FloatType FloatTypeToWire(FloatType type);
+// Of a ttl_seconds; 0 is the default.
+absl::StatusOr<absl::Duration> ParseTtl(int64_t seconds,
+                                        int64_t default_seconds,
+                                        int64_t max_seconds);
+
 // Defaults filled in. InvalidArgument names the field; Unimplemented a policy
 // that sessions do not have.
 absl::StatusOr<AttentionConfig> ParseOpenSession(

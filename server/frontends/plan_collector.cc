@@ -1,15 +1,12 @@
 #include "server/frontends/plan_collector.h"
 
+#include "server/frontends/plain_families.h"
+
 namespace headwise {
 
 std::vector<prometheus::MetricFamily> PlanCollector::Collect() const {
-  prometheus::MetricFamily family;
-  family.name = "headwise_plans";
-  family.help = "Head plans stored.";
-  family.type = prometheus::MetricType::Gauge;
-  family.metric.resize(1);
-  family.metric[0].gauge.value = static_cast<double>(plans_.size());
-  return {family};
+  return {GaugeOf("headwise_plans", "Head plans stored.",
+                  static_cast<int64_t>(plans_.size()))};
 }
 
 }  // namespace headwise

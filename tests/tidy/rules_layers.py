@@ -19,6 +19,9 @@ _STEP_WIRE = 'worker/step_wire'
 # kernel, or the bits would differ.
 # docs/decisions/2026-11-26-merge-partials-at-the-coordinator.md
 _SESSIONS = 'worker/sessions'
+# What sessions and neural memories of callers share, on either side.
+_WORKER_LEASES = 'worker/leases'
+_LEASES = 'server/leases'
 _SERVER_INSIDE = ['server/scheduler', 'server/placement', 'server/membership']
 
 ALLOWED = {
@@ -34,24 +37,33 @@ ALLOWED = {
     'worker/step_wire': ['base', 'model', _STEP, _PROTO],
     # Policies that choose what a query sees run by the executor's code.
     _SESSIONS: ['base', 'model', 'worker/attention', 'worker/backends',
-                'worker/executor'],
+                'worker/executor', _WORKER_LEASES],
     'worker/session_wire': ['base', _SESSIONS, _PROTO],
+    _WORKER_LEASES: ['base'],
+    'worker/memory_parts': ['base', 'model', 'worker/backends',
+                            'worker/neural_memory', _WORKER_LEASES],
+    'worker/memory_wire': ['base', 'worker/memory_parts', _PROTO],
     'worker/executor': ['base', 'model', _STEP, *_WORKER_BELOW_SERVICE],
     'worker': ['base', 'model', 'worker', _PROTO],  # service/, main programs
     'server/membership': ['base', 'model', _PROTO, 'server/placement'],
     'server/placement': ['base', 'model', 'server/membership'],
     'server/scheduler': ['base', 'model', _STEP, 'server/placement',
                          'server/membership'],
-    'server/attention': ['base', 'model', _PROTO, 'server/membership',
-                         'worker/backends', _SESSIONS, 'worker/session_wire',
-                         _STEP_WIRE],
+    _LEASES: ['base', 'server/membership', _WORKER_LEASES, _STEP_WIRE],
+    'server/attention': ['base', 'model', _PROTO, _LEASES, 'server/membership',
+                         'worker/backends', _SESSIONS, 'worker/session_wire'],
+    'server/neural_memory': ['base', 'model', _PROTO, _LEASES,
+                             'server/membership', 'worker/backends',
+                             'worker/memory_parts',
+                             'worker/memory_wire', 'worker/neural_memory',
+                             'worker/sessions'],
     'server/calibration': ['base', 'model', _STEP, 'server/scheduler'],
     'server/selection': ['base', 'model', _STEP, 'server/scheduler'],
     'server/dispatch': ['base', 'model', _STEP, _STEP_WIRE, _PROTO,
                         *_SERVER_INSIDE],
     'server/frontends': ['base', 'model', _STEP, _PROTO, *_SERVER_INSIDE,
-                         'server/attention', 'server/calibration',
-                         'server/selection'],
+                         'server/attention', 'server/calibration', _LEASES,
+                         'server/neural_memory', 'server/selection'],
     'server': ['base', 'model', _STEP, _PROTO, 'server'],  # the program itself
     'client/cpp': ['base', 'model', _PROTO],
     'client': ['base', 'model', _STEP, _PROTO, 'client'],
@@ -76,9 +88,10 @@ _TEST_FILE = re.compile(r'(_test|_fuzz|_bench)\.(cc|cu|h)$')
 _RPC = re.compile(r'^(grpc|grpcpp|grpc\+\+|google/protobuf)/|\.pb\.h$')
 _RPC_FOLDERS = ('server/frontends/', 'server/dispatch/', 'server/membership/',
                 'server/coordinator/',  # the program, which joins the rest
-                'server/attention/grpc_', 'worker/service/',
-                'worker/session_wire/', 'worker/step_wire/', 'client/',
-                'proto/', 'tests/', 'bench/')
+                'server/attention/grpc_', 'server/leases/grpc_',
+                'server/neural_memory/grpc_', 'worker/memory_wire/',
+                'worker/service/', 'worker/session_wire/', 'worker/step_wire/',
+                'client/', 'proto/', 'tests/', 'bench/')
 _CUDA = re.compile(r'^(cuda|cublas|cudnn|nccl|device_launch|flashinfer|cute/|'
                    r'cutlass/)')
 _CUDA_FILES = re.compile(r'^(worker/backends/cuda/|worker/collectives/nccl_)')

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/counter_random.h"
 #include "model/work_grid.h"
-#include "worker/executor/counter_random.h"
 
 namespace headwise {
 namespace {

@@ -3,8 +3,8 @@
 #include <cmath>
 #include <map>
 
+#include "base/counter_random.h"
 #include "gtest/gtest.h"
-#include "worker/executor/counter_random.h"
 
 namespace headwise {
 namespace {

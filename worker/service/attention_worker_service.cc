@@ -4,21 +4,15 @@
 #include <utility>
 
 #include "base/status_macros.h"
+#include "worker/service/store_call.h"
 #include "worker/session_wire/session_wire.h"
-#include "worker/step_wire/rpc_limits.h"
 
 namespace headwise {
 
 grpc::ServerUnaryReactor* AttentionWorkerService::Answer(
     grpc::CallbackServerContext* context,
     std::function<absl::Status(SessionStore&)> call) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const absl::Status submitted =
-      node_.Submit([reactor, call = std::move(call)](SessionStore& store) {
-        reactor->Finish(StatusToWire(call(store)));
-      });
-  if (!submitted.ok()) reactor->Finish(StatusToWire(submitted));
-  return reactor;
+  return AnswerFrom<SessionStore>(node_, context, std::move(call));
 }
 
 grpc::ServerUnaryReactor* AttentionWorkerService::OpenPart(

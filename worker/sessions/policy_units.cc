@@ -36,9 +36,9 @@ Hyperparameters HyperOf(const SessionShape& shape) {
 }
 
 // What the executor's code reads and changes; `memory` moves in, and out again
-// with TakeMemory.
+// with TakeNotes.
 UnitKv KvOf(const SessionPart& part, const SessionPart::Unit& unit,
-            UnitMemory memory) {
+            UnitNotes memory) {
   UnitKv kv;
   kv.policy = unit.share.policy;
   kv.layout = part.shape().layout();
@@ -48,7 +48,7 @@ UnitKv KvOf(const SessionPart& part, const SessionPart::Unit& unit,
   kv.page_bounds = std::move(memory.page_bounds);
   return kv;
 }
-UnitMemory TakeMemory(UnitKv kv) {
+UnitNotes TakeNotes(UnitKv kv) {
   return {kv.folded_end, std::move(kv.folded_sum), std::move(kv.page_bounds)};
 }
 
@@ -235,7 +235,7 @@ struct FoldRange {
 };
 FoldRange ToRemember(const SessionPart::Unit& unit, int64_t length,
                      int64_t head_dim) {
-  const UnitMemory& memory = unit.memory;
+  const UnitNotes& memory = unit.memory;
   switch (unit.share.policy.kind) {
     case PolicyKind::kRazor:
       return {std::max(memory.folded_end, unit.share.policy.num_sinks),
@@ -271,7 +271,7 @@ absl::Status Remember(SessionPart& part, int64_t length, const Kernels& kernels,
     UnitSummarizer summarizer(kernels, hyper);
     for (size_t i = next++; i < units.size(); i = next++) {
       const SessionPart::Unit& unit = part.units()[units[i]];
-      UnitMemory& memory = part.memory(units[i]);
+      UnitNotes& memory = part.memory(units[i]);
       UnitKv kv = KvOf(part, unit, std::move(memory));
       StoredRows rows;
       rows.kv = &kv;
@@ -282,7 +282,7 @@ absl::Status Remember(SessionPart& part, int64_t length, const Kernels& kernels,
               ? KeptAt(unit.share, length).kept_begin + kv.policy.window - 1
               : length;
       summarizer.Add(rows);
-      memory = TakeMemory(std::move(kv));
+      memory = TakeNotes(std::move(kv));
     }
   });
   return absl::OkStatus();
@@ -303,7 +303,7 @@ absl::StatusOr<std::string> ExportSums(const SessionPart& part, int64_t kv_head,
     return absl::InvalidArgumentError(absl::StrCat(
         "kv_head ", kv_head, " has no sums of dropped positions at ", length));
   }
-  const UnitMemory& memory = unit->memory;
+  const UnitNotes& memory = unit->memory;
   std::string bytes(reinterpret_cast<const char*>(&memory.folded_end),
                     sizeof(memory.folded_end));
   bytes.append(reinterpret_cast<const char*>(memory.folded_sum.data()),
@@ -323,7 +323,7 @@ absl::Status ImportSums(SessionPart& part, int64_t kv_head,
                      "policy razor on this worker has ",
                      size));
   }
-  UnitMemory memory;
+  UnitNotes memory;
   std::memcpy(&memory.folded_end, bytes.data(), sizeof(memory.folded_end));
   memory.folded_sum.resize(2 * part.shape().head_dim);
   std::memcpy(memory.folded_sum.data(), bytes.data() + sizeof(int64_t),

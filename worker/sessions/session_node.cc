@@ -2,10 +2,8 @@
 
 #include <algorithm>
 #include <fstream>
+#include <memory>
 #include <string>
-#include <utility>
-
-#include "absl/strings/str_cat.h"
 
 namespace headwise {
 
@@ -22,43 +20,9 @@ int64_t DefaultSessionBytes() {
 }
 
 SessionNode::SessionNode(const SessionNodeOptions& options, const Clock& clock)
-    : team_(options.num_threads, {}),
-      store_(options.store, KernelsFor(options.isa), team_, clock),
-      thread_([this] { Loop(); }) {}
-
-SessionNode::~SessionNode() {
-  {
-    absl::MutexLock lock(&mutex_);
-    stopping_ = true;
-  }
-  thread_.join();
-}
-
-absl::Status SessionNode::Submit(std::function<void(SessionStore&)> call) {
-  absl::MutexLock lock(&mutex_);
-  if (queue_.size() >= kMaxQueuedCalls) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(queue_.size(), " calls wait at this worker"));
-  }
-  queue_.push_back(std::move(call));
-  return absl::OkStatus();
-}
-
-void SessionNode::Loop() {
-  const auto has_work = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
-    return stopping_ || !queue_.empty();
-  };
-  while (true) {
-    std::function<void(SessionStore&)> call;
-    {
-      absl::MutexLock lock(&mutex_);
-      mutex_.Await(absl::Condition(&has_work));
-      if (queue_.empty()) return;
-      call = std::move(queue_.front());
-      queue_.pop_front();
-    }
-    call(store_);
-  }
-}
+    : StoreNode(options.num_threads, [&](ThreadTeam& team) {
+        return std::make_unique<SessionStore>(
+            options.store, KernelsFor(options.isa), team, clock);
+      }) {}
 
 }  // namespace headwise

@@ -12,7 +12,7 @@ namespace {
 
 constexpr int64_t kBlock = KvLayout::kPositions;
 
-// Of UnitMemory at its largest. Vectors of pages grow by 1/64.
+// Of UnitNotes at its largest. Vectors of pages grow by 1/64.
 int64_t MemoryBytes(const UnitPolicy& policy, const SessionShape& shape) {
   const int64_t bytes = ExtraBytesHeld(policy, shape.max_positions,
                                        shape.head_dim, shape.heads_per_kv_head);

@@ -16,7 +16,7 @@ namespace headwise {
 
 // What a unit remembers of positions besides their keys and values, as UnitKv
 // has it (worker/executor/unit_kv.h).
-struct UnitMemory {
+struct UnitNotes {
   int64_t folded_end = 0;          // kRazor
   std::vector<double> folded_sum;  // [2][head_dim]; empty: nothing yet
   std::vector<float> page_bounds;  // kQuest: [pages][2][head_dim]
@@ -29,7 +29,7 @@ class SessionPart {
     UnitShare share;
     // Block b: positions [64 b, 64 b + 64); nullptr where none is held.
     std::vector<uint8_t*> blocks;
-    UnitMemory memory;
+    UnitNotes memory;
   };
 
   // `pool` must outlive the part and have blocks of the shape's layout. The
@@ -59,7 +59,7 @@ class SessionPart {
   // here.
   static absl::Status CheckHeld(const Unit& unit, int64_t begin, int64_t end);
   // Of units(), which it indexes.
-  UnitMemory& memory(size_t unit) { return units_[unit].memory; }
+  UnitNotes& memory(size_t unit) { return units_[unit].memory; }
 
   // The blocks of positions [begin, end) of a unit exist, and nobody else
   // reads them. InvalidArgument for positions of others; FailedPrecondition for

@@ -16,7 +16,6 @@ namespace headwise {
 namespace {
 
 constexpr int64_t kBlock = KvLayout::kPositions;
-constexpr size_t kMaxIdBytes = 64;
 
 absl::Status CheckPiece(const SessionShape& shape, const StagePiece& piece,
                         int64_t length) {
@@ -70,18 +69,13 @@ class PieceWriter {
 SessionStore::SessionStore(const SessionStoreOptions& options,
                            const Kernels& kernels, ThreadTeam& team,
                            const Clock& clock)
-    : options_(options), kernels_(kernels), team_(team), clock_(clock) {}
+    : options_(options),
+      kernels_(kernels),
+      team_(team),
+      parts_({"session", "sessions", options.lease, options.max_sessions},
+             clock) {}
 
 SessionStore::~SessionStore() = default;
-
-absl::StatusOr<SessionPart*> SessionStore::Find(const std::string& session_id) {
-  const auto found = parts_.find(session_id);
-  if (found == parts_.end()) {
-    return absl::NotFoundError("this worker has no such session");
-  }
-  found->second.lease_end = clock_.Now() + options_.lease;
-  return found->second.part.get();
-}
 
 BlockPool& SessionStore::PoolOf(const SessionShape& shape) {
   const int64_t bytes = shape.layout().block_bytes();
@@ -93,8 +87,9 @@ int64_t SessionStore::committed_bytes() const {
   for (const auto& [block_bytes, pool] : pools_) {
     bytes += block_bytes * pool.blocks_in_use();
   }
-  for (const auto& [id, entry] : parts_) bytes += entry.part->bytes_to_come();
-  return bytes;
+  return bytes + parts_.Sum([](const SessionPart& part) {
+    return part.bytes_to_come();
+  });
 }
 
 absl::Status SessionStore::CheckFree(int64_t bytes) const {
@@ -105,31 +100,15 @@ absl::Status SessionStore::CheckFree(int64_t bytes) const {
       " of ", options_.capacity_bytes, " are available"));
 }
 
-absl::Status SessionStore::CheckNew(const std::string& session_id) const {
-  if (session_id.empty() || session_id.size() > kMaxIdBytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("session_id has ", session_id.size(),
-                     " bytes, allowed 1 to ", kMaxIdBytes));
-  }
-  if (parts_.count(session_id) > 0) {
-    return absl::AlreadyExistsError("this worker has the session already");
-  }
-  if (num_sessions() >= options_.max_sessions) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        num_sessions(), " sessions are open, at most ", options_.max_sessions));
-  }
-  return absl::OkStatus();
-}
-
 absl::StatusOr<int64_t> SessionStore::Add(const std::string& session_id,
                                           std::unique_ptr<SessionPart> part) {
   const int64_t bytes = part->max_bytes();
-  parts_[session_id] = {std::move(part), clock_.Now() + options_.lease};
+  parts_.Add(session_id, std::move(part));
   return bytes;
 }
 
 absl::StatusOr<int64_t> SessionStore::Open(const OpenPartRequest& request) {
-  HEADWISE_RETURN_IF_ERROR(CheckNew(request.session_id));
+  HEADWISE_RETURN_IF_ERROR(parts_.CheckNew(request.session_id));
   HEADWISE_RETURN_IF_ERROR(CheckShape(request.shape));
   HEADWISE_RETURN_IF_ERROR(CheckShares(request.shape, request.units));
   auto part = std::make_unique<SessionPart>(request.shape, request.units,
@@ -139,7 +118,8 @@ absl::StatusOr<int64_t> SessionStore::Open(const OpenPartRequest& request) {
 }
 
 absl::Status SessionStore::Stage(const StageRequest& request) {
-  HEADWISE_ASSIGN_OR_RETURN(SessionPart* const part, Find(request.session_id));
+  HEADWISE_ASSIGN_OR_RETURN(SessionPart* const part,
+                            parts_.Find(request.session_id));
   for (const StagePiece& piece : request.pieces) {
     HEADWISE_RETURN_IF_ERROR(CheckPiece(part->shape(), piece, request.length));
   }
@@ -173,22 +153,24 @@ absl::Status SessionStore::Stage(const StageRequest& request) {
 
 absl::StatusOr<AttendPartResult> SessionStore::Attend(
     const AttendPartRequest& request) {
-  HEADWISE_ASSIGN_OR_RETURN(SessionPart* const part, Find(request.session_id));
+  HEADWISE_ASSIGN_OR_RETURN(SessionPart* const part,
+                            parts_.Find(request.session_id));
   HEADWISE_RETURN_IF_ERROR(Remember(*part, request.length, kernels_, team_));
   return AttendRows(*part, request, kernels_, team_);
 }
 
 absl::StatusOr<ProbePartResult> SessionStore::Probe(
     const ProbePartRequest& request) {
-  HEADWISE_ASSIGN_OR_RETURN(SessionPart* const part, Find(request.session_id));
+  HEADWISE_ASSIGN_OR_RETURN(SessionPart* const part,
+                            parts_.Find(request.session_id));
   return ProbeRows(*part, request, kernels_, team_);
 }
 
 absl::StatusOr<int64_t> SessionStore::Fork(const std::string& session_id,
                                            const std::string& fork_id,
                                            int64_t length) {
-  HEADWISE_ASSIGN_OR_RETURN(SessionPart* const part, Find(session_id));
-  HEADWISE_RETURN_IF_ERROR(CheckNew(fork_id));
+  HEADWISE_ASSIGN_OR_RETURN(SessionPart* const part, parts_.Find(session_id));
+  HEADWISE_RETURN_IF_ERROR(parts_.CheckNew(fork_id));
   if (length < 0 || length > part->shape().max_positions) {
     return absl::InvalidArgumentError(absl::StrCat(
         "length: ", length, ", allowed 0 to ", part->shape().max_positions));
@@ -200,7 +182,7 @@ absl::StatusOr<int64_t> SessionStore::Fork(const std::string& session_id,
 absl::StatusOr<std::string> SessionStore::Export(const std::string& session_id,
                                                  const BlockRun& run,
                                                  int64_t length) {
-  HEADWISE_ASSIGN_OR_RETURN(SessionPart* const part, Find(session_id));
+  HEADWISE_ASSIGN_OR_RETURN(SessionPart* const part, parts_.Find(session_id));
   if (run.num_blocks == 0) {
     HEADWISE_RETURN_IF_ERROR(Remember(*part, length, kernels_, team_));
     return ExportSums(*part, run.kv_head, length);
@@ -234,7 +216,7 @@ absl::StatusOr<std::string> SessionStore::Export(const std::string& session_id,
 absl::Status SessionStore::Import(const std::string& session_id,
                                   const BlockRun& run,
                                   const std::string& bytes) {
-  HEADWISE_ASSIGN_OR_RETURN(SessionPart* const part, Find(session_id));
+  HEADWISE_ASSIGN_OR_RETURN(SessionPart* const part, parts_.Find(session_id));
   if (run.num_blocks == 0) return ImportSums(*part, run.kv_head, bytes);
   const SessionShape& shape = part->shape();
   const int64_t block_bytes = part->pool().block_bytes();
@@ -261,23 +243,12 @@ absl::Status SessionStore::Import(const std::string& session_id,
 }
 
 absl::Status SessionStore::Delete(const std::string& session_id) {
-  HEADWISE_RETURN_IF_ERROR(Find(session_id).status());
-  parts_.erase(session_id);
-  return absl::OkStatus();
+  return parts_.Delete(session_id);
 }
 
 std::vector<std::string> SessionStore::Renew(
     const std::vector<std::string>& session_ids) {
-  std::vector<std::string> missing;
-  for (const std::string& id : session_ids) {
-    if (!Find(id).ok()) missing.push_back(id);
-  }
-  const absl::Time now = clock_.Now();
-  for (auto entry = parts_.begin(); entry != parts_.end();) {
-    entry =
-        entry->second.lease_end < now ? parts_.erase(entry) : std::next(entry);
-  }
-  return missing;
+  return parts_.Renew(session_ids);
 }
 
 }  // namespace headwise

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/thread_team.h"
 #include "worker/backends/cpu/kernels.h"
+#include "worker/leases/lease_table.h"
 #include "worker/sessions/block_pool.h"
 #include "worker/sessions/session_messages.h"
 #include "worker/sessions/session_part.h"
@@ -65,18 +66,11 @@ class SessionStore {
 
   // In use and promised.
   int64_t committed_bytes() const;
-  int64_t num_sessions() const { return static_cast<int64_t>(parts_.size()); }
+  int64_t num_sessions() const { return parts_.size(); }
 
  private:
-  struct Entry {
-    std::unique_ptr<SessionPart> part;
-    absl::Time lease_end;
-  };
-
-  absl::StatusOr<SessionPart*> Find(const std::string& session_id);
   absl::StatusOr<int64_t> Add(const std::string& session_id,
                               std::unique_ptr<SessionPart> part);
-  absl::Status CheckNew(const std::string& session_id) const;
   // ResourceExhausted unless `bytes` more can be promised.
   absl::Status CheckFree(int64_t bytes) const;
   BlockPool& PoolOf(const SessionShape& shape);
@@ -84,9 +78,8 @@ class SessionStore {
   const SessionStoreOptions options_;
   const Kernels& kernels_;
   ThreadTeam& team_;
-  const Clock& clock_;
   std::map<int64_t, BlockPool> pools_;  // by block_bytes
-  std::map<std::string, Entry> parts_;
+  LeaseTable<SessionPart> parts_;
 };
 
 }  // namespace headwise

@@ -1,13 +1,13 @@
 // Several calls at once, and their answers.
 
-#ifndef HEADWISE_SERVER_ATTENTION_GATHER_H_
-#define HEADWISE_SERVER_ATTENTION_GATHER_H_
+#ifndef HEADWISE_SERVER_LEASES_GATHER_H_
+#define HEADWISE_SERVER_LEASES_GATHER_H_
 
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/synchronization/blocking_counter.h"
-#include "server/attention/attention_link.h"
+#include "server/leases/done.h"
 
 namespace headwise {
 
@@ -39,4 +39,4 @@ class Gather {
 
 }  // namespace headwise
 
-#endif  // HEADWISE_SERVER_ATTENTION_GATHER_H_
+#endif  // HEADWISE_SERVER_LEASES_GATHER_H_

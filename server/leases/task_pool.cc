@@ -1,4 +1,4 @@
-#include "server/attention/task_pool.h"
+#include "server/leases/task_pool.h"
 
 #include <utility>
 
@@ -24,7 +24,7 @@ absl::Status TaskPool::Submit(std::function<void()> task) {
   absl::MutexLock lock(&mutex_);
   if (queue_.size() >= kMaxQueued) {
     return absl::ResourceExhaustedError(
-        absl::StrCat(queue_.size(), " attention calls wait"));
+        absl::StrCat(queue_.size(), " calls wait"));
   }
   queue_.push_back(std::move(task));
   return absl::OkStatus();

@@ -1,8 +1,8 @@
 // The server's ends of calls that stream chunks in or blocks out, and whose
 // work waits for workers: it runs on a pool, never on gRPC's threads.
 
-#ifndef HEADWISE_SERVER_FRONTENDS_ATTENTION_STREAMS_H_
-#define HEADWISE_SERVER_FRONTENDS_ATTENTION_STREAMS_H_
+#ifndef HEADWISE_SERVER_FRONTENDS_POOLED_STREAMS_H_
+#define HEADWISE_SERVER_FRONTENDS_POOLED_STREAMS_H_
 
 #include <atomic>
 #include <functional>
@@ -12,7 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "grpcpp/support/server_callback.h"
-#include "server/attention/task_pool.h"
+#include "server/leases/task_pool.h"
 #include "server/frontends/rich_status.h"
 
 namespace headwise {
@@ -128,4 +128,4 @@ class OutStream final : public grpc::ServerWriteReactor<Message> {
 
 }  // namespace headwise
 
-#endif  // HEADWISE_SERVER_FRONTENDS_ATTENTION_STREAMS_H_
+#endif  // HEADWISE_SERVER_FRONTENDS_POOLED_STREAMS_H_

@@ -1,7 +1,7 @@
 // Threads on which calls wait for workers, so that gRPC's own never do.
 
-#ifndef HEADWISE_SERVER_ATTENTION_TASK_POOL_H_
-#define HEADWISE_SERVER_ATTENTION_TASK_POOL_H_
+#ifndef HEADWISE_SERVER_LEASES_TASK_POOL_H_
+#define HEADWISE_SERVER_LEASES_TASK_POOL_H_
 
 #include <deque>
 #include <functional>
@@ -37,4 +37,4 @@ class TaskPool {
 
 }  // namespace headwise
 
-#endif  // HEADWISE_SERVER_ATTENTION_TASK_POOL_H_
+#endif  // HEADWISE_SERVER_LEASES_TASK_POOL_H_

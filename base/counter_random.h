@@ -3,8 +3,8 @@
 // Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC
 // 2011), Philox4x32 with 10 rounds.
 
-#ifndef HEADWISE_WORKER_EXECUTOR_COUNTER_RANDOM_H_
-#define HEADWISE_WORKER_EXECUTOR_COUNTER_RANDOM_H_
+#ifndef HEADWISE_BASE_COUNTER_RANDOM_H_
+#define HEADWISE_BASE_COUNTER_RANDOM_H_
 
 #include <array>
 #include <cstdint>
@@ -39,4 +39,4 @@ constexpr double UniformAt(uint64_t seed, int64_t position) {
 
 }  // namespace headwise
 
-#endif  // HEADWISE_WORKER_EXECUTOR_COUNTER_RANDOM_H_
+#endif  // HEADWISE_BASE_COUNTER_RANDOM_H_

@@ -1,7 +1,7 @@
 // Which chunks were stored last, so that one that comes again is known.
 
-#ifndef HEADWISE_SERVER_ATTENTION_CHUNK_LOG_H_
-#define HEADWISE_SERVER_ATTENTION_CHUNK_LOG_H_
+#ifndef HEADWISE_SERVER_LEASES_CHUNK_LOG_H_
+#define HEADWISE_SERVER_LEASES_CHUNK_LOG_H_
 
 #include <cstdint>
 #include <map>
@@ -36,4 +36,4 @@ class ChunkLog {
 
 }  // namespace headwise
 
-#endif  // HEADWISE_SERVER_ATTENTION_CHUNK_LOG_H_
+#endif  // HEADWISE_SERVER_LEASES_CHUNK_LOG_H_
