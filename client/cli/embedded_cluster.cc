@@ -15,7 +15,10 @@
 #include "server/dispatch/grpc_worker_link.h"
 #include "server/dispatch/registry_service.h"
 #include "server/dispatch/static_workers.h"
+#include "server/neural_memory/grpc_memory_link.h"
+#include "server/neural_memory/local_memory_link.h"
 #include "worker/collectives/process_identity.h"
+#include "worker/memory_parts/memory_node.h"
 #include "worker/service/in_process_rendezvous.h"
 #include "worker/service/worker_node.h"
 #include "worker/sessions/session_node.h"
@@ -96,6 +99,7 @@ CoordinatorOptions MakeCoordinatorOptions(
 class EmbeddedClusterImpl final : public EmbeddedCluster {
  public:
   ~EmbeddedClusterImpl() override {
+    memories_.reset();        // asks the sessions, and as they do
     attention_.reset();       // asks the book, and the nodes
     static_workers_.reset();  // changes the book
     coordinator_.reset();     // before the nodes that it sends steps to
@@ -108,7 +112,10 @@ class EmbeddedClusterImpl final : public EmbeddedCluster {
     HEADWISE_RETURN_IF_ERROR(options.worker_addresses.empty()
                                  ? InitLocal(options)
                                  : InitRemote(options));
-    if (options.attention) MakeAttention();
+    if (options.attention) {
+      MakeAttention();
+      MakeMemories(options);
+    }
     return absl::OkStatus();
   }
 
@@ -124,13 +131,17 @@ class EmbeddedClusterImpl final : public EmbeddedCluster {
     return bytes;
   }
   AttentionSessions* attention() override { return attention_.get(); }
+  NeuralMemories* memories() override { return memories_.get(); }
 
  private:
   absl::Status InitLocal(const EmbeddedClusterOptions& options);
   absl::Status InitRemote(const EmbeddedClusterOptions& options);
   void MakeSessionNode(const std::string& name, const WorkerNodeOptions& node,
                        const EmbeddedClusterOptions& options);
+  void MakeMemoryNode(const std::string& name, const WorkerNodeOptions& node,
+                      const EmbeddedClusterOptions& options);
   void MakeAttention();
+  void MakeMemories(const EmbeddedClusterOptions& options);
   absl::StatusOr<std::vector<WorkerNodeOptions>> PlanNodes(
       const EmbeddedClusterOptions& options);
 
@@ -142,6 +153,8 @@ class EmbeddedClusterImpl final : public EmbeddedCluster {
   std::map<std::string, std::unique_ptr<SessionNode>>
       session_nodes_;  // by name
   std::unique_ptr<AttentionSessions> attention_;
+  std::map<std::string, std::unique_ptr<MemoryNode>> memory_nodes_;  // by name
+  std::unique_ptr<NeuralMemories> memories_;
 };
 
 // Threads are pinned to CPUs of their own if there are enough of them; else the
@@ -186,6 +199,19 @@ void EmbeddedClusterImpl::MakeSessionNode(
   session_nodes_[name] = std::make_unique<SessionNode>(sessions);
 }
 
+void EmbeddedClusterImpl::MakeMemoryNode(
+    const std::string& name, const WorkerNodeOptions& node,
+    const EmbeddedClusterOptions& options) {
+  MemoryNodeOptions memories;
+  memories.num_threads = node.num_threads;
+  memories.isa = node.isa;
+  const int64_t bytes = options.neural_memory_bytes > 0
+                            ? options.neural_memory_bytes
+                            : DefaultSessionBytes() / 4;
+  memories.store.capacity_bytes = bytes / options.num_workers;
+  memory_nodes_[name] = std::make_unique<MemoryNode>(memories);
+}
+
 void EmbeddedClusterImpl::MakeAttention() {
   AttentionSessionsOptions options;
   options.view = [this] { return coordinator_->membership().view(); };
@@ -198,6 +224,22 @@ void EmbeddedClusterImpl::MakeAttention() {
     return std::make_shared<GrpcAttentionLink>(MakeWorkerChannel(info.address));
   };
   attention_ = std::make_unique<AttentionSessions>(std::move(options));
+}
+
+void EmbeddedClusterImpl::MakeMemories(const EmbeddedClusterOptions& options) {
+  NeuralMemoriesOptions memories;
+  memories.book.view = [this] { return coordinator_->membership().view(); };
+  memories.book.make_link =
+      [this](const MemberInfo& info) -> std::shared_ptr<MemoryLink> {
+    const auto node = memory_nodes_.find(info.name);
+    if (node != memory_nodes_.end()) {
+      return std::make_shared<LocalMemoryLink>(*node->second);
+    }
+    return std::make_shared<GrpcMemoryLink>(MakeWorkerChannel(info.address));
+  };
+  memories.book.max_tenant_bytes = options.neural_memory_tenant_bytes;
+  memories.sessions = attention_->lifetimes();
+  memories_ = std::make_unique<NeuralMemories>(std::move(memories));
 }
 
 absl::Status EmbeddedClusterImpl::InitLocal(
@@ -221,7 +263,10 @@ absl::Status EmbeddedClusterImpl::InitLocal(
     info.speed = options.speeds.empty() ? 1.0 : options.speeds[i];
     info.num_threads = static_cast<uint32_t>(nodes[i].num_threads);
     info.isa = IsaName(nodes[i].isa);
-    if (options.attention) MakeSessionNode(info.name, nodes[i], options);
+    if (options.attention) {
+      MakeSessionNode(info.name, nodes[i], options);
+      MakeMemoryNode(info.name, nodes[i], options);
+    }
     nodes_[info.name] = std::make_unique<WorkerNode>(std::move(nodes[i]));
     members.push_back(info);
   }

@@ -15,6 +15,7 @@
 #include "model/model.h"
 #include "server/attention/attention_sessions.h"
 #include "server/dispatch/coordinator.h"
+#include "server/neural_memory/neural_memories.h"
 #include "server/scheduler/engine.h"
 
 namespace headwise {
@@ -40,10 +41,12 @@ struct EmbeddedClusterOptions {
   int64_t prefill_chunk = 512;    // rows of one sequence in one step
   int64_t max_step_tokens = 512;  // rows of one step; at least prefill_chunk
   int64_t max_running_sequences = 64;
-  // Serve attention sessions too: with so many bytes of all local workers; 0:
-  // DefaultSessionBytes().
+  // Serve attention sessions and neural memories too: with so many bytes of all
+  // local workers; 0: DefaultSessionBytes(), and a quarter of it.
   bool attention = false;
   int64_t attention_bytes = 0;
+  int64_t neural_memory_bytes = 0;
+  int64_t neural_memory_tenant_bytes = 0;  // of each tenant; 0: no limit
   std::string park_dir;  // for parked sessions; empty: none can be
   absl::Duration ready_timeout = absl::Minutes(10);
   // Of one step and of one collective. Generous by default where nobody is
@@ -78,6 +81,7 @@ class EmbeddedCluster {
   virtual std::vector<int64_t> kv_bytes_used() const = 0;
   // Null unless options.attention.
   virtual AttentionSessions* attention() = 0;
+  virtual NeuralMemories* memories() = 0;
 };
 
 }  // namespace headwise

@@ -118,6 +118,8 @@ class LocalServerImpl final : public LocalServer {
         MakeClusterOptions(options.cluster, options.default_plan.get()));
     cluster.attention = options.attention;
     cluster.attention_bytes = options.attention_bytes;
+    cluster.neural_memory_bytes = options.neural_memory_bytes;
+    cluster.neural_memory_tenant_bytes = options.neural_memory_tenant_bytes;
     cluster.park_dir = options.park_dir;
     HEADWISE_ASSIGN_OR_RETURN(cluster_, EmbeddedCluster::Create(cluster));
     {
@@ -135,7 +137,7 @@ class LocalServerImpl final : public LocalServer {
     return frontends_.Start(
         frontends, model(), engine(),
         [cluster = cluster_.get()] { return cluster->status(); },
-        /*extra_services=*/{}, cluster_->attention());
+        /*extra_services=*/{}, cluster_->attention(), cluster_->memories());
   }
 
   const Model& model() const override { return cluster_->model(); }

@@ -23,6 +23,9 @@ struct LocalServerOptions {
   std::string metrics_address;  // empty: none
   bool attention = false;       // serve attention sessions too
   int64_t attention_bytes = 0;  // of all local workers; 0: by memory
+  // As of EmbeddedClusterOptions; served with attention.
+  int64_t neural_memory_bytes = 0;
+  int64_t neural_memory_tenant_bytes = 0;
   std::string park_dir;         // as of EmbeddedClusterOptions
   SelectionFolders selection;   // of selection jobs; empty: none are served
   // Of requests that name none; null: every unit full. Refused before anything

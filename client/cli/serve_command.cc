@@ -27,6 +27,8 @@ struct ServeFlags {
   std::string listen = "127.0.0.1:7600";
   std::string metrics_listen = "127.0.0.1:7601";
   int64_t attention_bytes = 0;
+  int64_t neural_memory_bytes = 0;
+  int64_t neural_memory_tenant_bytes = 0;
   std::string park_dir;
   SelectionFolders selection;
   std::vector<std::string> input_roots;  // NAME=FOLDER
@@ -77,6 +79,8 @@ absl::Status RunServe(const ServeFlags& flags) {
     options.metrics_address = flags.metrics_listen;
     options.attention = true;
     options.attention_bytes = flags.attention_bytes;
+    options.neural_memory_bytes = flags.neural_memory_bytes;
+    options.neural_memory_tenant_bytes = flags.neural_memory_tenant_bytes;
     options.park_dir = flags.park_dir;
     options.selection = flags.selection;
     HEADWISE_ASSIGN_OR_RETURN(options.selection.inputs,
@@ -144,6 +148,18 @@ void AddServeCommand(CLI::App& app, CommandRun* run) {
       ->add_option("--attention-bytes", flags->attention_bytes,
                    "For attention sessions, of all local workers; 0: a quarter "
                    "of the free memory")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command
+      ->add_option("--neural-memory-bytes", flags->neural_memory_bytes,
+                   "For neural memories, of all local workers; 0: a 16th of "
+                   "the free memory")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command
+      ->add_option("--neural-memory-tenant-bytes",
+                   flags->neural_memory_tenant_bytes,
+                   "Of one tenant's neural memories; 0: no limit")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command

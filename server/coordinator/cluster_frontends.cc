@@ -36,7 +36,8 @@ absl::Status ClusterFrontends::Start(const ServerFrontendsOptions& options,
                                      const Model& model, Engine& engine,
                                      std::function<ClusterStatus()> status,
                                      std::vector<grpc::Service*> extra_services,
-                                     AttentionSessions* attention) {
+                                     AttentionSessions* attention,
+                                     NeuralMemories* memories) {
   HEADWISE_RETURN_IF_ERROR(OpenText(model));
   state_ = std::make_unique<LiveClusterState>(options.model_name, model,
                                               options.shape, std::move(status));
@@ -50,6 +51,7 @@ absl::Status ClusterFrontends::Start(const ServerFrontendsOptions& options,
                               .chat_template = chat_template_.get(),
                               .cluster = *state_,
                               .attention = attention,
+                              .memories = memories,
                               .extra_services = std::move(extra_services)}));
   published_ = frontends_.get();
   // The group may have come to stand before anybody could hear of it.

@@ -27,6 +27,8 @@
 #include "server/dispatch/static_workers.h"
 #include "server/frontends/selection_folders.h"
 #include "server/frontends/server_frontends.h"
+#include "server/neural_memory/grpc_memory_link.h"
+#include "server/neural_memory/neural_memories.h"
 #include "spdlog/spdlog.h"
 
 namespace headwise {
@@ -42,6 +44,7 @@ struct Flags {
   size_t min_workers = 1;
   std::string kv_type = "fp16";
   int64_t kv_bytes = 0;
+  int64_t tenant_memory_bytes = 0;
   int ranks_per_context = 1;
   std::string group = "auto";
   std::string reduction = "exact";
@@ -149,6 +152,11 @@ void AddClusterFlags(CLI::App& app, Flags& flags) {
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   app.add_option("--output-root", flags.selection.output,
                  "folder that selection jobs write to");
+  app.add_option("--neural-memory-tenant-bytes", flags.tenant_memory_bytes,
+                 "of one tenant's neural memories, at all workers; 0: what "
+                 "the workers have")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   app.add_option("--port-file", flags.port_file,
                  "written once clients are served: the gRPC port, then that "
                  "of metrics (0: none), a line each");
@@ -168,6 +176,7 @@ class Program {
     // Registrations last as long as their workers; the server waits for calls.
     if (registry_ != nullptr) registry_->Close();
     frontends_.Shutdown(kFlushTime);
+    memories_.reset();   // asks the sessions, and the coordinator
     attention_.reset();  // asks the coordinator who is alive
     coordinator_.reset();
   }
@@ -180,6 +189,7 @@ class Program {
   absl::StatusOr<CoordinatorOptions> MakeOptions(const Flags& flags);
   absl::Status StartFrontends(const Flags& flags);
   void MakeAttention();
+  void MakeMemories(const Flags& flags);
 
   // The gRPC server that uses the registry is one of the frontends.
   std::unique_ptr<RegistryService> registry_;
@@ -187,6 +197,7 @@ class Program {
   std::unique_ptr<Coordinator> coordinator_;
   std::unique_ptr<StaticWorkers> static_workers_;
   std::unique_ptr<AttentionSessions> attention_;
+  std::unique_ptr<NeuralMemories> memories_;
   std::shared_ptr<const HeadPlan> plan_;  // null: none was given
   absl::Duration drain_;
 };
@@ -234,7 +245,7 @@ absl::Status Program::StartFrontends(const Flags& flags) {
   return frontends_.Start(
       options, coordinator_->model(), coordinator_->engine(),
       [coordinator = coordinator_.get()] { return coordinator->status(); },
-      {registry_.get()}, attention_.get());
+      {registry_.get()}, attention_.get(), memories_.get());
 }
 
 void Program::MakeAttention() {
@@ -244,6 +255,17 @@ void Program::MakeAttention() {
     return std::make_shared<GrpcAttentionLink>(MakeWorkerChannel(info.address));
   };
   attention_ = std::make_unique<AttentionSessions>(std::move(options));
+}
+
+void Program::MakeMemories(const Flags& flags) {
+  NeuralMemoriesOptions options;
+  options.book.view = [this] { return coordinator_->membership().view(); };
+  options.book.make_link = [](const MemberInfo& info) {
+    return std::make_shared<GrpcMemoryLink>(MakeWorkerChannel(info.address));
+  };
+  options.book.max_tenant_bytes = flags.tenant_memory_bytes;
+  options.sessions = attention_->lifetimes();
+  memories_ = std::make_unique<NeuralMemories>(std::move(options));
 }
 
 absl::Status Program::Start(const Flags& flags) {
@@ -267,6 +289,7 @@ absl::Status Program::Start(const Flags& flags) {
                               MakeWorkerChannel(info.address));
                         }));
   MakeAttention();
+  MakeMemories(flags);
   HEADWISE_RETURN_IF_ERROR(StartFrontends(flags));
   if (!workers.addresses.empty()) {
     workers.log = [](const std::string& line) { spdlog::warn("{}", line); };

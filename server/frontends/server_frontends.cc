@@ -20,6 +20,8 @@
 #include "server/frontends/attention_service.h"
 #include "server/frontends/calibration_service.h"
 #include "server/frontends/inference_service.h"
+#include "server/frontends/neural_memory_collector.h"
+#include "server/frontends/neural_memory_service.h"
 #include "server/frontends/plan_collector.h"
 #include "server/frontends/plans_service.h"
 #include "server/frontends/selection_service.h"
@@ -96,6 +98,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
         calibration_(frontend_),
         selection_(frontend_),
         attention_(MakeAttention(deps)),
+        memory_(MakeMemory(deps)),
         extra_services_(deps.extra_services) {}
 
   // Null unless sessions are served.
@@ -105,6 +108,14 @@ class ServerFrontendsImpl final : public ServerFrontends {
     attention_collector_ =
         std::make_shared<AttentionCollector>(*deps.attention);
     return std::make_unique<AttentionService>(frontend_, *deps.attention);
+  }
+  // Null unless memories are served.
+  std::unique_ptr<NeuralMemoryService> MakeMemory(
+      const ServerFrontendsDeps& deps) {
+    if (deps.memories == nullptr) return nullptr;
+    memory_collector_ =
+        std::make_shared<NeuralMemoryCollector>(*deps.memories);
+    return std::make_unique<NeuralMemoryService>(frontend_, *deps.memories);
   }
 
   ~ServerFrontendsImpl() override { Shutdown(absl::ZeroDuration()); }
@@ -195,6 +206,9 @@ class ServerFrontendsImpl final : public ServerFrontends {
     if (attention_ != nullptr) {
       names.push_back(v1::Attention::service_full_name());
     }
+    if (memory_ != nullptr) {
+      names.push_back(v1::NeuralMemory::service_full_name());
+    }
     return names;
   }
 
@@ -210,6 +224,9 @@ class ServerFrontendsImpl final : public ServerFrontends {
       exposer_->RegisterCollectable(selection_.metrics());
       if (attention_collector_ != nullptr) {
         exposer_->RegisterCollectable(attention_collector_);
+      }
+      if (memory_collector_ != nullptr) {
+        exposer_->RegisterCollectable(memory_collector_);
       }
       metrics_port_ = exposer_->GetListeningPorts().at(0);
     } catch (const std::exception& error) {
@@ -252,6 +269,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
     builder.RegisterService(&sessions_service_);
     builder.RegisterService(&selection_);
     if (attention_ != nullptr) builder.RegisterService(attention_.get());
+    if (memory_ != nullptr) builder.RegisterService(memory_.get());
     for (grpc::Service* service : extra_services_) {
       builder.RegisterService(service);
     }
@@ -292,6 +310,8 @@ class ServerFrontendsImpl final : public ServerFrontends {
       std::make_shared<PlanCollector>(plans_);
   std::shared_ptr<AttentionCollector> attention_collector_;
   std::unique_ptr<AttentionService> attention_;
+  std::shared_ptr<NeuralMemoryCollector> memory_collector_;
+  std::unique_ptr<NeuralMemoryService> memory_;
   const std::vector<grpc::Service*> extra_services_;
   std::unique_ptr<prometheus::Exposer> exposer_;
   std::unique_ptr<grpc::Server> server_;

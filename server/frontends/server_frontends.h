@@ -18,6 +18,7 @@
 #include "server/frontends/selection_folders.h"
 #include "server/frontends/served_model.h"
 #include "server/frontends/step_observer.h"
+#include "server/neural_memory/neural_memories.h"
 #include "server/placement/planner.h"
 #include "server/scheduler/engine.h"
 
@@ -59,6 +60,7 @@ struct ServerFrontendsDeps {
   const ClusterState& cluster;
   const Clock& clock = Clock::Monotonic();
   AttentionSessions* attention = nullptr;  // null: Attention is not served
+  NeuralMemories* memories = nullptr;      // null: nor is NeuralMemory
   // Served on the same port as well: the registry of workers.
   std::vector<grpc::Service*> extra_services = {};
 };

@@ -17,7 +17,9 @@
 #include "base/program_log.h"
 #include "spdlog/spdlog.h"
 #include "worker/collectives/process_identity.h"
+#include "worker/memory_parts/memory_node.h"
 #include "worker/service/attention_worker_service.h"
+#include "worker/service/memory_worker_service.h"
 #include "worker/service/registrar.h"
 #include "worker/service/worker_address.h"
 #include "worker/service/worker_node.h"
@@ -37,6 +39,7 @@ struct Flags {
   std::string isa = "best";
   int64_t memory_bytes = 0;
   int64_t attention_bytes = 0;
+  int64_t neural_memory_bytes = 0;
   std::string model_root;
   std::string park_dir;
   std::string group_address;
@@ -89,6 +92,11 @@ void AddFlags(CLI::App& app, Flags& flags) {
   app.add_option("--attention-bytes", flags.attention_bytes,
                  "for attention sessions, beside --memory-bytes; 0: a quarter "
                  "of it, or of the memory that is available")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_option("--neural-memory-bytes", flags.neural_memory_bytes,
+                 "for callers' neural memories, beside --memory-bytes; 0: a "
+                 "16th of it, or of the memory that is available")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   app.add_option("--model-root", flags.model_root,
@@ -153,6 +161,18 @@ SessionNodeOptions MakeSessionOptions(const Flags& flags,
       flags.attention_bytes > 0 ? flags.attention_bytes
       : flags.memory_bytes > 0  ? flags.memory_bytes / 4
                                 : DefaultSessionBytes();
+  return options;
+}
+
+MemoryNodeOptions MakeMemoryOptions(const Flags& flags,
+                                    const WorkerNodeOptions& node) {
+  MemoryNodeOptions options;
+  options.num_threads = node.num_threads;
+  options.isa = node.isa;
+  options.store.capacity_bytes =
+      flags.neural_memory_bytes > 0 ? flags.neural_memory_bytes
+      : flags.memory_bytes > 0      ? flags.memory_bytes / 16
+                                    : DefaultSessionBytes() / 4;
   return options;
 }
 
@@ -223,11 +243,13 @@ int Run(const Flags& flags) {
   WorkerNode node(*options);
   SessionNode sessions(MakeSessionOptions(flags, *options));
   AttentionWorkerService attention(sessions);
+  MemoryNode memories(MakeMemoryOptions(flags, *options));
+  MemoryWorkerService memory_service(memories);
   WorkerServerOptions server_options;
   server_options.listen = flags.listen;
   server_options.advertise_host = addresses->advertise_host;
   server_options.info = MakeInfo(flags, *options);
-  server_options.services = {&attention};
+  server_options.services = {&attention, &memory_service};
   absl::StatusOr<std::unique_ptr<WorkerServer>> server =
       WorkerServer::Start(std::move(server_options), node);
   if (!server.ok()) {
