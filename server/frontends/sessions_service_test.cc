@@ -12,7 +12,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "headwise/v1/inference.grpc.pb.h"
-#include "server/attention/task_pool.h"
+#include "server/leases/task_pool.h"
 #include "server/frontends/attention_wire.h"
 #include "server/frontends/frontend_fakes.h"
 #include "server/frontends/server_frontends.h"

@@ -1,7 +1,5 @@
 #include "worker/memory_parts/memory_bytes.h"
 
-#include <algorithm>
-
 namespace headwise {
 namespace {
 
@@ -14,12 +12,13 @@ int64_t OpenRowBytes(const MemorySpec& spec) {
   return kFloatBytes * spec.chunk_len * (2 * spec.head_dim + 3);
 }
 
-// What OpenChunk keeps beside its rows (worker/neural_memory/open_chunk.h):
-// for each row what enters and leaves every layer, the former twice, gradients
-// of gamma, and two sums in double; the matrices once more, transposed.
+// What OpenChunk keeps beside its rows (worker/neural_memory/open_chunk.h). For
+// each row: what enters every layer but the first, the gradients of what leaves
+// every layer, those of gamma, what enters every layer once more, and two sums
+// in double. And the matrices but the first, transposed.
 int64_t OpenWorkBytes(const MemorySpec& spec) {
-  const int64_t width = std::max(spec.head_dim, spec.hidden_dim);
-  const int64_t row_floats = 3 * spec.num_layers * width + spec.head_dim + 4;
+  const int64_t hidden = (spec.num_layers - 1) * spec.hidden_dim;
+  const int64_t row_floats = 3 * hidden + 3 * spec.head_dim + 4;
   const int64_t row_capacity = (spec.chunk_len + 15) / 16 * 16;
   return kFloatBytes * (row_capacity * row_floats + spec.num_weights());
 }
