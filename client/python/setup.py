@@ -7,7 +7,7 @@ from setuptools.command.build_py import build_py
 
 PROTO_ROOT = pathlib.Path(__file__).resolve().parents[2] / "proto"
 PROTOS = ["headwise/v1/attention.proto", "headwise/v1/head_plan.proto",
-          "headwise/v1/selection.proto"]
+          "headwise/v1/neural_memory.proto", "headwise/v1/selection.proto"]
 
 
 class BuildWithProto(build_py):

@@ -289,6 +289,11 @@ class ExamplesTest(ExamplesBase):
             self.assertEqual(lines[head].split("|")[1].strip(), "@")
 
 
+    def test_needles_are_found_behind_filler(self):
+        out = self.run_example("needles.py", "20000")
+        self.assertIn("20008 tokens in 262144 bytes: 100% recalled", out)
+
+
 class TorchTest(ExamplesBase):
     """Needs torch: gigabytes, so ctest runs it with the slow tests only."""
 

@@ -1,4 +1,4 @@
-"""Attention over a Headwise cluster, and selection of documents.
+"""Attention, neural memory and selection of documents by a Headwise cluster.
 
     import headwise
 
@@ -7,6 +7,12 @@
         session.append(keys, values)  # [positions, num_kv_heads, head_dim]
         answer = session.attend(queries)  # [query_len, num_heads, head_dim]
         answer.output, answer.lse
+
+    with headwise.NeuralMemory.create("127.0.0.1:7600", num_heads=8,
+                                      head_dim=64,
+                                      gates=headwise.Gates(0.05)) as memory:
+        memory.write(keys, values)  # [tokens, num_heads, head_dim], and again
+        memory.read(queries)
 
 Tensors are NumPy arrays or torch tensors; torch is never imported.
 
@@ -18,10 +24,12 @@ Tensors are NumPy arrays or torch tensors; torch is never imported.
 from headwise.attention import (Answer, LandmarkOracle, Probes, Quest, Razor,
                                 Session, Streaming)
 from headwise.connection import HeadwiseError
+from headwise.neural_memory import Gates, NeuralMemory, Written
 from headwise.selection import SelectionClient
 from headwise.selection_types import (Document, Input, Job, Row, Terms,
                                       read_plan)
 
-__all__ = ["Answer", "Document", "HeadwiseError", "Input", "Job",
-           "LandmarkOracle", "Probes", "Quest", "Razor", "Row",
-           "SelectionClient", "Session", "Streaming", "Terms", "read_plan"]
+__all__ = ["Answer", "Document", "Gates", "HeadwiseError", "Input", "Job",
+           "LandmarkOracle", "NeuralMemory", "Probes", "Quest", "Razor", "Row",
+           "SelectionClient", "Session", "Streaming", "Terms", "Written",
+           "read_plan"]

@@ -13,7 +13,7 @@ import numpy as np
 
 from headwise import tensors
 from headwise.connection import Connection, HeadwiseError
-from headwise.snapshot_file import read_parts, write_parts
+from headwise.snapshot_file import ATTENTION_SNAPSHOT
 from headwise.v1 import attention_pb2 as pb
 from headwise.v1 import attention_pb2_grpc as pb_grpc
 
@@ -136,7 +136,7 @@ class Session:
                 timeout: float = 600.0) -> Session:
         """A new session from a file of snapshot()."""
         return cls._started(address, tenant, timeout, "Restore",
-                            read_parts(path))
+                            ATTENTION_SNAPSHOT.read(path))
 
     @classmethod
     def _started(cls, address: str, tenant: str, timeout: float, method: str,
@@ -214,7 +214,7 @@ class Session:
 
     def snapshot(self, path: str) -> None:
         """Writes the session to a file; see restore()."""
-        write_parts(path, self._server.stream(
+        ATTENTION_SNAPSHOT.write(path, self._server.stream(
             "Snapshot", pb.SnapshotRequest(session_id=self.session_id)))
 
     def delete(self) -> None:
