@@ -122,6 +122,7 @@ void AddBenchCommand(CLI::App& app, CommandRun* run) {
   command->footer(
       "Example:\n  headwise bench -m M --threads 2 --prefill 512,4096 "
       "--decode 64 --depth 0,4096 --repeat 3 --json");
+  AddBenchMemoryCommand(*command, run);
   AddBenchNeedleCommand(*command, run);
   // Parsed after the command below it, if that was given.
   const CLI::Option* model = command->get_option("--model");

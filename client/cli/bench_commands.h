@@ -8,7 +8,8 @@
 
 namespace headwise {
 
-// Adds its command to `bench`, as in commands.h.
+// Each adds its command to `bench`, as in commands.h.
+void AddBenchMemoryCommand(CLI::App& bench, CommandRun* run);
 void AddBenchNeedleCommand(CLI::App& bench, CommandRun* run);
 
 }  // namespace headwise

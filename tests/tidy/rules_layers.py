@@ -79,6 +79,7 @@ ALLOWED = {
 JOINS_BOTH_SIDES = re.compile(
     r'^client/cli/(embedded_cluster|local_server|local_worker_link|'
     r'bench_runner|bench_needle_(texts|runner|cluster)|'
+    r'bench_memory_(stream|contenders|runner|task|model)|'
     r'select_documents|select_folder(_report)?)(_test)?\.(h|cc)$')
 
 # Unit tests beside the code, and fuzz targets, may use test support and what
