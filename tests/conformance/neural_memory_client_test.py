@@ -165,14 +165,27 @@ class NeuralMemoryClientTest(unittest.TestCase):
                                           fork.read(self.queries))
             fork.delete()
 
+    def open_session(self):
+        return headwise.Session.open(self.server.address, num_heads=1,
+                                     num_kv_heads=1, head_dim=16,
+                                     max_positions=100)
+
     def test_a_memory_of_a_session_goes_with_it(self):
-        with headwise.Session.open(self.server.address, num_heads=1,
-                                   num_kv_heads=1, head_dim=16,
-                                   max_positions=100) as session:
-            memory = self.create(session=session)
-            self.assertEqual(memory.memory_id, session.session_id)
-            self.write_some(memory, 0, 10)
-        self.refused(grpc.StatusCode.NOT_FOUND, memory.read, self.queries)
+        with tempfile.TemporaryDirectory() as folder, \
+                self.open_session() as other:
+            with self.open_session() as session:
+                memory = self.create(session=session)
+                self.assertEqual(memory.memory_id, session.session_id)
+                self.write_some(memory, 0, 10)
+                expected = memory.read(self.queries)
+                memory.snapshot(f"{folder}/memory")
+            self.refused(grpc.StatusCode.NOT_FOUND, memory.read, self.queries)
+            restored = headwise.NeuralMemory.restore(
+                self.server.address, f"{folder}/memory", session=other)
+            self.addCleanup(restored.close)
+            self.assertEqual(restored.memory_id, other.session_id)
+            np.testing.assert_array_equal(restored.read(self.queries),
+                                          expected)
 
     def test_bad_input_is_refused_and_changes_nothing(self):
         with self.create() as memory:
