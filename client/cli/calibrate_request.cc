@@ -29,7 +29,7 @@ absl::Status Refuse(bool given, const char* flag, const std::string& method) {
 // Flags that only some methods have.
 absl::Status CheckFlags(const CalibrateFlags& flags) {
   const std::string& method = flags.method;
-  const bool retrieval = method == "retrieval";
+  const bool retrieval = method == "retrieval" || method == "key-value";
   const bool ablation = method == "ablation";
   const bool echo = method == "echo";
   const bool act = method == "act";
@@ -276,7 +276,8 @@ void AddPlanFlags(CLI::App& command, CalibrateFlags& flags) {
 
 void AddCalibrateFlags(CLI::App& command, CalibrateFlags& flags) {
   command.add_option("--method", flags.method, "How heads are measured")
-      ->check(CLI::IsMember({"retrieval", "echo", "ablation", "act"}));
+      ->check(
+          CLI::IsMember({"retrieval", "key-value", "echo", "ablation", "act"}));
   AddTestFlags(command, flags);
   AddPlanFlags(command, flags);
 }
@@ -304,6 +305,8 @@ absl::StatusOr<v1::CalibrateRequest> CalibrateRequestOf(
   request.set_seed(flags.seed);
   if (flags.method == "retrieval") {
     HEADWISE_RETURN_IF_ERROR(SetRetrieval(flags, request.mutable_retrieval()));
+  } else if (flags.method == "key-value") {
+    HEADWISE_RETURN_IF_ERROR(SetRetrieval(flags, request.mutable_key_value()));
   } else if (flags.method == "ablation") {
     HEADWISE_RETURN_IF_ERROR(SetAblation(flags, request.mutable_ablation()));
   } else if (flags.method == "act") {

@@ -113,6 +113,17 @@ TEST(CalibrateRequestTest, MaskTopMasksInsteadOfKeeping) {
   EXPECT_EQ(PlanRuleOf(flags)->use, PlanRule::Use::kMaskHeads);
 }
 
+TEST(CalibrateRequestTest, TheProxyTaskHasTheFlagsOfRetrieval) {
+  CalibrateFlags flags = Flags("key-value");
+  flags.depths = {0.5};
+  flags.mask_top = 0.05;
+  const v1::CalibrateRequest request = *CalibrateRequestOf(flags);
+  EXPECT_THAT(request.key_value().depths(), ElementsAre(0.5));
+  EXPECT_EQ(request.rule().use(), v1::PlanRule::USE_MASK_HEADS);
+  flags.block = 512;
+  EXPECT_THAT(Refusal(flags), HasSubstr("--block: method key-value"));
+}
+
 TEST(CalibrateRequestTest, FlagsOfOtherMethodsAreRefusedByName) {
   CalibrateFlags flags = Flags("echo");
   flags.depths = {0.5};

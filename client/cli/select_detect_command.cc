@@ -11,7 +11,7 @@ namespace {
 // AttentionInfluence masks the best 5 %.
 constexpr double kMaskedFraction = 0.05;
 
-// Flags of other methods and other plans.
+// Flags of other methods and other plans; --method is added again.
 constexpr const char* kForeignFlags[] = {
     "--method",         "--keep",   "--kept",      "--rest",
     "--sinks",          "--window", "--chunk-len", "--chunks",
@@ -32,6 +32,11 @@ void AddSelectDetectCommand(CLI::App& select, CommandRun* run) {
   }
   AddCalibrateFileFlags(*command, *flags);
   flags->calibrate.method = "retrieval";
+  command
+      ->add_option("--method", flags->calibrate.method,
+                   "Needles in a text, or AttentionInfluence's proxy task")
+      ->check(CLI::IsMember({"retrieval", "key-value"}))
+      ->capture_default_str();
   flags->calibrate.mask_top = kMaskedFraction;
   command->parse_complete_callback([command] {
     if (command->count("--from-scores") > 0) return;
@@ -40,12 +45,13 @@ void AddSelectDetectCommand(CLI::App& select, CommandRun* run) {
     }
   });
   command->footer(
-      "As `plan calibrate --method retrieval --mask-top 0.05`. The plan is of "
-      "one model:\nits SHA-256 is in it.\n\n"
+      "As `plan calibrate --mask-top 0.05`. The plan is of one model: its "
+      "SHA-256 is in it.\n\n"
       "Examples:\n"
       "  headwise select detect -m M -o masked.json --state detect.jsonl\n"
       "  headwise select detect -m M -o masked.json --scores heads.json "
       "--lengths 512,1024\n"
+      "  headwise select detect -m M --method key-value -o masked.json\n"
       "  headwise select detect --from-scores heads.json --mask-top 0.03 -o "
       "few.json");
   command->final_callback(

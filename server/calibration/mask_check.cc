@@ -97,7 +97,7 @@ CalibrationReport ReportMasks(absl::Span<const TestRecord> records,
   report.passed = breaks(none.logprob, top.logprob, random.logprob) &&
                   breaks(none.accuracy, top.accuracy, random.accuracy);
   report.verdict = absl::StrFormat(
-      "needle accuracy %.2f with no head masked, %.2f with the best %d, %.2f "
+      "accuracy %.2f with no head masked, %.2f with the best %d, %.2f "
       "with random ones (%d seeds); log-probability %.3f, %.3f, %.3f",
       none.accuracy, top.accuracy, count, random.accuracy, kNumRandomMasks,
       none.logprob, top.logprob, random.logprob);

@@ -10,6 +10,7 @@
 #include "base/sha256.h"
 #include "base/status_macros.h"
 #include "model/head_scores/plan_from_scores.h"
+#include "server/calibration/key_value_prompt.h"
 #include "server/calibration/mask_check.h"
 #include "server/calibration/plan_contrast.h"
 
@@ -23,6 +24,13 @@ constexpr int64_t kMaxCheckTests = 256;
 constexpr double kMinRecall = 0.5;
 // Streams of draws, so that tests and checks have nothing in common.
 constexpr uint64_t kCheckStream = uint64_t{1} << 32;
+
+// Of a prompt's fact.
+struct Place {
+  int64_t length;
+  double depth;
+  int64_t needle;  // a number; also its kind, where there are several
+};
 
 absl::Status CheckGrid(const RetrievalOptions& options,
                        const ModelFacts& facts) {
@@ -80,6 +88,19 @@ absl::Status CheckOptions(const RetrievalOptions& options,
   return absl::OkStatus();
 }
 
+const char* NameOf(RetrievalTask task) {
+  return task == RetrievalTask::kKeyValue ? "key-value" : "retrieval";
+}
+
+NeedlePrompt MakePrompt(RetrievalTask task, const Haystack& haystack,
+                        const Place& place, Draws& draws) {
+  if (task == RetrievalTask::kKeyValue) {
+    return MakeKeyValuePrompt(haystack, place.length, place.depth, draws);
+  }
+  return MakeNeedlePrompt(haystack, place.length, place.depth, place.needle,
+                          draws);
+}
+
 std::string TextSha256(absl::string_view text) {
   return Sha256Hex(Sha256Of(absl::MakeConstSpan(
       reinterpret_cast<const uint8_t*>(text.data()), text.size())));
@@ -107,7 +128,7 @@ class Retrieval final : public CalibrationMethod {
 
   nlohmann::ordered_json manifest() const override {
     nlohmann::ordered_json json =
-        ManifestOf("retrieval", facts_, options_.seed);
+        ManifestOf(NameOf(options_.task), facts_, options_.seed);
     json["lengths"] = options_.lengths;
     json["depths"] = options_.depths;
     json["needles"] = options_.num_needles;
@@ -132,12 +153,6 @@ class Retrieval final : public CalibrationMethod {
                            absl::Span<const TestRecord> checks) const override;
 
  private:
-  struct Place {
-    int64_t length;
-    double depth;
-    int64_t needle;
-  };
-
   static bool Retrieved(const TestRecord& record) {
     return record.values[kRecallValue] > kMinRecall;
   }
@@ -160,10 +175,11 @@ class Retrieval final : public CalibrationMethod {
 std::vector<TestSpec> Retrieval::tests() const {
   std::vector<TestSpec> specs;
   for (const Place& place : places_) {
-    specs.push_back({.id = absl::StrCat("retrieval/", place.length, "/",
-                                        place.depth, "/", place.needle),
-                     .rows = place.length,
-                     .num_values = kFirstHit + 2 * facts_.all_heads()});
+    specs.push_back(
+        {.id = absl::StrCat(NameOf(options_.task), "/", place.length, "/",
+                            place.depth, "/", place.needle),
+         .rows = place.length,
+         .num_values = kFirstHit + 2 * facts_.all_heads()});
   }
   return specs;
 }
@@ -172,8 +188,8 @@ absl::StatusOr<TestRecord> Retrieval::RunTest(int64_t index,
                                               ModelRunner& runner) const {
   const Place& place = places_[static_cast<size_t>(index)];
   Draws draws(options_.seed, static_cast<uint64_t>(index));
-  const NeedlePrompt prompt = MakeNeedlePrompt(
-      haystack_, place.length, place.depth, place.needle, draws);
+  const NeedlePrompt prompt =
+      MakePrompt(options_.task, haystack_, place, draws);
   HEADWISE_ASSIGN_OR_RETURN(const ScopedPrefix prefix,
                             ScopedPrefix::Create(runner, prompt.prefix));
   const auto num_answer = static_cast<int64_t>(prompt.answer.size());
@@ -235,10 +251,11 @@ absl::StatusOr<HeadScores> Retrieval::Score(
   if (retrieved.empty()) {
     return absl::FailedPreconditionError(absl::StrCat(
         "the model found none of ", records.size(),
-        " needles, so nothing can be said of its heads; try shorter lengths, "
+        options_.task == RetrievalTask::kKeyValue ? " values" : " needles",
+        ", so nothing can be said of its heads; try shorter lengths, "
         "or method echo, which needs no command of language"));
   }
-  HeadScores scores = EmptyScores("retrieval", facts_);
+  HeadScores scores = EmptyScores(NameOf(options_.task), facts_);
   scores.heads = MeanHits(retrieved, kFirstHit);
   scores.details["repeated"] =
       MeanHits(retrieved, kFirstHit + facts_.all_heads());
@@ -265,9 +282,12 @@ absl::StatusOr<TestRecord> Retrieval::RunCheck(int64_t index,
   const TestSpec spec = checks()[static_cast<size_t>(index)];
   const auto place = static_cast<size_t>(index) / options_.lengths.size();
   Draws draws(options_.seed, kCheckStream + static_cast<uint64_t>(index));
-  const NeedlePrompt prompt = MakeNeedlePrompt(
-      haystack_, spec.rows, options_.depths[place % options_.depths.size()],
-      /*kind=*/index, draws);
+  const NeedlePrompt prompt =
+      MakePrompt(options_.task, haystack_,
+                 {.length = spec.rows,
+                  .depth = options_.depths[place % options_.depths.size()],
+                  .needle = index},
+                 draws);
   return RunContrast(spec.id, prompt,
                      MaskVariants(scores, CheckedHeads(), options_.seed),
                      runner);
@@ -354,8 +374,9 @@ absl::StatusOr<std::unique_ptr<CalibrationMethod>> MakeRetrieval(
   const int64_t length =
       *std::min_element(options.lengths.begin(), options.lengths.end());
   for (int64_t kind = 0; kind < kNumNeedleKinds; ++kind) {
+    const Place place = {.length = length, .depth = 0, .needle = kind};
     HEADWISE_RETURN_IF_ERROR(
-        CheckRoom(MakeNeedlePrompt(haystack, length, 0, kind, draws), length));
+        CheckRoom(MakePrompt(options.task, haystack, place, draws), length));
   }
   return std::make_unique<Retrieval>(options, facts, std::move(haystack));
 }

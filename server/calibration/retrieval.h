@@ -11,6 +11,9 @@
 //  - The needle is the answer's copy in the text, not the sentence around it.
 //  - Random heads of the check are drawn from the layers of the best ones, with
 //    five seeds; masks apply to the question and what follows it.
+//
+// With task kKeyValue the fact is a value of a JSON object instead, asked for
+// by its key (key_value_prompt.h); all else is the same.
 
 #ifndef HEADWISE_SERVER_CALIBRATION_RETRIEVAL_H_
 #define HEADWISE_SERVER_CALIBRATION_RETRIEVAL_H_
@@ -25,10 +28,14 @@
 
 namespace headwise {
 
+// The prompts: a sentence hidden in a text, or AttentionInfluence's proxy task.
+enum class RetrievalTask { kNeedle, kKeyValue };
+
 struct RetrievalOptions {
+  RetrievalTask task = RetrievalTask::kNeedle;
   std::vector<int64_t> lengths = {512, 1024, 2048, 4096};  // tokens, 1 to 32
   std::vector<double> depths = {0, 0.25, 0.5, 0.75, 1};    // 0 to 1, 1 to 32
-  int64_t num_needles = 4;       // of each length and depth, 1 to 32
+  int64_t num_needles = 4;  // or values: of each length and depth, 1 to 32
   int64_t num_check_tests = 20;  // held out, 0 to 256; 0: no check
   // Of query heads, that the check masks; (0, 0.5].
   double check_fraction = 0.05;

@@ -10,6 +10,7 @@ namespace headwise {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 
 class RetrievalTest : public testing::Test {
  protected:
@@ -89,6 +90,25 @@ TEST_F(RetrievalTest, AModelThatFindsNothingIsAnError) {
   EXPECT_EQ(outcome.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(outcome.status().message()),
               HasSubstr("none of 12 needles"));
+}
+
+TEST_F(RetrievalTest, TheProxyTaskIsAnotherRunWithItsOwnPrompts) {
+  const std::string needles = Method()->manifest().dump();
+  options_.task = RetrievalTask::kKeyValue;
+  EXPECT_THAT(Refusal(), HasSubstr("no room"));
+  options_.lengths = {2000};
+  const auto method = Method();
+  EXPECT_THAT(method->manifest().dump(), HasSubstr("key-value"));
+  EXPECT_THAT(needles, Not(HasSubstr("key-value")));
+  EXPECT_EQ(method->tests()[0].id, "key-value/2000/0/0");
+  const auto outcome = Calibrate(*method, {}, {}, Clock::Monotonic(), runner_);
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_EQ(outcome->scores.method, "key-value");
+  EXPECT_EQ(FigureOf(*outcome, "tests"), 6);
+  runner_.can_copy = false;
+  const auto none = Calibrate(*method, {}, {}, Clock::Monotonic(), runner_);
+  EXPECT_THAT(std::string(none.status().message()),
+              HasSubstr("none of 6 values"));
 }
 
 TEST_F(RetrievalTest, RowsAreCountedAsTheyWereRun) {

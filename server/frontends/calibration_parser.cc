@@ -21,11 +21,13 @@ void SetUnlessZero(Field field, T* option) {
   if (field != 0) *option = static_cast<T>(field);
 }
 
-absl::StatusOr<RetrievalOptions> Parse(const v1::RetrievalOptions& message,
+absl::StatusOr<RetrievalOptions> Parse(RetrievalTask task,
+                                       const v1::RetrievalOptions& message,
                                        uint64_t seed) {
   HEADWISE_RETURN_IF_ERROR(CheckTextBytes(
       "haystack", static_cast<int64_t>(message.haystack().size())));
   RetrievalOptions options;
+  options.task = task;
   options.seed = seed;
   options.haystack = message.haystack();
   // Of empty lists MakeMethod knows what to make.
@@ -203,7 +205,13 @@ absl::StatusOr<CalibrationCall> ParseCalibrateRequest(
   const uint64_t seed = request.seed();
   switch (request.method_case()) {
     case v1::CalibrateRequest::kRetrieval: {
-      HEADWISE_ASSIGN_OR_RETURN(call.options, Parse(request.retrieval(), seed));
+      HEADWISE_ASSIGN_OR_RETURN(call.options, Parse(RetrievalTask::kNeedle,
+                                                    request.retrieval(), seed));
+      break;
+    }
+    case v1::CalibrateRequest::kKeyValue: {
+      HEADWISE_ASSIGN_OR_RETURN(call.options, Parse(RetrievalTask::kKeyValue,
+                                                    request.key_value(), seed));
       break;
     }
     case v1::CalibrateRequest::kEcho: {
@@ -223,7 +231,8 @@ absl::StatusOr<CalibrationCall> ParseCalibrateRequest(
     }
     default:
       return InvalidField("method",
-                          "is not set: retrieval, echo, ablation or act");
+                          "is not set: retrieval, key_value, echo, ablation or "
+                          "act");
   }
   return call;
 }

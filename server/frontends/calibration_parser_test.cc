@@ -44,6 +44,22 @@ TEST(CalibrationParserTest, AbsentFieldsAreTheMethodsDefaults) {
   EXPECT_EQ(act->rule.sink_beta, 0.5f);
 }
 
+TEST(CalibrationParserTest, ValuesOfKeysHaveTheOptionsOfNeedles) {
+  v1::CalibrateRequest request;
+  request.mutable_key_value()->set_needles(7);
+  request.mutable_rule()->set_use(v1::PlanRule::USE_MASK_HEADS);
+  const auto call = ParseCalibrateRequest(request);
+  ASSERT_TRUE(call.ok()) << call.status();
+  const auto& options = std::get<RetrievalOptions>(call->options);
+  EXPECT_EQ(options.task, RetrievalTask::kKeyValue);
+  EXPECT_EQ(options.num_needles, 7);
+  EXPECT_EQ(call->rule.fraction, 0.05);
+  const ByteTokenizer tokenizer;
+  const auto method = MakeMethod(*call, Facts(8192), tokenizer);
+  // Of bytes four pairs do not fit into the shortest length.
+  EXPECT_THAT(std::string(method.status().message()), HasSubstr("no room"));
+}
+
 TEST(CalibrationParserTest, DefaultLengthsEndWithTheContext) {
   const ByteTokenizer tokenizer;
   v1::CalibrateRequest request;
