@@ -49,6 +49,12 @@ void AddSelectScoringFlags(CLI::App& command, SelectScoringFlags& flags) {
       ->check(CLI::NonNegativeNumber)
       ->group(group);
   command
+      .add_option("--max-repetition", flags.max_repetition,
+                  "Of a row's repetition, for a document that is ranked; "
+                  "default 1: all are")
+      ->check(CLI::Range(0.0, 1.0))
+      ->group(group);
+  command
       .add_option("--domains", flags.domains,
                   "The only ones that are scored; default: any")
       ->delimiter(',')
@@ -119,6 +125,7 @@ void WriteScoring(const SelectScoringFlags& flags, v1::SelectionScoring* out) {
 void WriteRanking(const SelectScoringFlags& flags, v1::SelectionRanking* out) {
   if (flags.min_tokens) out->set_min_tokens(*flags.min_tokens);
   if (flags.min_loss) out->set_min_loss(*flags.min_loss);
+  if (flags.max_repetition) out->set_max_repetition(*flags.max_repetition);
   out->mutable_domains()->Assign(flags.domains.begin(), flags.domains.end());
 }
 

@@ -31,6 +31,7 @@ struct SelectScoringFlags {
   int64_t skip_tokens = 0;
   std::optional<int64_t> min_tokens;
   std::optional<double> min_loss;
+  std::optional<double> max_repetition;
   std::vector<std::string> domains;
 };
 

@@ -123,12 +123,38 @@ TEST_F(SelectCommandsTest, AJobRunsAndIsLookedAt) {
             "");
   EXPECT_THAT(Read(page),
               AllOf(HasSubstr("a cat sat on a mat"), HasSubstr("broken_record"),
-                    HasSubstr("even"), HasSubstr("best 20 % of each domain")));
+                    HasSubstr("even"), HasSubstr("best 20 % of each domain"),
+                    HasSubstr("Rank correlation with repetition")));
   // Another corpus is not taken for the job's.
   fs::create_directories(Path("other"));
   std::ofstream(Path("other/documents.jsonl")) << Line(3) << "\n";
   EXPECT_THAT(Run("select report --out " + Path("scores") + " --input " +
                   Path("other") + " --html " + page),
+              StartsWith("error: "));
+}
+
+TEST_F(SelectCommandsTest, AStoppedRunIsLookedAtInItsBooks) {
+  EXPECT_THAT(Run("select status --out " + Path("scores")),
+              HasSubstr("holds no jobs.sqlite"));
+  const Json job = Json::parse(RunJob("scores"), nullptr, false);
+  ASSERT_TRUE(job.is_object());
+  const std::string id = std::string(job["job_id"]).substr(0, 12);
+  EXPECT_THAT(Run("select status --out " + Path("scores")),
+              AllOf(HasSubstr(id), HasSubstr("DONE"), HasSubstr("scores")));
+  Json told = Json::parse(
+      Run("select status --json " + id + " --out " + Path("scores")), nullptr,
+      false);
+  ASSERT_TRUE(told.is_object()) << told;
+  // Its last second may be booked after it was told.
+  told["running_seconds"] = job["running_seconds"];
+  EXPECT_EQ(told, job);
+  EXPECT_THAT(
+      Run("select status --json --selection-state " + Path("scores.state")),
+      HasSubstr(std::string(job["result_sha256"])));
+  EXPECT_THAT(Run("select status"), StartsWith("usage: "));
+  EXPECT_THAT(Run("select status --watch --out " + Path("scores")),
+              StartsWith("usage: "));
+  EXPECT_THAT(Run("select status 01234567 --out " + Path("scores")),
               StartsWith("error: "));
 }
 

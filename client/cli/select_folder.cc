@@ -1,5 +1,6 @@
 #include "client/cli/select_folder.h"
 
+#include <filesystem>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -8,10 +9,13 @@
 #include "nlohmann/json.hpp"
 #include "server/frontends/selection_parser.h"
 #include "server/frontends/selection_writer.h"
+#include "server/selection/booked_jobs.h"
 #include "server/selection/top_rows.h"
 
 namespace headwise {
 namespace {
+
+namespace fs = std::filesystem;
 
 // Fills in what result.json says.
 absl::Status ReadResult(const std::string& text, SelectionFolder* folder) {
@@ -58,6 +62,36 @@ absl::StatusOr<SelectionFolder> ReadSelectionFolder(const std::string& path) {
                      " parts of ", folder.manifest.shards.size(), " shards"));
   }
   return folder;
+}
+
+absl::StatusOr<SelectionFolders> SelectRunFolders(const std::string& out,
+                                                  const std::string& state) {
+  std::error_code error;
+  const fs::path real = fs::weakly_canonical(fs::absolute(out, error), error);
+  if (error || !real.has_filename()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--out: ", out, " is no name of a folder"));
+  }
+  SelectionFolders folders;
+  folders.output = real.parent_path().string();
+  folders.state = state.empty() ? absl::StrCat(real.string(), ".state") : state;
+  return folders;
+}
+
+absl::StatusOr<std::vector<v1::SelectionJob>> ReadSelectRunJobs(
+    const std::string& out, const std::string& state, const std::string& job) {
+  SelectionFolders folders;
+  folders.state = state;
+  if (!out.empty()) {
+    HEADWISE_ASSIGN_OR_RETURN(folders, SelectRunFolders(out, state));
+  }
+  HEADWISE_ASSIGN_OR_RETURN(const std::vector<JobStatus> statuses,
+                            ReadBookedJobs(folders.state, folders.output, job));
+  std::vector<v1::SelectionJob> jobs;
+  for (const JobStatus& status : statuses) {
+    WriteJob(status, &jobs.emplace_back());
+  }
+  return jobs;
 }
 
 absl::Status FindTopOfFolder(

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/status_macros.h"
+#include "model/head_scores/head_scores.h"
 #include "server/selection/document_reader.h"
 #include "server/selection/flag_names.h"
 #include "server/selection/row_file_reader.h"
@@ -33,6 +34,7 @@ struct Sample {
   double score = 0;
   double loss_base = 0;
   double loss_masked = 0;
+  double repetition = 0;
 };
 
 // An even share of the ranked rows of a domain.
@@ -40,7 +42,8 @@ class Samples {
  public:
   void Add(const ScoreRow& row) {
     if (num_seen_++ % stride_ != 0) return;
-    values_.push_back({row.score(), row.loss_base(), row.loss_masked()});
+    values_.push_back(
+        {row.score(), row.loss_base(), row.loss_masked(), row.loss.repetition});
     if (values_.size() < kMaxSamples) return;
     for (size_t i = 0; 2 * i < values_.size(); ++i) values_[i] = values_[2 * i];
     values_.resize(values_.size() / 2);
@@ -259,6 +262,8 @@ void FinishDomain(DomainData& domain) {
   report.scores = MakeHistogram(scores, kHistogramBins);
   report.base_losses = MakeHistogram(base, kHistogramBins);
   if (!scores.empty()) {
+    report.repetition_correlation =
+        RankCorrelation(scores, domain.samples.Values(&Sample::repetition));
     for (auto* values : {&scores, &base, &masked}) {
       std::sort(values->begin(), values->end());
     }
@@ -305,6 +310,7 @@ void WriteFacts(const SelectionFolder& folder, SelectionReport* report) {
   fact("tokens skipped of a window", manifest.scoring.skip_tokens);
   fact("ranked: tokens, at least", manifest.ranking.min_tokens);
   fact("ranked: nats a token, at least", manifest.ranking.min_loss);
+  fact("ranked: repetition, at most", manifest.ranking.max_repetition);
   fact("input", manifest.input.root);
   fact("shards", manifest.shards.size());
 }

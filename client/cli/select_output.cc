@@ -79,7 +79,8 @@ Json SelectionRowToJson(const v1::SelectionRow& row) {
           {"flags",
            std::vector<std::string>(row.flags().begin(), row.flags().end())},
           {"nll_base", number(row.has_nll_base(), row.nll_base())},
-          {"nll_masked", number(row.has_nll_masked(), row.nll_masked())}};
+          {"nll_masked", number(row.has_nll_masked(), row.nll_masked())},
+          {"repetition", number(row.has_repetition(), row.repetition())}};
 }
 
 Json SelectionJobToJson(const v1::SelectionJob& job) {

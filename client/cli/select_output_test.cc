@@ -65,7 +65,7 @@ TEST(SelectOutputTest, RowsHaveTheKeysOfTheFilesInTheirOrder) {
   EXPECT_EQ(SelectionRowToJson(row).dump(),
             R"({"doc_id":"d","domain":"","n_tokens":0,"loss_base":null,)"
             R"("loss_masked":null,"score":null,"flags":["empty_text"],)"
-            R"("nll_base":null,"nll_masked":null})");
+            R"("nll_base":null,"nll_masked":null,"repetition":null})");
   row.set_n_tokens(4);
   row.set_nll_base(0.1);
   EXPECT_THAT(SelectionRowToJson(row).dump(), HasSubstr(R"("nll_base":0.1)"));

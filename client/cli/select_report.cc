@@ -272,6 +272,8 @@ void AppendShares(const ReportDomain& domain, std::string* out) {
   absl::StrAppend(out, "<dl>\n");
   AppendFact("Selected from score", Number(domain.selected_above), out);
   AppendFact("Median score", Number(domain.median_score), out);
+  AppendFact("Rank correlation with repetition",
+             Number(domain.repetition_correlation), out);
   AppendFact("Mean loss, base", Number(domain.mean_loss_base), out);
   AppendFact("Mean loss, masked", Number(domain.mean_loss_masked), out);
   absl::StrAppend(out, "</dl></div>\n");

@@ -57,6 +57,8 @@ struct ReportDomain {
   std::optional<double> mean_loss_masked;
   std::optional<double> median_score;    // nullopt if none is ranked
   std::optional<double> selected_above;  // the least score that is selected
+  // Spearman's, of score and repetition: near 1, the score ranks repeats.
+  std::optional<double> repetition_correlation;
   // Of the ranked documents.
   Histogram scores;
   Histogram base_losses;

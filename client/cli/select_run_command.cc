@@ -12,6 +12,7 @@
 #include "client/cli/json_output.h"
 #include "client/cli/progress_bar.h"
 #include "client/cli/select_commands.h"
+#include "client/cli/select_folder.h"
 #include "client/cli/select_output.h"
 #include "client/cli/select_watch.h"
 #include "client/cli/session.h"
@@ -74,11 +75,9 @@ absl::StatusOr<SelectionFolders> LocalFolders(const RunFlags& flags,
   }
   spec->mutable_input()->set_root(kLocalRoot);
   spec->set_output(out.filename().string());
-  SelectionFolders folders;
+  HEADWISE_ASSIGN_OR_RETURN(SelectionFolders folders,
+                            SelectRunFolders(flags.out, flags.state));
   folders.inputs[kLocalRoot] = input.string();
-  folders.output = out.parent_path().string();
-  folders.state =
-      flags.state.empty() ? absl::StrCat(out.string(), ".state") : flags.state;
   fs::create_directories(folders.output, error);
   if (!error) return folders;
   return absl::UnavailableError(absl::StrCat(

@@ -66,6 +66,11 @@ absl::StatusOr<RankingRules> ParseRanking(const v1::SelectionRanking& message,
   if (message.has_min_loss()) rules.min_loss = message.min_loss();
   HEADWISE_RETURN_IF_ERROR(CheckRange<double>(absl::StrCat(field, ".min_loss"),
                                               rules.min_loss, 0.0, 1e6));
+  if (message.has_max_repetition()) {
+    rules.max_repetition = message.max_repetition();
+  }
+  HEADWISE_RETURN_IF_ERROR(CheckRange<double>(
+      absl::StrCat(field, ".max_repetition"), rules.max_repetition, 0.0, 1.0));
   HEADWISE_RETURN_IF_ERROR(CheckCount(absl::StrCat(field, ".domains"),
                                       message.domains_size(), kMaxJobDomains));
   for (int i = 0; i < message.domains_size(); ++i) {

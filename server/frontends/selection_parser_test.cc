@@ -86,10 +86,12 @@ TEST_F(SelectionParserTest, ZeroIsAValueOfTheRankingRules) {
   v1::ScoreDocumentsTerms terms = Terms();
   terms.mutable_ranking()->set_min_tokens(0);
   terms.mutable_ranking()->set_min_loss(0);
+  terms.mutable_ranking()->set_max_repetition(0);
   const auto call = ParseDocumentTerms(terms, context_, TestSha256());
   ASSERT_TRUE(call.ok()) << call.status();
   EXPECT_EQ(call->rules.min_tokens, 0);
   EXPECT_EQ(call->rules.min_loss, 0.0);
+  EXPECT_EQ(call->rules.max_repetition, 0.0);
 }
 
 TEST_F(SelectionParserTest, NoPlanSaysHowToMakeOne) {
@@ -183,6 +185,10 @@ TEST_F(SelectionParserTest, FieldsOfTermsAreNamed) {
                 terms.mutable_ranking()->set_min_loss(std::nan(""));
               }),
               StartsWith("terms.ranking.min_loss"));
+  EXPECT_THAT(refusal([](auto& terms) {
+                terms.mutable_ranking()->set_max_repetition(1.5);
+              }),
+              StartsWith("terms.ranking.max_repetition: is 1.5"));
   EXPECT_THAT(refusal([](auto& terms) {
                 for (int i = 0; i < 257; ++i) {
                   terms.mutable_ranking()->add_domains("d");

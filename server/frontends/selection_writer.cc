@@ -67,6 +67,7 @@ void WriteRow(const ScoreRow& row, v1::SelectionRow* out) {
   if (std::isfinite(row.score())) out->set_score(row.score());
   out->set_nll_base(row.loss.base);
   out->set_nll_masked(row.loss.masked);
+  out->set_repetition(row.loss.repetition);
 }
 
 void WriteTopRow(const TopRow& row, v1::TopKResponse::Ranked* out) {

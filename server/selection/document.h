@@ -12,21 +12,22 @@ namespace headwise {
 // that applies; the names are in flag_names.h.
 enum DocumentFlag : uint32_t {
   // Not scored: n_tokens is 0.
-  kEmptyText = 1u << 0,      // no token but those that the tokenizer adds
-  kInvalidUtf8 = 1u << 1,    // of id, domain or text
-  kBrokenRecord = 1u << 2,   // a line that is no JSON object, or cut short
-  kMissingText = 1u << 3,    // no field of that name, or not a string
-  kTooLarge = 1u << 4,       // more bytes than the job allows
+  kEmptyText = 1u << 0,     // no token but those that the tokenizer adds
+  kInvalidUtf8 = 1u << 1,   // of id, domain or text
+  kBrokenRecord = 1u << 2,  // a line that is no JSON object, or cut short
+  kMissingText = 1u << 3,   // no field of that name, or not a string
+  kTooLarge = 1u << 4,      // more bytes than the job allows
   // Not one of the job's domains, or longer than a domain may be.
   kUnknownDomain = 1u << 5,
-  kNotFinite = 1u << 6,      // the model gave no finite loss
+  kNotFinite = 1u << 6,  // the model gave no finite loss
   // Scored, but out of the ranking.
   kDuplicateId = 1u << 8,  // of an earlier row of the job's output
   kTooShort = 1u << 9,     // fewer tokens than the job ranks
   kLowLoss = 1u << 10,     // loss_base too small for a ratio
+  kRepetitive = 1u << 11,  // more of it repeats itself than the job ranks
   // Scored and ranked.
-  kTruncated = 1u << 16,     // the tokens after the job's limit were left out
-  kMadeUpId = 1u << 17,      // it had none; "<file>:<byte>" stands for it
+  kTruncated = 1u << 16,  // the tokens after the job's limit were left out
+  kMadeUpId = 1u << 17,   // it had none; "<file>:<byte>" stands for it
   // The id was no string or integer, or longer than an id may be; as kMadeUpId.
   kInvalidIdType = 1u << 18
 };
@@ -52,6 +53,9 @@ struct DocumentLoss {
   double base = 0.0;
   double masked = 0.0;
   int64_t num_tokens = 0;  // that count
+  // Mean probability that a copy of what stands before gives the tokens that
+  // count (copy_model.h), 0 to 1.
+  double repetition = 0.0;
   bool is_truncated = false;
 };
 

@@ -47,6 +47,7 @@ absl::StatusOr<ScoreRow> ScoredRow(const RankingRules& rules,
   row.loss = *loss;
   if (loss->is_truncated) row.flags |= kTruncated;
   if (loss->num_tokens < rules.min_tokens) row.flags |= kTooShort;
+  if (loss->repetition > rules.max_repetition) row.flags |= kRepetitive;
   if (row.loss_base() < rules.min_loss || !std::isfinite(row.score())) {
     row.flags |= kLowLoss;
   }

@@ -16,6 +16,7 @@ namespace headwise {
 struct RankingRules {
   int64_t min_tokens = 64;           // fewer: kTooShort
   double min_loss = 0.2;             // nats a token; less: kLowLoss
+  double max_repetition = 1.0;       // 0 to 1; more: kRepetitive
   std::vector<std::string> domains;  // others: kUnknownDomain; empty: any
 };
 

@@ -49,6 +49,18 @@ TEST(DocumentRow, LimitsOfTheRankingAreInclusive) {
             kTooShort | kLowLoss);
 }
 
+TEST(DocumentRow, WhatRepeatsItselfIsNotRankedWhereTheRulesSaySo) {
+  const Document document{.id = "a", .text = "text"};
+  DocumentLoss loss = Loss(100, 200.0, 250.0);
+  loss.repetition = 0.25;
+  EXPECT_EQ(ScoredRow({}, document, loss)->flags, 0u);
+  EXPECT_EQ(ScoredRow({.max_repetition = 0.25}, document, loss)->flags, 0u);
+  const ScoreRow row = *ScoredRow({.max_repetition = 0.24}, document, loss);
+  EXPECT_EQ(row.flags, kRepetitive);
+  EXPECT_FALSE(row.is_ranked());
+  EXPECT_EQ(row.loss.repetition, 0.25);
+}
+
 TEST(DocumentRow, ALossOfZeroHasNoRatioWhateverTheRules) {
   const RankingRules rules{.min_tokens = 0, .min_loss = 0.0};
   const Document document{.id = "a", .text = "text"};

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "server/selection/copy_model.h"
 
 namespace headwise {
 namespace {
@@ -33,6 +34,28 @@ absl::Status RefusalOf(const absl::Status& status) {
         absl::StrCat("a window does not fit: ", status.message()));
   }
   return status;
+}
+
+// Over the tokens that count of all windows, each a text of its own.
+double RepetitionOf(const std::vector<int32_t>& prefix,
+                    const std::vector<int32_t>& tokens,
+                    const ScoringOptions& scoring) {
+  const auto room = static_cast<size_t>(scoring.window) - prefix.size();
+  double sum = 0.0;
+  int64_t count = 0;
+  for (size_t begin = 0; begin < tokens.size(); begin += room) {
+    const size_t end = std::min(begin + room, tokens.size());
+    std::vector<int32_t> window = prefix;
+    window.insert(window.end(), tokens.begin() + static_cast<int64_t>(begin),
+                  tokens.begin() + static_cast<int64_t>(end));
+    const std::vector<double> copies = CopyProbabilities(window);
+    for (size_t i = static_cast<size_t>(scoring.skip_tokens); i < copies.size();
+         ++i) {
+      sum += copies[i];
+      ++count;
+    }
+  }
+  return count == 0 ? 0.0 : sum / static_cast<double>(count);
 }
 
 // A text on its way: window after window.
@@ -76,6 +99,7 @@ class RunningDocument : public std::enable_shared_from_this<RunningDocument> {
   }
 
   void set_truncated() { loss_.is_truncated = true; }
+  void set_repetition(double repetition) { loss_.repetition = repetition; }
 
  private:
   class Sink final : public RequestSink {
@@ -145,8 +169,11 @@ class EngineDocumentScorer final : public DocumentScorer {
     const int64_t max_tokens = options_->scoring.max_tokens;
     const bool is_truncated = max_tokens > 0 && count > max_tokens;
     if (is_truncated) tokens.resize(static_cast<size_t>(max_tokens));
+    // Here and not by the engine's thread: it takes a millisecond or so.
+    const double repetition = RepetitionOf(prefix_, tokens, options_->scoring);
     const auto document = std::make_shared<RunningDocument>(
         engine_, options_, prefix_, std::move(tokens), std::move(done));
+    document->set_repetition(repetition);
     if (is_truncated) document->set_truncated();
     document->GoOn();
   }

@@ -96,6 +96,19 @@ TEST_F(EngineDocumentScorerTest, ChunksOfRowsDoNotMatter) {
   }
 }
 
+TEST_F(EngineDocumentScorerTest, TellsHowMuchATextRepeatsItself) {
+  options_.scoring.window = 18;
+  options_.max_context_len = 18;
+  // "bcdefg" of the second copy, each a half; the second window begins anew.
+  EXPECT_EQ(Score("abcdefg")->repetition, 0.0);
+  EXPECT_DOUBLE_EQ(Score("abcdefgabcdefg")->repetition, 3.0 / 14);
+  EXPECT_DOUBLE_EQ(Score("abcdefgabcdefg123abcdefg")->repetition, 3.0 / 24);
+  engine_.rows_at_once = 1;
+  EXPECT_DOUBLE_EQ(Score("abcdefgabcdefg")->repetition, 3.0 / 14);
+  options_.scoring.skip_tokens = 13;
+  EXPECT_DOUBLE_EQ(Score("abcdefgabcdefg")->repetition, 0.5);
+}
+
 TEST_F(EngineDocumentScorerTest, SkipsAndTruncates) {
   options_.scoring.skip_tokens = 3;
   options_.scoring.max_tokens = 5;

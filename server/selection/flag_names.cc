@@ -6,9 +6,9 @@ namespace headwise {
 namespace {
 
 constexpr DocumentFlag kAll[] = {
-    kEmptyText,     kInvalidUtf8, kBrokenRecord, kMissingText, kTooLarge,
-    kUnknownDomain, kNotFinite,   kDuplicateId,  kTooShort,    kLowLoss,
-    kTruncated,     kMadeUpId,    kInvalidIdType};
+    kEmptyText,     kInvalidUtf8, kBrokenRecord, kMissingText,  kTooLarge,
+    kUnknownDomain, kNotFinite,   kDuplicateId,  kTooShort,     kLowLoss,
+    kRepetitive,    kTruncated,   kMadeUpId,     kInvalidIdType};
 
 }  // namespace
 
@@ -36,6 +36,8 @@ absl::string_view FlagName(DocumentFlag flag) {
       return "too_short";
     case kLowLoss:
       return "low_loss";
+    case kRepetitive:
+      return "repetitive";
     case kTruncated:
       return "truncated";
     case kMadeUpId:

@@ -13,7 +13,7 @@ TEST(FlagNamesTest, FlagsRiseAndAreOneBitEach) {
     seen |= flag;
   }
   // 7 that are not scored, 3 that are not ranked, 3 that are.
-  EXPECT_EQ(seen, 0x7fu | 0x700u | 0x70000u);
+  EXPECT_EQ(seen, 0x7fu | 0xf00u | 0x70000u);
 }
 
 TEST(FlagNamesTest, ANameIsReadBackAsItsFlag) {

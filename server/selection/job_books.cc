@@ -54,6 +54,12 @@ constexpr const char* kTables[] = {
     " sketch TEXT NOT NULL, PRIMARY KEY (job, domain)) WITHOUT ROWID",
 };
 
+// Those with a column `job`.
+constexpr const char* kTablesOfJobs[] = {
+    "leases",    "parts",       "part_domains", "part_flags",
+    "job_flags", "job_domains", "job_sketches"};
+static_assert(std::size(kTables) == std::size(kTablesOfJobs) + 1);
+
 JobEntry EntryOfRow(const SqlRow& row) {
   JobEntry entry;
   entry.number = row.Int(0);
@@ -160,6 +166,36 @@ absl::StatusOr<bool> JobBooks::HasRowLocked(
   return has_row;
 }
 
+absl::Status JobBooks::MakeRoomLocked(int64_t max_jobs) {
+  int64_t num_jobs = 0;
+  HEADWISE_RETURN_IF_ERROR(database_->Run("SELECT COUNT(*) FROM jobs", {},
+                                          [&num_jobs](const SqlRow& row) {
+                                            num_jobs = row.Int(0);
+                                            return absl::OkStatus();
+                                          }));
+  for (; num_jobs >= max_jobs; --num_jobs) {
+    int64_t oldest = 0;  // numbers are from 1 on
+    HEADWISE_RETURN_IF_ERROR(database_->Run(
+        "SELECT MIN(number) FROM jobs WHERE state IN (?, ?)",
+        {NumberOf(JobState::kDone), NumberOf(JobState::kCancelled)},
+        [&oldest](const SqlRow& row) {
+          oldest = row.Int(0);
+          return absl::OkStatus();
+        }));
+    if (oldest == 0) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat(num_jobs, " jobs have not ended, limit ", max_jobs));
+    }
+    for (const char* table : kTablesOfJobs) {
+      HEADWISE_RETURN_IF_ERROR(database_->Run(
+          absl::StrCat("DELETE FROM ", table, " WHERE job = ?"), {oldest}));
+    }
+    HEADWISE_RETURN_IF_ERROR(
+        database_->Run("DELETE FROM jobs WHERE number = ?", {oldest}));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<JobEntry> JobBooks::Add(const JobEntry& entry,
                                        int64_t max_jobs) {
   absl::MutexLock lock(&mutex_);
@@ -168,16 +204,7 @@ absl::StatusOr<JobEntry> JobBooks::Add(const JobEntry& entry,
     mutex_.AssertHeld();
     HEADWISE_ASSIGN_OR_RETURN(auto found, EntriesLocked("id = ?", entry.id));
     if (found.empty()) {
-      int64_t num_jobs = 0;
-      HEADWISE_RETURN_IF_ERROR(database_->Run("SELECT COUNT(*) FROM jobs", {},
-                                              [&num_jobs](const SqlRow& row) {
-                                                num_jobs = row.Int(0);
-                                                return absl::OkStatus();
-                                              }));
-      if (num_jobs >= max_jobs) {
-        return absl::ResourceExhaustedError(
-            absl::StrCat(num_jobs, " jobs are kept, limit ", max_jobs));
-      }
+      HEADWISE_RETURN_IF_ERROR(MakeRoomLocked(max_jobs));
       HEADWISE_RETURN_IF_ERROR(database_->Run(
           "INSERT INTO jobs VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, '', 0)",
           {entry.id, NumberOf(entry.state), entry.reason, entry.head,

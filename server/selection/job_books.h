@@ -27,6 +27,9 @@
 
 namespace headwise {
 
+// In a server's state folder.
+inline constexpr char kBooksName[] = "jobs.sqlite";
+
 struct JobEntry {
   int64_t number = 0;  // rises as jobs are made; given by the books
   std::string id;
@@ -79,8 +82,9 @@ class JobBooks {
   static absl::StatusOr<std::unique_ptr<JobBooks>> Open(Options options,
                                                         const Clock& clock);
 
-  // The job of that id, entered now if it is not there: ResourceExhausted if
-  // `max_jobs` are. Of `entry`, number and what counts progress are not used.
+  // The job of that id, entered now if it is not there. If `max_jobs` are, the
+  // oldest one in a final state is forgotten; ResourceExhausted: none is in
+  // such a state. Of `entry`, number and what counts progress are not used.
   absl::StatusOr<JobEntry> Add(const JobEntry& entry, int64_t max_jobs);
   // By the whole id or 8 or more first digits. InvalidArgument: fewer, or the
   // digits of several; NotFound.
@@ -133,6 +137,8 @@ class JobBooks {
   absl::Status PrepareLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<std::vector<JobEntry>> EntriesLocked(absl::string_view where,
                                                       absl::string_view value)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status MakeRoomLocked(int64_t max_jobs)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<bool> HasRowLocked(absl::string_view sql,
                                     std::initializer_list<SqlValue> values)

@@ -74,6 +74,36 @@ TEST_F(JobBooksTest, AJobIsEnteredOnceAndFoundByItsFirstDigits) {
   EXPECT_EQ(books->List()->size(), 3u);
 }
 
+TEST_F(JobBooksTest, FullBooksForgetTheOldestJobThatHasEnded) {
+  const auto books = Open("me");
+  const int64_t runs = books->Add(Entry('a'), 3)->number;
+  const int64_t done = books->Add(Entry('b'), 3)->number;
+  const int64_t cancelled = books->Add(Entry('c'), 3)->number;
+  ASSERT_EQ(*books->Lease(done, 0), LeaseAnswer::kTaken);
+  ASSERT_TRUE(*books->Commit(done, Part(0), Sketch()));
+  ASSERT_TRUE(
+      *books->Move(done, {JobState::kRunning}, JobState::kFinishing, ""));
+  ASSERT_TRUE(*books->Finish(done, "hash"));
+  ASSERT_TRUE(
+      *books->Move(cancelled, {JobState::kRunning}, JobState::kCancelled, ""));
+
+  const int64_t next = books->Add(Entry('d'), 3)->number;
+  EXPECT_TRUE(absl::IsNotFound(books->Find("bbbbbbbb").status()));
+  EXPECT_TRUE(books->Domains(done)->empty());
+  EXPECT_TRUE(books->Flags(done)->empty());
+  EXPECT_TRUE(books->Sketches(done)->empty());
+  ASSERT_TRUE(books->Add(Entry('e'), 3).ok());
+  EXPECT_TRUE(absl::IsNotFound(books->Find("cccccccc").status()));
+  EXPECT_EQ(books->Find("aaaaaaaa")->number, runs);
+  EXPECT_EQ(books->Find("dddddddd")->number, next);
+  EXPECT_TRUE(absl::IsResourceExhausted(books->Add(Entry('f'), 3).status()));
+  // What is asked for again is another entry, with nothing of the first.
+  ASSERT_TRUE(*books->Move(next, {JobState::kRunning}, JobState::kDone, ""));
+  const JobEntry again = *books->Add(Entry('b'), 3);
+  EXPECT_GT(again.number, next);
+  EXPECT_EQ(again.num_shards_done, 0);
+}
+
 TEST_F(JobBooksTest, StatesMoveFromThoseThatAreNamed) {
   const auto books = Open("me");
   const int64_t job = books->Add(Entry('a'), 9)->number;

@@ -62,6 +62,10 @@ absl::Status CheckRanking(const RankingRules& ranking) {
     return absl::InvalidArgumentError(absl::StrCat(
         "min_loss is ", ranking.min_loss, ", allowed: 0 or more, finite"));
   }
+  if (!(ranking.max_repetition >= 0.0 && ranking.max_repetition <= 1.0)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "max_repetition is ", ranking.max_repetition, ", allowed: 0 to 1"));
+  }
   if (ranking.domains.size() > kMaxJobDomains) {
     return absl::InvalidArgumentError(absl::StrCat(
         "domains has ", ranking.domains.size(), ", limit ", kMaxJobDomains));
@@ -94,11 +98,10 @@ absl::Status CheckKvType(const std::string& kv_type) {
 }
 
 absl::Status CheckMask(const JobManifest& manifest) {
-  if (manifest.mask != "uniform" && manifest.mask != "zero" &&
-      manifest.mask != "mean") {
+  if (manifest.mask != "uniform" && manifest.mask != "zero") {
     return absl::InvalidArgumentError(
         absl::StrCat("mask has ", manifest.mask.size(),
-                     " bytes, allowed: \"uniform\", \"zero\", \"mean\""));
+                     " bytes, allowed: \"uniform\", \"zero\""));
   }
   if (manifest.masked_heads.size() > kMaxMaskedHeads) {
     return absl::InvalidArgumentError(
@@ -164,6 +167,7 @@ ordered_json HeadToJson(const JobManifest& manifest) {
                      {"skip_tokens", manifest.scoring.skip_tokens}};
   json["ranking"] = {{"min_tokens", manifest.ranking.min_tokens},
                      {"min_loss", manifest.ranking.min_loss},
+                     {"max_repetition", manifest.ranking.max_repetition},
                      {"domains", manifest.ranking.domains}};
   const InputOptions& input = manifest.input;
   json["input"] = {{"root", input.root},
@@ -193,6 +197,7 @@ JobManifest HeadFromJson(const ordered_json& json) {
   const ordered_json& ranking = json.at("ranking");
   ranking.at("min_tokens").get_to(manifest.ranking.min_tokens);
   ranking.at("min_loss").get_to(manifest.ranking.min_loss);
+  ranking.at("max_repetition").get_to(manifest.ranking.max_repetition);
   ranking.at("domains").get_to(manifest.ranking.domains);
   const ordered_json& input = json.at("input");
   input.at("root").get_to(manifest.input.root);

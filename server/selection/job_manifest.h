@@ -25,7 +25,7 @@ struct JobManifest {
   std::string tokenizer_sha256;    // the same; empty: part of the model's file
   std::string masked_plan_sha256;  // HeadPlanHash
   std::vector<std::string> masked_heads;  // "layer.head", as the plan has them
-  std::string mask = "uniform";           // or "zero", "mean"
+  std::string mask = "uniform";           // or "zero"
   std::string kv_type = "fp16";           // or "fp32", "bf16", "int8"
   ScoringOptions scoring;                 // as resolved: window > 0
   RankingRules ranking;

@@ -247,10 +247,11 @@ bool ScanRow(RowScanner& scan, ScoreRow& row, Derived& derived) {
       !scan.Flags(row.flags)) {
     return false;
   }
-  std::optional<double> base, masked;
+  std::optional<double> base, masked, repetition;
   const size_t sums = scan.at();
   if (!scan.Literal(",\"nll_base\":") || !scan.NumberOrNull(base) ||
       !scan.Literal(",\"nll_masked\":") || !scan.NumberOrNull(masked) ||
+      !scan.Literal(",\"repetition\":") || !scan.NumberOrNull(repetition) ||
       !scan.Literal("}")) {
     return false;
   }
@@ -260,8 +261,13 @@ bool ScanRow(RowScanner& scan, ScoreRow& row, Derived& derived) {
                        "nll_base and nll_masked: null if n_tokens is 0, "
                        "else numbers");
   }
+  if (repetition.value_or(0.0) < 0.0 || repetition.value_or(0.0) > 1.0 ||
+      repetition.has_value() != row.is_scored()) {
+    return scan.FailAt(sums, "repetition: null if n_tokens is 0, else 0 to 1");
+  }
   row.loss.base = base.value_or(0.0);
   row.loss.masked = masked.value_or(0.0);
+  row.loss.repetition = repetition.value_or(0.0);
   return scan.is_at_end() || scan.Fail("the end of the line");
 }
 
@@ -293,6 +299,7 @@ void AppendNumberOrNull(std::optional<double> value, std::string& out) {
 void AppendRowJson(const ScoreRow& row, std::string& out) {
   HEADWISE_CHECK(row.loss.num_tokens >= 0);
   std::optional<double> loss_base, loss_masked, nll_base, nll_masked;
+  std::optional<double> repetition;
   if (row.is_scored()) {
     HEADWISE_CHECK(std::isfinite(row.loss.base));
     HEADWISE_CHECK(std::isfinite(row.loss.masked));
@@ -300,6 +307,7 @@ void AppendRowJson(const ScoreRow& row, std::string& out) {
     loss_masked = row.loss_masked();
     nll_base = row.loss.base;
     nll_masked = row.loss.masked;
+    repetition = row.loss.repetition;
   }
   AppendView("{\"doc_id\":", out);
   AppendString(row.doc_id, out);
@@ -319,6 +327,8 @@ void AppendRowJson(const ScoreRow& row, std::string& out) {
   AppendNumberOrNull(nll_base, out);
   AppendView(",\"nll_masked\":", out);
   AppendNumberOrNull(nll_masked, out);
+  AppendView(",\"repetition\":", out);
+  AppendNumberOrNull(repetition, out);
   out += '}';
 }
 

@@ -19,10 +19,12 @@ namespace headwise {
 //   score                     null also if it is not finite (nll_base 0)
 //   flags                     names by rising bit (flag_names.h)
 //   nll_base, nll_masked      nats, summed over n_tokens
+//   repetition                0 to 1
 //
-// Numbers are the shortest text that reads back as the same double. Losses are
-// null where n_tokens is 0. Requires known flags, n_tokens >= 0 and, where it
-// is not 0, finite losses. loss.is_truncated is not written: kTruncated is.
+// Numbers are the shortest text that reads back as the same double. Losses and
+// repetition are null where n_tokens is 0. Requires known flags, n_tokens >= 0
+// and, where it is not 0, finite losses and a repetition from 0 to 1.
+// loss.is_truncated is not written: kTruncated is.
 std::string RowToJson(const ScoreRow& row);
 
 // As RowToJson, at the end of `out`: for many rows.

@@ -22,14 +22,15 @@ using testing::StartsWith;
 
 ScoreRow Scored() {
   ScoreRow row{.doc_id = "web/17", .domain = "web"};
-  row.loss = {.base = 200.0, .masked = 225.5, .num_tokens = 100};
+  row.loss = {
+      .base = 200.0, .masked = 225.5, .num_tokens = 100, .repetition = 0.25};
   return row;
 }
 
 constexpr char kScoredLine[] =
     R"({"doc_id":"web/17","domain":"web","n_tokens":100,"loss_base":2,)"
     R"("loss_masked":2.255,"score":0.1275,"flags":[],"nll_base":200,)"
-    R"("nll_masked":225.5})";
+    R"("nll_masked":225.5,"repetition":0.25})";
 
 void ExpectSame(const ScoreRow& a, const ScoreRow& b) {
   EXPECT_EQ(a.doc_id, b.doc_id);
@@ -37,6 +38,7 @@ void ExpectSame(const ScoreRow& a, const ScoreRow& b) {
   EXPECT_EQ(a.loss.num_tokens, b.loss.num_tokens);
   EXPECT_EQ(a.loss.base, b.loss.base);
   EXPECT_EQ(a.loss.masked, b.loss.masked);
+  EXPECT_EQ(a.loss.repetition, b.loss.repetition);
   EXPECT_EQ(a.loss.is_truncated, b.loss.is_truncated);
   EXPECT_EQ(a.flags, b.flags);
 }
@@ -76,7 +78,7 @@ TEST(RowCodecTest, ARowWithoutScoreHasNulls) {
             R"({"doc_id":"a:0","domain":"","n_tokens":0,"loss_base":null,)"
             R"("loss_masked":null,"score":null,)"
             R"("flags":["broken_record","made_up_id"],"nll_base":null,)"
-            R"("nll_masked":null})");
+            R"("nll_masked":null,"repetition":null})");
   ExpectSame(ReadBack(row), row);
 }
 
@@ -157,7 +159,7 @@ TEST(RowCodecTest, EveryLineThatIsCutShortIsRefused) {
 }
 
 // No byte may be another: the line would not be what is written. Digits aside,
-// which make another number, and letters of the two names.
+// which make another number, letters of the two names, and the repetition.
 TEST(RowCodecTest, AChangedByteIsRefusedOrMeansAnotherRow) {
   const std::string line = kScoredLine;
   for (size_t i = 0; i < line.size(); ++i) {
@@ -167,6 +169,8 @@ TEST(RowCodecTest, AChangedByteIsRefusedOrMeansAnotherRow) {
       if (changed == line) continue;
       const absl::StatusOr<ScoreRow> row = ParseRow(changed);
       if (!row.ok()) continue;
+      // Nothing else tells of it.
+      if (row->loss.repetition != Scored().loss.repetition) continue;
       EXPECT_TRUE(row->doc_id != "web/17" || row->domain != "web") << changed;
       EXPECT_EQ(RowToJson(*row), changed);
     }
@@ -204,6 +208,15 @@ TEST(RowCodecTest, RefusesNumbersThatAreNone) {
                                      absl::StrCat("\"nll_base\":", number));
     EXPECT_THAT(ErrorOf(line), HasSubstr("byte 1")) << number;
   }
+}
+
+TEST(RowCodecTest, RefusesARepetitionThatIsNoPart) {
+  for (const char* part : {"-0.1", "1.1", "null", ""}) {
+    const std::string line =
+        Replace(kScoredLine, ":0.25}", absl::StrCat(":", part, "}"));
+    EXPECT_THAT(ErrorOf(line), HasSubstr("expected")) << part;
+  }
+  EXPECT_EQ(ParseRow(Replace(kScoredLine, "0.25", "1"))->loss.repetition, 1.0);
 }
 
 TEST(RowCodecTest, RefusesFlagsThatAreUnknownTwiceOrOutOfOrder) {

@@ -97,7 +97,7 @@ absl::StatusOr<std::unique_ptr<SelectionJobs>> SelectionJobs::Open(
   HEADWISE_ASSIGN_OR_RETURN(auto lock,
                             OwnerLock::Take(options.state_dir, owner));
   JobBooks::Options books_options;
-  books_options.path = absl::StrCat(options.state_dir, "/jobs.sqlite");
+  books_options.path = absl::StrCat(options.state_dir, "/", kBooksName);
   books_options.owner = owner;
   books_options.lease = options.lease;
   books_options.is_alive = [folder = options.state_dir,

@@ -46,7 +46,9 @@ struct SelectionJobsOptions {
   std::map<std::string, std::string> input_roots;  // name -> folder
   std::string output_root;                         // a folder
   MakeScorer make_scorer;
-  int64_t max_jobs = 1000;      // that the books keep
+  // That the books keep; then the oldest one in a final state is forgotten, and
+  // its files stay.
+  int64_t max_jobs = 1000;
   int64_t max_driven = 2;       // at one time, others wait; a thread each
   int64_t max_open_shards = 4;  // of a job
   // Texts of a job that are under way, each held twice; one is always let in.
@@ -101,7 +103,8 @@ class SelectionJobs {
   // state it is; one that was cancelled runs again and keeps its parts. Errors:
   // Cancelled (by `progress`), AlreadyExists (`output` is not empty and the job
   // writes to another folder), FailedPrecondition (the folder holds another
-  // job, or files that are no job's), ResourceExhausted (max_jobs), those of
+  // job, or files that are no job's), ResourceExhausted (max_jobs that have not
+  // ended), those of
   // PlanShards.
   virtual absl::StatusOr<JobStatus> Create(const JobSpec& spec,
                                            const PlanProgress& progress) = 0;

@@ -6,6 +6,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "server/selection/booked_jobs.h"
 #include "server/selection/input_root.h"
 #include "server/selection/shard_output.h"
 
@@ -122,20 +123,8 @@ absl::StatusOr<JobEntry> SelectionJobsImpl::EnterNew(
 
 absl::StatusOr<JobStatus> SelectionJobsImpl::StatusOf(
     const JobEntry& entry) const {
-  JobStatus status;
-  status.id = entry.id;
-  status.state = entry.state;
-  status.reason = entry.reason;
-  HEADWISE_ASSIGN_OR_RETURN(status.manifest, ParseManifest(entry.head));
-  status.output = entry.output;
-  status.output_dir = OutputDir(entry);
-  status.num_shards = entry.num_shards;
-  status.num_shards_done = entry.num_shards_done;
-  status.input_bytes = entry.input_bytes;
-  status.input_bytes_done = entry.input_bytes_done;
-  status.running_seconds = entry.running_seconds;
-  status.result_sha256 = entry.result_sha256;
-  HEADWISE_ASSIGN_OR_RETURN(status.total, books_->Total(entry.number));
+  HEADWISE_ASSIGN_OR_RETURN(JobStatus status,
+                            BookedStatus(*books_, entry, options_.output_root));
   if (status.state != JobState::kRunning &&
       status.state != JobState::kFinishing) {
     return status;
@@ -157,17 +146,10 @@ absl::StatusOr<JobStatus> SelectionJobsImpl::StatusOf(
   return status;
 }
 
-absl::StatusOr<JobStatus> SelectionJobsImpl::WithDomains(JobStatus status,
-                                                         int64_t number) const {
-  HEADWISE_ASSIGN_OR_RETURN(status.domains, books_->Domains(number));
-  HEADWISE_ASSIGN_OR_RETURN(status.flags, books_->Flags(number));
-  return status;
-}
-
 absl::StatusOr<JobStatus> SelectionJobsImpl::Get(absl::string_view id) const {
   HEADWISE_ASSIGN_OR_RETURN(const JobEntry entry, books_->Find(id));
   HEADWISE_ASSIGN_OR_RETURN(JobStatus status, StatusOf(entry));
-  return WithDomains(std::move(status), entry.number);
+  return WithDomains(*books_, entry, std::move(status));
 }
 
 absl::StatusOr<std::vector<JobStatus>> SelectionJobsImpl::List() const {

@@ -58,7 +58,6 @@ class SelectionJobsImpl final : public SelectionJobs {
   absl::StatusOr<JobEntry> EnterNew(const JobManifest& manifest,
                                     JobEntry entry);
   absl::StatusOr<JobStatus> StatusOf(const JobEntry& entry) const;
-  absl::StatusOr<JobStatus> WithDomains(JobStatus status, int64_t number) const;
   std::string OutputDir(const JobEntry& entry) const;
   // FailedPrecondition: the state is final.
   absl::StatusOr<JobEntry> MoveOpen(absl::string_view id,

@@ -218,17 +218,23 @@ TEST_F(JobsTest, CreateTellsWhatIsWrong) {
       jobs->Create(Spec(), [](int64_t, int64_t) { return false; }).status()));
 }
 
-TEST_F(JobsTest, OnlySoManyJobsAreKept) {
+TEST_F(JobsTest, OnlySoManyJobsAreKeptAndTheirFilesStay) {
   WriteCorpus(1);
   FakeModel model;
   SelectionJobsOptions options = Options(model);
   options.max_jobs = 1;
   const auto jobs = Open(options);
-  RunToTheEnd(*jobs, Spec());
+  const JobStatus first = RunToTheEnd(*jobs, Spec());
+  const auto files = Files(first.output_dir);
   JobSpec other = Spec();
   other.manifest.ranking.min_tokens = 1;
-  EXPECT_TRUE(absl::IsResourceExhausted(
-      jobs->Create(other, [](int64_t, int64_t) { return true; }).status()));
+  RunToTheEnd(*jobs, other);
+  EXPECT_TRUE(absl::IsNotFound(jobs->Get(first.id).status()));
+  EXPECT_EQ(jobs->List()->size(), 1u);
+  ExpectSameFiles(Files(first.output_dir), files);
+  // What was forgotten is done again, into the same files.
+  EXPECT_EQ(RunToTheEnd(*jobs, Spec()).id, first.id);
+  ExpectSameFiles(Files(first.output_dir), files);
 }
 
 TEST_F(JobsTest, JobsAreFoundByFirstDigits) {

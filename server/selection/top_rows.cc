@@ -41,7 +41,7 @@ class Patience {
 // its tail
 //
 //   doc_id, delimited; i64 position; i64 num_tokens; f64 base; f64 masked;
-//   u64 flags
+//   f64 repetition; u64 flags
 //
 // all of 8 bytes, the most significant one first. What follows the position is
 // never compared.
@@ -52,6 +52,7 @@ void MakeTail(const ScoreRow& row, int64_t position, std::string& tail) {
   AppendBigEndian(static_cast<uint64_t>(row.loss.num_tokens), tail);
   AppendBigEndian(std::bit_cast<uint64_t>(row.loss.base), tail);
   AppendBigEndian(std::bit_cast<uint64_t>(row.loss.masked), tail);
+  AppendBigEndian(std::bit_cast<uint64_t>(row.loss.repetition), tail);
   AppendBigEndian(row.flags, tail);
 }
 
@@ -62,7 +63,8 @@ void ReadTail(absl::string_view tail, TopRow& top) {
   loss.num_tokens = static_cast<int64_t>(LoadBigEndian(tail.substr(8)));
   loss.base = std::bit_cast<double>(LoadBigEndian(tail.substr(16)));
   loss.masked = std::bit_cast<double>(LoadBigEndian(tail.substr(24)));
-  top.row.flags = static_cast<uint32_t>(LoadBigEndian(tail.substr(32)));
+  loss.repetition = std::bit_cast<double>(LoadBigEndian(tail.substr(32)));
+  top.row.flags = static_cast<uint32_t>(LoadBigEndian(tail.substr(40)));
   loss.is_truncated = (top.row.flags & kTruncated) != 0;
 }
 

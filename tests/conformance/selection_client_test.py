@@ -47,6 +47,8 @@ class SelectionClientTest(unittest.TestCase):
             self.assertEqual(row.flags, ())
             self.assertTrue(row.is_ranked)
             self.assertGreater(row.n_tokens, 64)
+            self.assertGreaterEqual(row.repetition, 0)
+            self.assertLessEqual(row.repetition, 1)
             self.assertEqual(row.loss_base, row.nll_base / row.n_tokens)
             self.assertEqual(row.loss_masked, row.nll_masked / row.n_tokens)
             self.assertAlmostEqual(

@@ -25,6 +25,7 @@ def fake_row(document: pb.SelectionDocument, number: int) -> pb.SelectionRow:
     row.score = (row.loss_masked - row.loss_base) / row.loss_base
     row.nll_base = row.loss_base * num_tokens
     row.nll_masked = row.loss_masked * num_tokens
+    row.repetition = 0.25
     return row
 
 

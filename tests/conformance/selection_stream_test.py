@@ -59,6 +59,7 @@ class SelectionStreamTest(unittest.TestCase):
         self.assertEqual(list(terms.ranking.domains), ["web"])
         self.assertTrue(terms.ranking.HasField("min_tokens"))
         self.assertFalse(terms.ranking.HasField("min_loss"))
+        self.assertFalse(terms.ranking.HasField("max_repetition"))
 
     def test_no_documents_need_no_call(self):
         self.assertEqual(list(self.client().score([], TERMS)), [])

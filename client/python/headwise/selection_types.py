@@ -48,6 +48,7 @@ class Row:
     flags: tuple[str, ...]
     nll_base: float | None  # sums over n_tokens tokens
     nll_masked: float | None
+    repetition: float | None  # 0 to 1, of its tokens
 
     @property
     def is_ranked(self) -> bool:
@@ -66,6 +67,7 @@ class Terms:
     skip_tokens: int = 0  # of each window whose loss does not count
     min_tokens: int | None = None  # for a document to be ranked
     min_loss: float | None = None
+    max_repetition: float | None = None
     domains: Sequence[str] = ()    # that are ranked; none: any
 
 
@@ -150,7 +152,8 @@ def row_of(message: pb.SelectionRow) -> Row:
                _optional(message, "loss_base"),
                _optional(message, "loss_masked"), _optional(message, "score"),
                tuple(message.flags), _optional(message, "nll_base"),
-               _optional(message, "nll_masked"))
+               _optional(message, "nll_masked"),
+               _optional(message, "repetition"))
 
 
 def masked_plan_of(plan: str | bytes) -> pb.MaskedPlan:
@@ -169,6 +172,7 @@ def scoring_of(terms: Terms) -> pb.SelectionScoring:
 def ranking_of(terms: Terms) -> pb.SelectionRanking:
     return pb.SelectionRanking(min_tokens=terms.min_tokens,
                                min_loss=terms.min_loss,
+                               max_repetition=terms.max_repetition,
                                domains=terms.domains)
 
 
