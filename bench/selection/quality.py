@@ -5,10 +5,12 @@
 
 Scores the corpus of corpus.py by `headwise select score` and prints, for each
 domain, the area under the ROC curve (AUC: how often a document of kind `steps`
-is ahead of one of kind `list`) by influence score and by two baselines: low
-perplexity (loss_base) and length; also by the score under as many random heads
-of the same layers, if --random N asks for N such plans. Documents that flags
-keep out of the ranking are left out, and counted.
+is ahead of one of kind `list`) by influence score and by three baselines: low
+perplexity (loss_base), length and low repetition; by the score where documents
+above --max-repetition come last, as `select run --max-repetition` leaves them
+out; and by the score under as many random heads of the same layers, if --random
+N asks for N such plans. Spearman's correlation of score and repetition stands
+below. Documents that flags keep out of the ranking are left out, and counted.
 """
 
 import argparse
@@ -60,10 +62,51 @@ def random_plan(plan, draws):
     return {**plan, 'query_heads': heads, 'origin': 'random heads'}
 
 
+def ranks(values):
+    """Equals share their mean rank."""
+    order = sorted(range(len(values)), key=values.__getitem__)
+    result = [0.0] * len(values)
+    begin = 0
+    while begin < len(order):
+        end = begin
+        while end < len(order) and values[order[end]] == values[order[begin]]:
+            end += 1
+        for i in order[begin:end]:
+            result[i] = (begin + end - 1) / 2
+        begin = end
+    return result
+
+
+def spearman(a, b):
+    x, y = ranks(a), ranks(b)
+    middle = (len(x) - 1) / 2
+    product = sum((i - middle) * (k - middle) for i, k in zip(x, y))
+    squares = (sum((i - middle) ** 2 for i in x)
+               * sum((k - middle) ** 2 for k in y))
+    return product / squares ** 0.5 if squares > 0 else 0.0
+
+
+def correlations(rows):
+    """Of score and repetition, by domain."""
+    domains = {}
+    for row in rows:
+        domains.setdefault(row['doc_id'].split('/')[0], []).append(row)
+    return {domain: spearman([r['score'] for r in of],
+                             [r['repetition'] for r in of])
+            for domain, of in domains.items()}
+
+
 def read_rows(path):
     rows = [json.loads(line) for line in open(path, encoding='utf-8')]
     ranked = [r for r in rows if not NOT_RANKED & set(r['flags'])]
     return ranked, len(rows) - len(ranked)
+
+
+def guarded(row, max_repetition):
+    """Those above it are last, and equal."""
+    if row['repetition'] > max_repetition:
+        return float('-inf')
+    return row['score']
 
 
 def figures(rows, key):
@@ -82,6 +125,7 @@ def main():
     parser.add_argument('--model', default=MODEL)
     parser.add_argument('--documents', type=int, default=1000)
     parser.add_argument('--random', type=int, default=0)
+    parser.add_argument('--max-repetition', type=float, default=0.15)
     parser.add_argument('--rows')
     parser.add_argument('--json', action='store_true')
     arguments = parser.parse_args()
@@ -99,7 +143,10 @@ def main():
         result = {
             'influence': figures(rows, lambda r: r['score']),
             'low perplexity': figures(rows, lambda r: -r['loss_base']),
-            'length': figures(rows, lambda r: r['n_tokens'])}
+            'length': figures(rows, lambda r: r['n_tokens']),
+            'low repetition': figures(rows, lambda r: -r['repetition']),
+            f'guard {arguments.max_repetition:g}': figures(
+                rows, lambda r: guarded(r, arguments.max_repetition))}
         draws = random.Random(1)
         plan = json.loads(pathlib.Path(arguments.plan).read_text())
         for i in range(arguments.random):
@@ -111,11 +158,13 @@ def main():
                 read_rows(out)[0], lambda r: r['score'])
     if arguments.json:
         print(json.dumps({'documents': len(rows), 'left_out': left_out,
-                          'auc': result}))
+                          'auc': result,
+                          'correlation': correlations(rows)}))
         return
     domains = list(result['influence'])
     print(f'{len(rows)} documents, {left_out} left out')
     print(f'{"AUC":18}' + ''.join(f'{domain:>12}' for domain in domains))
+    result['score ~ repetition'] = correlations(rows)
     for key, values in result.items():
         print(f'{key:18}' + ''.join(f'{values[d]:12.2f}' for d in domains))
 
