@@ -18,6 +18,12 @@ void TransposeWeights(const float* weights, const MemoryKernels& kernels,
   }
 }
 
+// Of the activations behind a layer, [kBlockRows][hidden_dim].
+float* Slopes(int64_t layer, const MemorySpec& spec, MemoryScratch& scratch) {
+  return scratch.slopes.data() +
+         layer * MemoryScratch::kBlockRows * spec.hidden_dim;
+}
+
 // Rows [first, first + n) up to the MLP's output, in scratch.mlp, and the
 // slopes of the activations, in scratch.slopes.
 void Forward(const float* weights, int64_t first, int64_t n,
@@ -27,27 +33,27 @@ void Forward(const float* weights, int64_t first, int64_t n,
   const int64_t last_layer = spec.num_layers - 1;
   for (int64_t l = 0; l <= last_layer; ++l) {
     const int64_t width = spec.layer_outputs(l);
-    float* slopes =
-        scratch.slopes.data() + l * MemoryScratch::kBlockRows * width;
+    float* out =
+        l == last_layer ? scratch.mlp.data() : Slopes(l, spec, scratch);
     MemoryProduct product;
     product.a = chunk.Inputs(l, first);
     product.a_row_stride = spec.layer_inputs(l);
     product.b = weights + spec.layer_begin(l);
     product.b_stride = width;
-    product.out = l == last_layer ? scratch.mlp.data() : slopes;
+    product.out = out;
     product.out_stride = width;
     product.num_rows = n;
     product.num_cols = width;
     product.depth = spec.layer_inputs(l);
     kernels.product(product);
     if (l == last_layer) return;
-    kernels.activate(spec.activation, slopes, n * width,
-                     chunk.Inputs(l + 1, first), slopes);
+    kernels.activate(spec.activation, out, n * width,
+                     chunk.Inputs(l + 1, first), out);
   }
 }
 
 void Backward(const float* weights, int64_t first, int64_t n,
-              const MemoryKernels& kernels, const MemoryScratch& scratch,
+              const MemoryKernels& kernels, MemoryScratch& scratch,
               OpenChunk& chunk) {
   const MemorySpec& spec = chunk.spec;
   const int64_t d = spec.head_dim;
@@ -57,11 +63,13 @@ void Backward(const float* weights, int64_t first, int64_t n,
   loss.num_rows = n;
   loss.head_dim = d;
   loss.mlp = scratch.mlp.data();
-  loss.gamma = weights + spec.layer_begin(spec.num_layers);
   loss.residual = spec.residual ? chunk.keys.data() + first * d : nullptr;
   loss.values = chunk.values.data() + first * d;
   loss.mlp_grad = chunk.Gradients(spec.num_layers - 1, first);
-  loss.gamma_grad = chunk.gamma_gradients.data() + first * d;
+  if (spec.norm != MemoryNorm::kNone) {
+    loss.gamma = weights + spec.layer_begin(spec.num_layers);
+    loss.gamma_grad = chunk.gamma_gradients.data() + first * d;
+  }
   kernels.loss_gradient(loss);
   for (int64_t l = spec.num_layers - 2; l >= 0; --l) {
     const int64_t width = spec.layer_outputs(l);
@@ -76,9 +84,7 @@ void Backward(const float* weights, int64_t first, int64_t n,
     product.num_cols = width;
     product.depth = spec.layer_outputs(l + 1);
     kernels.product(product);
-    kernels.multiply(
-        scratch.slopes.data() + l * MemoryScratch::kBlockRows * width,
-        n * width, product.out);
+    kernels.multiply(Slopes(l, spec, scratch), n * width, product.out);
   }
 }
 

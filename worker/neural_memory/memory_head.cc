@@ -74,8 +74,9 @@ absl::Status MemoryHead::Write(const MemoryRows& rows,
     }
     if (is_whole) status = CloseChunk(kernels, scratch);
   }
-  if (open_ != nullptr && open_->num_rows == 0)
+  if (open_ != nullptr && open_->num_rows == 0) {
     scratch.spare = std::move(open_);
+  }
   if (status.ok() && rows.queries != nullptr) {
     ReadWeights(spec_, weights_.data(), QueriesOf(rows, unread, rows.num_rows),
                 kernels, scratch);
