@@ -74,7 +74,8 @@ int64_t KvBook::ExtraBytes(const Sequence& sequence, int64_t length) const {
   int64_t bytes = 0;
   for (const UnitStorage& unit : sequence.units) {
     bytes += ExtraBytesHeld(unit.policy, length, options_.head_dim,
-                            options_.heads_per_kv_head);
+                            options_.heads_per_kv_head) +
+             options_.unit_state_bytes;
   }
   return bytes;
 }
@@ -135,7 +136,8 @@ int64_t KvBook::MaxBytesOfNew(const std::vector<UnitStorage>& units,
             : CountHeld(unit, 0, BlocksFor(num_positions));
     bytes += blocks * options_.class_bytes[unit.block_class] +
              ExtraBytesHeld(unit.policy, num_positions, options_.head_dim,
-                            options_.heads_per_kv_head);
+                            options_.heads_per_kv_head) +
+             options_.unit_state_bytes;
   }
   return bytes;
 }

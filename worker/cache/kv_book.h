@@ -34,6 +34,8 @@ struct KvBookOptions {
   std::vector<int64_t> class_bytes;  // of a block, by class
   int64_t head_dim = 0;
   int64_t heads_per_kv_head = 1;
+  // Of every unit of a sequence, beside what its policy takes.
+  int64_t unit_state_bytes = 0;
 };
 
 // A block whose bytes are to be copied before anything is written.

@@ -18,15 +18,19 @@ class BlockStore {
  public:
   explicit BlockStore(int64_t block_bytes)
       : block_bytes_(block_bytes),
-        slab_blocks_(std::max<int64_t>(kSlabBytes / block_bytes, 1)) {}
+        slab_blocks_(block_bytes == 0
+                         ? 1
+                         : std::max<int64_t>(kSlabBytes / block_bytes, 1)) {}
 
-  // Memory for the ids [0, num_blocks).
+  // Memory for the ids [0, num_blocks); blocks of no bytes need none.
   void Reserve(int64_t num_blocks) {
+    if (block_bytes_ == 0) return;
     while (static_cast<int64_t>(slabs_.size()) * slab_blocks_ < num_blocks) {
       slabs_.emplace_back(slab_blocks_ * block_bytes_);
     }
   }
   uint8_t* Block(int32_t id) {
+    if (block_bytes_ == 0) return nullptr;
     return slabs_[id / slab_blocks_].data() + id % slab_blocks_ * block_bytes_;
   }
   int64_t block_bytes() const { return block_bytes_; }

@@ -323,6 +323,10 @@ absl::StatusOr<std::unique_ptr<Executor>> Executor::Create(
     return absl::InvalidArgumentError(absl::StrCat(
         "num_threads ", options.num_threads, " is not in [1, 1024]"));
   }
+  if (model.hyperparameters().titans && HasCuts(shard)) {
+    return absl::UnimplementedError(
+        "the contexts of titans models are not cut over ranks");
+  }
   const WorkGrid grid = MakeWorkGrid(model.hyperparameters());
   if (static_cast<int64_t>(shard.vocab_tile_rank.size()) !=
       grid.num_vocab_tiles) {

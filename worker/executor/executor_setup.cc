@@ -5,18 +5,28 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "model/head_plan/head_plan_check.h"
 #include "worker/executor/shard_weights.h"
 
 namespace headwise {
 namespace {
+
+std::vector<float> MemoryInit(const Model& model, int64_t layer, int kv_head) {
+  const TensorView* tensor =
+      model.FindTensor(absl::StrCat("blk.", layer, ".mem_init"));
+  if (tensor == nullptr) return {};
+  std::vector<float> init(static_cast<size_t>(tensor->cols()));
+  DequantizeRow(*tensor, kv_head, absl::MakeSpan(init));
+  return init;
+}
+
+}  // namespace
 
 bool HasCuts(const Shard& shard) {
   return std::any_of(
       shard.layers.begin(), shard.layers.end(),
       [](const Shard::Layer& layer) { return !layer.cuts.empty(); });
 }
-
-}  // namespace
 
 absl::StatusOr<int64_t> KvBytesBeside(const Model& model, const Shard& shard,
                                       const ExecutorOptions& options) {
@@ -25,14 +35,16 @@ absl::StatusOr<int64_t> KvBytesBeside(const Model& model, const Shard& shard,
                             PackedShardBytes(model, shard));
   const int64_t num_units = shard.num_units();
   const KvLayout layout = {options.kv_type, model.hyperparameters().head_dim};
-  const int64_t least = num_units * layout.block_bytes();
+  const int64_t least =
+      num_units *
+      (layout.block_bytes() + model.hyperparameters().unit_state_bytes());
   const int64_t left = options.memory_bytes - weight_bytes;
   if (left >= std::min(least, options.kv_capacity_bytes) && left >= 0) {
     return std::min(left, options.kv_capacity_bytes);
   }
   return absl::ResourceExhaustedError(absl::StrCat(
       "the shard needs ", weight_bytes, " bytes for packed weights and ", least,
-      " for a KV block of each of its ", num_units,
+      " for a KV block, and any memory, of each of its ", num_units,
       " units; this worker's --memory-bytes is ", options.memory_bytes));
 }
 
@@ -45,6 +57,7 @@ SequencesOptions SequencesOf(const Model& model, const Shard& shard,
       SequencesOptions::UnitName& unit = out.units.emplace_back();
       unit.layer = static_cast<int64_t>(layer);
       unit.kv_head = kv_head;
+      unit.memory_init = MemoryInit(model, unit.layer, kv_head);
       for (const ContextCut& cut : shard.layers[layer].cuts) {
         if (cut.kv_head != kv_head) continue;
         unit.is_owner = cut.owner == shard.rank;
@@ -60,8 +73,10 @@ SequencesOptions SequencesOf(const Model& model, const Shard& shard,
   out.num_layers = hyper.num_layers;
   out.num_heads = hyper.num_heads;
   out.num_kv_heads = hyper.num_kv_heads;
-  out.head_dim = hyper.head_dim;
+  out.head_dim = hyper.kv_head_dim();
   out.vocab_size = hyper.vocab_size;
+  out.default_unit = DefaultUnitPolicy(hyper);
+  out.titans = hyper.titans;
   return out;
 }
 

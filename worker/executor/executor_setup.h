@@ -16,6 +16,9 @@ namespace headwise {
 absl::StatusOr<int64_t> KvBytesBeside(const Model& model, const Shard& shard,
                                       const ExecutorOptions& options);
 
+// Whether the context of a unit of any rank is cut.
+bool HasCuts(const Shard& shard);
+
 SequencesOptions SequencesOf(const Model& model, const Shard& shard,
                              const ExecutorOptions& options);
 

@@ -41,7 +41,7 @@ void LayerRunner::ProjectHeads(int member, int64_t layer) {
   const auto num_units =
       static_cast<int64_t>(context_.weights->layers[layer].units.size());
   const int64_t num_queries = num_units * hyper_.heads_per_kv_head();
-  std::atomic<int64_t>& counter = counters_[3 * layer];
+  std::atomic<int64_t>& counter = Counter(layer, Work::kProject);
   const Rows& rows = RowsOf(member);
   for (int64_t i = counter.fetch_add(1); i < num_units + num_queries;
        i = counter.fetch_add(1)) {
@@ -93,7 +93,7 @@ void LayerRunner::StoreQueries(const BatchPiece& piece, const UnitKv& kv,
                                const float* projected) {
   const int64_t g = hyper_.heads_per_kv_head();
   const int64_t dim = hyper_.head_dim;
-  const bool keep_plain = NeedsPlainQueries(kv.policy);
+  const bool keep_plain = sees_beside_ || NeedsPlainQueries(kv.policy);
   for (int64_t i = 0; i < piece.num_rows; ++i) {
     const int64_t row = piece.first_row + i;
     const float* q = projected + row * dim;
@@ -152,7 +152,7 @@ void LayerRunner::Summarize(int member, int64_t layer) {
   const auto num_units =
       static_cast<int64_t>(context_.weights->layers[layer].units.size());
   const auto num_pieces = static_cast<int64_t>(batch_->pieces.size());
-  std::atomic<int64_t>& counter = counters_[3 * layer + 1];
+  std::atomic<int64_t>& counter = Counter(layer, Work::kSummarize);
   for (int64_t i = counter.fetch_add(1); i < num_units * num_pieces;
        i = counter.fetch_add(1)) {
     const int64_t unit = i % num_units;
@@ -176,7 +176,7 @@ void LayerRunner::AttendSpans(int member, int64_t layer) {
   const auto num_units =
       static_cast<int64_t>(context_.weights->layers[layer].units.size());
   const auto num_spans = static_cast<int64_t>(batch_->spans.size());
-  std::atomic<int64_t>& counter = counters_[3 * layer + 2];
+  std::atomic<int64_t>& counter = Counter(layer, Work::kAttend);
   for (int64_t i = counter.fetch_add(1); i < num_units * num_spans;
        i = counter.fetch_add(1)) {
     AttendSpanOf(*members_[member], batch_->spans[i / num_units], layer,
@@ -189,7 +189,7 @@ void LayerRunner::AttendSpanOf(Member& self, const AttendSpan& span,
   const UnitKv& kv = KvOf(span.piece, layer, unit);
   if (kv.is_elsewhere) return;
   if (!kv.is_plain()) {
-    return AttendByPolicy(self, span, kv, unit);
+    return AttendByPolicy(self, span, layer, unit);
   }
   if ((*pieces_)[span.piece].probe != nullptr) {
     ProbeSpan(self, span, layer, unit);
@@ -226,22 +226,32 @@ void LayerRunner::AttendSpanOf(Member& self, const AttendSpan& span,
 
 // Policies cut their spans themselves: the first range stands for all.
 void LayerRunner::AttendByPolicy(Member& self, const AttendSpan& span,
-                                 const UnitKv& kv, int64_t unit) {
+                                 int64_t layer, int64_t unit) {
   if (span.partial >= 0 && span.range_begin > 0) return;
+  const PartRange part = {span.first_row, span.first_row + span.num_rows};
+  const UnitRows rows = UnitRowsOf(span.piece, part, layer, unit);
+  self.policies->Attend(rows);
+  const FloatBlocks& persistent =
+      context_.weights->layers[layer].units[unit].persistent;
+  if (persistent.num_rows() == 0) return;
+  self.policies->Add(rows, {&persistent, persistent.num_rows()});
+}
+
+UnitRows LayerRunner::UnitRowsOf(int64_t piece, PartRange part, int64_t layer,
+                                 int64_t unit) {
   const int64_t width = hyper_.heads_per_kv_head() * hyper_.head_dim;
-  const BatchPiece& piece = batch_->pieces[span.piece];
-  const int64_t row =
-      unit * batch_->num_rows + piece.first_row + span.first_row;
+  const BatchPiece& whole = batch_->pieces[piece];
+  const int64_t row = unit * batch_->num_rows + whole.first_row + part.begin;
   UnitRows rows;
-  rows.kv = &kv;
-  rows.prompt_len = (*pieces_)[span.piece].kv->prompt_len;
-  rows.first_position = piece.first_position + span.first_row;
-  rows.num_rows = span.num_rows;
+  rows.kv = &KvOf(piece, layer, unit);
+  rows.prompt_len = (*pieces_)[piece].kv->prompt_len;
+  rows.first_position = whole.first_position + part.begin;
+  rows.num_rows = part.end - part.begin;
   rows.queries = queries_.data() + row * width;
   rows.plain_queries = plain_queries_.data() + row * width;
   rows.razor_means = razor_means_.data() + row * 2 * hyper_.head_dim;
   rows.out = attended_.data() + row * width;
-  self.policies->Attend(rows);
+  return rows;
 }
 
 // All ranges of the context in order, each merged into what came before.
@@ -321,6 +331,7 @@ void LayerRunner::MixRows(int member, int64_t layer) {
           kernels_.merge({mixed, lse, part_out, part_lse, g, dim});
         }
       }
+      if (is_mixed_) MixMemory(units[unit].memory, unit, row, mixed);
       ScaleHeads(*(*pieces_)[piece].kv, layer, unit, mixed);
       if (units[unit].output.is_quantized()) {
         kernels_.quantize(mixed, width, rows.mixed_q[unit].Row(row));
@@ -330,9 +341,10 @@ void LayerRunner::MixRows(int member, int64_t layer) {
   if (!every_member_) context_.team->Barrier();
 }
 
-void LayerRunner::ProjectOutput(int member, int64_t layer) {
+void LayerRunner::ProjectOutput(int member, int64_t layer, int64_t block) {
   const std::vector<UnitWeights>& units = context_.weights->layers[layer].units;
   const int64_t width = hyper_.heads_per_kv_head() * hyper_.head_dim;
+  const bool is_memory = blocks_[block] == LayerBlock::kMemory;
   const Rows& rows = RowsOf(member);
   const PartRange groups =
       PartOf(hyper_.model_dim / 16, member, static_cast<int>(num_threads_));
@@ -340,9 +352,10 @@ void LayerRunner::ProjectOutput(int member, int64_t layer) {
   for (int64_t unit = 0; unit < static_cast<int64_t>(units.size()); ++unit) {
     if (!units[unit].is_owner) continue;
     MultiplyAndAdd(
-        {&units[unit].output, rows.mixed_q[unit].View(),
+        {is_memory ? &units[unit].memory.output : &units[unit].output,
+         rows.mixed_q[unit].View(),
          rows.mixed.data() + unit * batch_->num_rows * width, width, groups},
-        &members_[member]->not_exact[0]);
+        &members_[member]->not_exact[block]);
   }
 }
 

@@ -56,7 +56,7 @@ void LayerRunner::GateUpBlock(Member& self, const Rows& rows,
   }
 }
 
-void LayerRunner::Down(int member, int64_t layer) {
+void LayerRunner::Down(int member, int64_t layer, int64_t block) {
   const std::vector<MlpTileWeights>& tiles =
       context_.weights->layers[layer].mlp_tiles;
   const int64_t capacity = tile_width_ * batch_->num_rows;
@@ -67,7 +67,7 @@ void LayerRunner::Down(int member, int64_t layer) {
     MultiplyAndAdd({&tiles[t].down, hidden_q_[t].View(),
                     hidden_.data() + static_cast<int64_t>(t) * capacity,
                     tile_width_, groups},
-                   &members_[member]->not_exact[1]);
+                   &members_[member]->not_exact[block]);
   }
 }
 

@@ -13,9 +13,32 @@ namespace {
 // Up to this many rows every thread prepares all rows for itself.
 constexpr int64_t kRowsForEveryMember = 4;
 
-absl::Status NotExactError(int64_t layer) {
+// What a failed memory adds to the flag that travels with the sums; members
+// with values that are not exact add 1 each.
+constexpr int64_t kMemoryFailed = int64_t{1} << 32;
+
+absl::Status FlagError(int64_t flag, int64_t layer) {
+  if (flag >= kMemoryFailed) {
+    return absl::OutOfRangeError(absl::StrCat(
+        "a neural memory's input is not finite, or its norm is beyond "
+        "titans.memory.max_norm, in layer ",
+        layer));
+  }
   return absl::OutOfRangeError(
       absl::StrCat("a value is not finite or not below 2^19 in layer ", layer));
+}
+
+std::vector<LayerBlock> BlocksOf(const Hyperparameters& hyper) {
+  std::vector<LayerBlock> blocks;
+  const auto& titans = hyper.titans;
+  if (titans && titans->has_memory() && !titans->is_mixed()) {
+    blocks.push_back(LayerBlock::kMemory);
+  }
+  if (!titans || titans->has_attention()) {
+    blocks.push_back(LayerBlock::kAttention);
+  }
+  blocks.push_back(LayerBlock::kMlp);
+  return blocks;
 }
 
 }  // namespace
@@ -28,8 +51,15 @@ LayerRunner::LayerRunner(const LayerRunnerContext& context)
       num_threads_(context.team->num_threads()),
       softmax_scale_(static_cast<float>(
           1.0 / std::sqrt(static_cast<double>(hyper_.head_dim)))),
+      memory_kernels_(MemoryKernelsFor(kernels_.isa)),
+      blocks_(BlocksOf(hyper_)),
+      has_memory_(hyper_.titans && hyper_.titans->has_memory()),
+      is_mixed_(has_memory_ && hyper_.titans->is_mixed()),
+      is_mac_(has_memory_ && hyper_.titans->variant == TitansVariant::kMac),
+      sees_beside_(is_mac_ ||
+                   (hyper_.titans && hyper_.titans->num_persistent > 0)),
       tile_width_(MakeWorkGrid(hyper_).mlp_tile_width),
-      counters_(static_cast<size_t>(3 * hyper_.num_layers)) {
+      counters_(static_cast<size_t>(kNumWorks * hyper_.num_layers)) {
   int64_t units = 0;
   for (const LayerWeights& layer : context.weights->layers) {
     first_unit_.push_back(units);
@@ -70,7 +100,9 @@ void LayerRunner::Reserve(const RowBatch& batch) {
     member->part_out.Reserve(span_rows * dim);
     member->part_lse.Reserve(span_rows);
     member->lse.Reserve(span_rows);
-    member->not_exact[0] = member->not_exact[1] = 0;
+    std::fill(std::begin(member->not_exact), std::end(member->not_exact), 0);
+    member->memory_has_failed = false;
+    if (is_mac_) member->segment.Reserve(3 * rows * dim);
   }
   const int64_t pairs = hyper_.rope.rotary_dim / 2;
   cosines_.Reserve(rows * pairs);
@@ -79,6 +111,11 @@ void LayerRunner::Reserve(const RowBatch& batch) {
   if (needs_plain_queries_) plain_queries_.Reserve(max_units_ * rows * g * dim);
   if (has_summaries_) razor_means_.Reserve(max_units_ * rows * 2 * dim);
   attended_.Reserve(max_units_ * rows * g * dim);
+  if (has_memory_) {
+    memory_in_.Reserve(max_units_ * 3 * rows * dim);
+    memory_out_.Reserve(max_units_ * rows * dim);
+    gates_.Reserve(rows * GateStride());
+  }
   const int64_t partial_rows = batch.num_partials * batch.max_partial_rows * g;
   partial_out_.Reserve(max_units_ * partial_rows * dim);
   partial_lse_.Reserve(max_units_ * partial_rows);
@@ -92,7 +129,7 @@ void LayerRunner::Reserve(const RowBatch& batch) {
 }
 
 void LayerRunner::LookAtPolicies() {
-  needs_plain_queries_ = false;
+  needs_plain_queries_ = sees_beside_;
   has_summaries_ = false;
   for (const PieceState& piece : *pieces_) {
     if (piece.kv->plan == nullptr) continue;
@@ -128,27 +165,43 @@ const float* LayerRunner::residual() const {
                        : shared_.residual.data();
 }
 
-bool LayerRunner::Attention(int member, int64_t layer) {
+bool LayerRunner::RunBlock(int member, int64_t layer, int64_t block) {
+  switch (blocks_[block]) {
+    case LayerBlock::kMemory:
+      Memory(member, layer, block);
+      return true;
+    case LayerBlock::kAttention:
+      return Attention(member, layer, block);
+    case LayerBlock::kMlp:
+      Mlp(member, layer, block);
+      return true;
+  }
+  return false;
+}
+
+bool LayerRunner::Attention(int member, int64_t layer, int64_t block) {
   NormRows(member, context_.weights->layers[layer].attention_norm);
   ProjectHeads(member, layer);
+  if (is_mixed_) ProjectMemory(member, layer);
   context_.team->Barrier();
   if (has_summaries_) {
     Summarize(member, layer);
     context_.team->Barrier();
   }
-  AttendSpans(member, layer);
+  if (!is_mac_) AttendSpans(member, layer);
+  if (is_mixed_) WriteMemories(member, layer);
   context_.team->Barrier();
   if (!GatherPartials(member, layer)) return false;
   MixRows(member, layer);
-  ProjectOutput(member, layer);
+  ProjectOutput(member, layer, block);
   return true;
 }
 
-void LayerRunner::Mlp(int member, int64_t layer) {
+void LayerRunner::Mlp(int member, int64_t layer, int64_t block) {
   NormRows(member, context_.weights->layers[layer].mlp_norm);
   GateUp(member, layer);
   context_.team->Barrier();
-  Down(member, layer);
+  Down(member, layer, block);
 }
 
 PartRange LayerRunner::PartOfRows(int member) const {
@@ -273,25 +326,31 @@ void LayerRunner::ClearSums(PartRange groups) {
   }
 }
 
-void LayerRunner::StartSums(int member, int phase) {
+void LayerRunner::StartSums(int member, int64_t block) {
   context_.team->Barrier();
-  if (group_->world_size() > 1 && member == 0) status_ = StartReduce(phase);
+  if (group_->world_size() > 1 && member == 0) status_ = StartReduce(block);
 }
 
-bool LayerRunner::FinishSums(int member, int64_t layer, int phase) {
+int64_t LayerRunner::FlagOf(int64_t block) const {
+  int64_t flag = 0;
+  for (const std::unique_ptr<Member>& each : members_) {
+    flag += each->not_exact[block];
+    if (each->memory_has_failed) flag += kMemoryFailed;
+  }
+  return flag;
+}
+
+bool LayerRunner::FinishSums(int member, int64_t layer, int64_t block) {
   if (group_->world_size() > 1) {
     if (member == 0 && status_.ok()) status_ = FinishReduce(layer);
     context_.team->Barrier();
     return status_.ok();
   }
-  // Flags of this phase are not written again before the next barrier, so every
+  // Flags of this block are not written again before the next barrier, so every
   // member sees the same.
-  bool exact = true;
-  for (const std::unique_ptr<Member>& each : members_) {
-    exact = exact && each->not_exact[phase] == 0;
-  }
-  if (exact) return true;
-  if (member == 0) status_ = NotExactError(layer);
+  const int64_t flag = FlagOf(block);
+  if (flag == 0) return true;
+  if (member == 0) status_ = FlagError(flag, layer);
   return false;
 }
 
@@ -300,14 +359,10 @@ absl::Span<int64_t> LayerRunner::ExactSums() {
           static_cast<size_t>(batch_->num_rows * hyper_.model_dim + 1)};
 }
 
-absl::Status LayerRunner::StartReduce(int phase) {
+absl::Status LayerRunner::StartReduce(int64_t block) {
   if (context_.reduction != ReductionMode::kExact) return absl::OkStatus();
   const absl::Time start = Clock::Monotonic().Now();
-  int64_t& flag = ExactSums().back();
-  flag = 0;
-  for (const std::unique_ptr<Member>& each : members_) {
-    flag += each->not_exact[phase];
-  }
+  ExactSums().back() = FlagOf(block);
   const absl::Status status = group_->StartSum(ExactSums());
   is_started_ = status.ok();
   collective_use_.time += Clock::Monotonic().Now() - start;
@@ -321,7 +376,8 @@ absl::Status LayerRunner::FinishReduce(int64_t layer) {
     is_started_ = false;
     status = group_->FinishSum(ExactSums());
     collective_use_.bytes += static_cast<int64_t>(ExactSums().size()) * 8;
-    if (status.ok() && ExactSums().back() != 0) status = NotExactError(layer);
+    const int64_t flag = ExactSums().back();
+    if (status.ok() && flag != 0) status = FlagError(flag, layer);
   } else {
     const int64_t count = batch_->num_rows * hyper_.model_dim;
     status = group_->AllReduceSum(

@@ -13,6 +13,7 @@
 #include "base/thread_team.h"
 #include "model/model.h"
 #include "worker/backends/cpu/kernels.h"
+#include "worker/backends/cpu/memory_kernels.h"
 #include "worker/collectives/group.h"
 #include "worker/executor/cut_layout.h"
 #include "worker/executor/policy_attention.h"
@@ -22,6 +23,7 @@
 #include "worker/executor/shard_weights.h"
 #include "worker/executor/unit_kv.h"
 #include "worker/executor/unit_summaries.h"
+#include "worker/neural_memory/memory_scratch.h"
 #include "worker/step/step.h"
 
 namespace headwise {
@@ -57,13 +59,18 @@ struct PieceState {
 };
 using PieceStates = std::vector<PieceState>;
 
-// One batch on its way through the layers. A layer is six phases with a barrier
-// after each: queries, keys and values (then summaries of what was stored, if a
-// policy has any); attention; output rows, added exactly;
-// (all-reduce); gate and up; down, added exactly; (all-reduce). Norms, residual
-// sums and conversions to int8 happen at the head of the next phase: by every
-// thread for all rows if there are few (each keeps its own copy, which saves a
-// barrier), else shared out by rows.
+// What is added to the residual stream at once, with a sum over ranks.
+enum class LayerBlock : uint8_t { kMemory, kAttention, kMlp };
+
+// One batch on its way through the layers. A layer is two blocks (of titans
+// models one to three) of three phases with a barrier after each: queries, keys
+// and values (then summaries of what was stored, if a policy has any);
+// attention; output rows, added exactly; (all-reduce); gate and up; down, added
+// exactly; (all-reduce). A neural memory: queries, keys, values and gates;
+// writes and reads; output rows; as a block of its own or as a part of the
+// attention's. Norms, residual sums and conversions to int8 happen at the head
+// of the next phase: by every thread for all rows if there are few (each keeps
+// its own copy, which saves a barrier), else shared out by rows.
 class LayerRunner {
  public:
   explicit LayerRunner(const LayerRunnerContext& context);
@@ -98,15 +105,31 @@ class LayerRunner {
     std::vector<int64_t> visible;
     std::unique_ptr<PolicyAttention> policies;
     std::unique_ptr<UnitSummarizer> summaries;
-    int not_exact[2] = {0, 0};  // after attention, after the MLP
+    MemoryScratch memory;
+    AlignedBuffer<float> segment;  // [3][rows][head_dim]; kMac
+    int not_exact[3] = {0, 0, 0};  // by block
+    bool memory_has_failed = false;
   };
 
   void Reserve(const RowBatch& batch);
   void LookAtPolicies();
-  // The halves of a layer, up to the sums of this rank. False if the group
-  // failed, then for every member.
-  bool Attention(int member, int64_t layer);
-  void Mlp(int member, int64_t layer);
+  // A block of a layer, up to the sums of this rank. False if the group failed,
+  // then for every member.
+  bool RunBlock(int member, int64_t layer, int64_t block);
+  bool Attention(int member, int64_t layer, int64_t block);
+  void Mlp(int member, int64_t layer, int64_t block);
+  // What is shared out by items, of each layer.
+  enum class Work {
+    kProject,
+    kSummarize,
+    kAttend,
+    kProjectMemory,
+    kWriteMemory
+  };
+  static constexpr int64_t kNumWorks = 5;
+  std::atomic<int64_t>& Counter(int64_t layer, Work work) {
+    return counters_[kNumWorks * layer + static_cast<int64_t>(work)];
+  }
   Rows& RowsOf(int member) {
     return every_member_ ? members_[member]->rows : shared_;
   }
@@ -117,6 +140,29 @@ class LayerRunner {
   void CaptureRows(int member, int64_t layer);
   void AddResidual(int member);
   void NormRows(int member, const std::vector<float>& weight);
+
+  // layer_memory.cc
+  void Memory(int member, int64_t layer, int64_t block);
+  UnitMemory& MemoryOf(int64_t piece, int64_t layer, int64_t unit) const {
+    return (*pieces_)[piece].kv->memories[first_unit_[layer] + unit];
+  }
+  int64_t GateStride() const { return (3 * hyper_.num_heads + 15) / 16 * 16; }
+  float* MemoryInputs(int64_t unit, int64_t part, int64_t row) {
+    return memory_in_.data() +
+           ((unit * 3 + part) * batch_->num_rows + row) * hyper_.head_dim;
+  }
+  void ProjectMemory(int member, int64_t layer);
+  void ProjectMemoryInputs(const Rows& rows, int64_t layer, int64_t unit,
+                           int64_t part);
+  void MakeGates(int64_t layer, int64_t unit, const BatchPiece& piece);
+  void WriteMemories(int member, int64_t layer);
+  void WriteRows(Member& self, MemoryRows rows, int64_t layer, int64_t unit,
+                 int64_t piece, int64_t first_row);
+  void RunSegment(Member& self, int64_t layer, int64_t unit, int64_t piece,
+                  PartRange rows);
+  void MixMemory(const MemoryWeights& weights, int64_t unit, int64_t row,
+                 float* mixed) const;
+  void MixMemories(int member, int64_t layer);
 
   // layer_attention.cc
   void ProjectHeads(int member, int64_t layer);
@@ -147,7 +193,10 @@ class LayerRunner {
   void MergeGathered(int64_t layer, int64_t unit, int64_t row, float* mixed,
                      float* lse) const;
 
-  void AttendByPolicy(Member& self, const AttendSpan& span, const UnitKv& kv,
+  void AttendByPolicy(Member& self, const AttendSpan& span, int64_t layer,
+                      int64_t unit);
+  // Rows of a piece.
+  UnitRows UnitRowsOf(int64_t piece, PartRange part, int64_t layer,
                       int64_t unit);
   // Gates and scales of query heads (HeadPlan::heads).
   void ScaleHeads(const SequenceKv& kv, int64_t layer, int64_t unit,
@@ -160,13 +209,13 @@ class LayerRunner {
                 int64_t position, const float* query, int64_t slice_row,
                 HeadProbe* out);
   void MixRows(int member, int64_t layer);
-  void ProjectOutput(int member, int64_t layer);
+  void ProjectOutput(int member, int64_t layer, int64_t block);
 
   // layer_mlp.cc
   void GateUp(int member, int64_t layer);
   void GateUpBlock(Member& self, const Rows& rows, const MlpTileWeights& tile,
                    int64_t tile_index, int64_t block);
-  void Down(int member, int64_t layer);
+  void Down(int member, int64_t layer, int64_t block);
 
   // Matrix product of rows that are float and int8 at once, whichever the
   // weights take.
@@ -181,13 +230,13 @@ class LayerRunner {
   void Multiply(const Product& product, float* out, int64_t out_stride) const;
   void MultiplyAndAdd(const Product& product, int* not_exact);
   void ClearSums(PartRange groups);
-  // Ends a phase that added to the sums, and hands them to the group. `phase`
-  // is 0 after attention, 1 after the MLP.
-  void StartSums(int member, int phase);
+  // Ends a block's last phase, and hands its sums to the group.
+  void StartSums(int member, int64_t block);
   // Waits for the sums of all ranks. False if the batch failed, then for every
   // member.
-  bool FinishSums(int member, int64_t layer, int phase);
-  absl::Status StartReduce(int phase);
+  bool FinishSums(int member, int64_t layer, int64_t block);
+  int64_t FlagOf(int64_t block) const;  // of this rank; 0: all went well
+  absl::Status StartReduce(int64_t block);
   absl::Status FinishReduce(int64_t layer);
   absl::Span<int64_t> ExactSums();
 
@@ -197,6 +246,12 @@ class LayerRunner {
   const RopeFrequencies rope_;
   const int64_t num_threads_;
   const float softmax_scale_;
+  const MemoryKernels& memory_kernels_;
+  const std::vector<LayerBlock> blocks_;  // of every layer
+  const bool has_memory_;
+  const bool is_mixed_;  // memory is a part of the attention's block
+  const bool is_mac_;
+  const bool sees_beside_;           // attention sees rows beside the cache
   const int64_t tile_width_;         // of the MLP
   std::vector<int64_t> first_unit_;  // [layers] index in the rank's units
   int64_t max_units_ = 0;            // of a layer
@@ -217,6 +272,9 @@ class LayerRunner {
   AlignedBuffer<float> queries_;          // [units][rows][g][head_dim]
   AlignedBuffer<float> plain_queries_;    // the same, not rotated, if needed
   AlignedBuffer<float> attended_;         // the same
+  AlignedBuffer<float> memory_in_;        // [units][q, k, v][rows][head_dim]
+  AlignedBuffer<float> memory_out_;       // [units][rows][head_dim]
+  AlignedBuffer<float> gates_;            // [rows][3 * num_heads, to whole 16s]
   AlignedBuffer<float> razor_means_;      // [units][rows][2][head_dim]
   AlignedBuffer<float>
       partial_out_;  // [units][partials][partial rows * g][dim]

@@ -11,7 +11,8 @@ class LayerTurns {
   explicit LayerTurns(absl::Span<LayerRunner* const> runners)
       : runners_(runners),
         first_layer_(runners[0]->batch_->first_layer),
-        num_layers_(runners[0]->hyper_.num_layers) {}
+        num_layers_(runners[0]->hyper_.num_layers),
+        num_blocks_(static_cast<int64_t>(runners[0]->blocks_.size())) {}
 
   absl::Status Run() {
     runners_[0]->context_.team->Run([this](int member) {
@@ -27,33 +28,36 @@ class LayerTurns {
   bool RunMember(int member) {
     for (LayerRunner* runner : runners_) runner->EnterRows(member);
     for (int64_t layer = first_layer_; layer < num_layers_; ++layer) {
-      for (LayerRunner* runner : runners_) {
-        if (layer > first_layer_ && !TakeSums(runner, member, layer - 1, 1)) {
-          return false;
+      for (int64_t block = 0; block < num_blocks_; ++block) {
+        for (LayerRunner* runner : runners_) {
+          if (block > 0 && !TakeSums(runner, member, layer, block - 1)) {
+            return false;
+          }
+          if (block == 0 && !EnterLayer(runner, member, layer)) return false;
+          if (!runner->RunBlock(member, layer, block)) return false;
+          runner->StartSums(member, block);
         }
-        runner->CaptureRows(member, layer);
-        if (!runner->Attention(member, layer)) return false;
-        runner->StartSums(member, 0);
-      }
-      for (LayerRunner* runner : runners_) {
-        if (!TakeSums(runner, member, layer, 0)) return false;
-        runner->Mlp(member, layer);
-        runner->StartSums(member, 1);
       }
     }
     for (LayerRunner* runner : runners_) {
-      if (first_layer_ < num_layers_ &&
-          !TakeSums(runner, member, num_layers_ - 1, 1)) {
-        return false;
-      }
-      runner->CaptureRows(member, num_layers_);
+      if (!EnterLayer(runner, member, num_layers_)) return false;
     }
     return true;
   }
 
+  // Ends the layer before, if there was one.
+  bool EnterLayer(LayerRunner* runner, int member, int64_t layer) {
+    if (layer > first_layer_ &&
+        !TakeSums(runner, member, layer - 1, num_blocks_ - 1)) {
+      return false;
+    }
+    runner->CaptureRows(member, layer);
+    return true;
+  }
+
   static bool TakeSums(LayerRunner* runner, int member, int64_t layer,
-                       int phase) {
-    if (!runner->FinishSums(member, layer, phase)) return false;
+                       int64_t block) {
+    if (!runner->FinishSums(member, layer, block)) return false;
     runner->AddResidual(member);
     return true;
   }
@@ -71,6 +75,7 @@ class LayerTurns {
   const absl::Span<LayerRunner* const> runners_;
   const int64_t first_layer_;
   const int64_t num_layers_;
+  const int64_t num_blocks_;
 };
 
 absl::Status RunLayers(absl::Span<LayerRunner* const> runners) {

@@ -62,6 +62,31 @@ void PolicyAttention::Attend(const UnitRows& rows) {
   }
 }
 
+void PolicyAttention::Add(const UnitRows& rows, const RowsBeside& beside) {
+  const int64_t count = rows.num_rows * g_;
+  end_.resize(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i) {
+    end_[i] = beside.num_visible + i / g_ * beside.step;
+  }
+  beside_.clear();
+  for (int64_t b = 0; b < beside.blocks->num_blocks(); ++b) {
+    beside_.push_back(beside.blocks->Block(b));
+  }
+  AttendArgs args;
+  args.layout = beside.blocks->layout();
+  args.blocks = beside_.data();
+  args.end = end_[count - 1];
+  args.queries = rows.plain_queries;
+  args.visible_end = end_.data();
+  args.num_rows = count;
+  args.out = part_out_.data();
+  args.lse = part_lse_.data();
+  args.scratch = scratch_.data();
+  kernels_.attend(args);
+  kernels_.merge(
+      {rows.out, lse_.data(), part_out_.data(), part_lse_.data(), count, dim_});
+}
+
 void PolicyAttention::AddSpan(const SpanRows& rows) {
   int64_t first = 0;  // rows before it have seen all of their span
   const int64_t last_end = rows.end[rows.count - 1];
@@ -101,7 +126,7 @@ void PolicyAttention::AttendSpans(const UnitRows& rows) {
     const VisibleSpans spans = VisibleTo(rows.kv->policy, t, rows.prompt_len);
     if (spans.has_gap()) first_with_gap = std::min(first_with_gap, row);
     for (int64_t h = 0; h < g_; ++h) {
-      begin_[row * g_ + h] = spans.begin;
+      begin_[row * g_ + h] = std::max(spans.begin, rows.first_visible);
       end_[row * g_ + h] = t + 1;
     }
   }

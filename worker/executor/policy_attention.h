@@ -11,6 +11,7 @@
 #include "model/hyperparameters.h"
 #include "worker/backends/cpu/aligned_buffer.h"
 #include "worker/backends/cpu/kernels.h"
+#include "worker/executor/float_blocks.h"
 #include "worker/executor/rotation.h"
 #include "worker/executor/unit_kv.h"
 
@@ -26,12 +27,22 @@ struct UnitRows {
   // [num_rows][g][head_dim], rotated by their positions (by their place in the
   // chunk where RotationPeriod says so).
   const float* queries = nullptr;
-  // The same, not rotated; only for policies that renumber positions.
+  // The same, not rotated; for policies that renumber positions, and for Add.
   const float* plain_queries = nullptr;
   // kRazor: means of the dropped keys and values before each row,
   // [num_rows][2][head_dim].
   const float* razor_means = nullptr;
   float* out = nullptr;  // [num_rows][g][head_dim]
+  // Positions that come before it no row sees; kStreaming without sinks.
+  int64_t first_visible = 0;
+};
+
+// Rows beside the cache that queries see as they are before their rotation.
+struct RowsBeside {
+  const FloatBlocks* blocks = nullptr;
+  // How many the first query sees; each of the next sees `step` more.
+  int64_t num_visible = 0;
+  int64_t step = 0;
 };
 
 // Whether the policy needs UnitRows::plain_queries.
@@ -47,6 +58,8 @@ class PolicyAttention {
                   const RotationTable& rotations);
 
   void Attend(const UnitRows& rows);
+  // Merges more into what Attend gave for the same rows.
+  void Add(const UnitRows& rows, const RowsBeside& beside);
   // Natural log-sum-exp of the last rows, [num_rows][g]; not of calibrated
   // heads. Until the next call.
   const float* lse() const { return lse_.data(); }
@@ -124,6 +137,7 @@ class PolicyAttention {
   std::vector<float> chunk_scores_, best_scores_, landmark_scores_;
   std::vector<int64_t> chosen_;
   std::vector<ChunkRow> chunk_rows_;
+  std::vector<const uint8_t*> beside_;
 };
 
 }  // namespace headwise

@@ -25,7 +25,8 @@ std::string ShapeText(const SequencesOptions& rank) {
   return absl::StrCat(rank.num_layers, " layers of ", rank.num_heads,
                       " heads and ", rank.num_kv_heads, " KV heads of ",
                       rank.head_dim, ", a vocabulary of ", rank.vocab_size,
-                      ", KV type ", static_cast<int>(rank.default_element));
+                      ", KV type ", static_cast<int>(rank.default_element),
+                      rank.titans ? ", a titans model" : "");
 }
 
 std::string UnitsText(const SequencesOptions& rank) {
@@ -73,6 +74,12 @@ void WriteSummaries(const UnitKv& unit, int64_t head_dim,
   }
 }
 
+void WriteMemory(const UnitMemory& memory, HashedFileWriter* file) {
+  file->PutText(SaveMemoryHead(memory.head));
+  file->PutList(memory.conv_tails);
+  file->PutList(memory.context.values());
+}
+
 }  // namespace
 
 absl::StatusOr<int64_t> WriteSequenceFile(const std::string& path,
@@ -94,6 +101,9 @@ absl::StatusOr<int64_t> WriteSequenceFile(const std::string& path,
       file.PutBytes({block, static_cast<size_t>(unit.layout.block_bytes())});
     }
     WriteSummaries(unit, rank.head_dim, &file);
+  }
+  for (const UnitMemory& memory : sequence.kv.memories) {
+    WriteMemory(memory, &file);
   }
   return file.Finish();
 }
@@ -154,6 +164,9 @@ absl::Status SequenceFileReader::ReadInto(Sequence* sequence) {
     HEADWISE_RETURN_IF_ERROR(ReadBlocks(&unit));
     HEADWISE_RETURN_IF_ERROR(ReadSummaries(&unit));
   }
+  for (UnitMemory& memory : sequence->kv.memories) {
+    HEADWISE_RETURN_IF_ERROR(ReadMemory(&memory));
+  }
   if (file_.bytes_left() > 0) {
     return file_.Damaged(
         absl::StrCat(file_.bytes_left(), " bytes follow the last unit"));
@@ -212,6 +225,26 @@ absl::Status SequenceFileReader::ReadSummaries(UnitKv* unit) {
   return absl::OkStatus();
 }
 
+absl::Status SequenceFileReader::ReadMemory(UnitMemory* memory) {
+  HEADWISE_ASSIGN_OR_RETURN(const std::string head, file_.GetText());
+  HEADWISE_ASSIGN_OR_RETURN(memory->head,
+                            LoadMemoryHead(memory->head.spec(), head));
+  HEADWISE_ASSIGN_OR_RETURN(const std::vector<float> tails,
+                            file_.GetList<float>());
+  HEADWISE_ASSIGN_OR_RETURN(const std::vector<float> context,
+                            file_.GetList<float>());
+  if (memory->head.num_tokens() != length() ||
+      tails.size() != memory->conv_tails.size() ||
+      context.size() != memory->context.values().size()) {
+    return file_.Damaged(absl::StrCat(
+        "a memory of ", memory->head.num_tokens(), " tokens, ", tails.size(),
+        " values of tails and ", context.size(), " of context"));
+  }
+  memory->conv_tails = tails;
+  memory->context.values() = context;
+  return absl::OkStatus();
+}
+
 absl::Status SequenceFileReader::ReadChunks(UnitKv* unit) {
   const int64_t g = rank_.num_heads / rank_.num_kv_heads;
   const bool is_chunked = unit->policy.kind == PolicyKind::kLongHeads;
@@ -231,7 +264,7 @@ absl::Status SequenceFileReader::ReadChunks(UnitKv* unit) {
   const int64_t block_bytes = ChunkBlockBytes(rank_.head_dim);
   const int64_t blocks =
       (chunks + KvLayout::kPositions - 1) / KvLayout::kPositions;
-  if (num_heads * blocks > file_.bytes_left() / block_bytes) {
+  if (has_chunks && num_heads * blocks > file_.bytes_left() / block_bytes) {
     return file_.Damaged("keys of chunks are missing");
   }
   unit->chunk_keys.resize(static_cast<size_t>(num_heads));

@@ -3,9 +3,10 @@
 // "headwise kv 1\n" filled up to 16 bytes; the plan's hash, the model's shape
 // and the rank's units as texts; length, prompt_len, last sample, tokens; then
 // of each unit its blocks that are present and what its policy remembers beside
-// them; at the end the SHA-256 of all of it (HashedFileWriter). Reading gives
-// back the same bits. A file belongs to the process that wrote it: it says
-// nothing of the weights that made its keys and values.
+// them; of each unit its neural memory, if the model has any; at the end the
+// SHA-256 of all of it (HashedFileWriter). Reading gives back the same bits. A
+// file belongs to the process that wrote it: it says nothing of the weights
+// that made its keys and values.
 
 #ifndef HEADWISE_WORKER_EXECUTOR_SEQUENCE_FILE_H_
 #define HEADWISE_WORKER_EXECUTOR_SEQUENCE_FILE_H_
@@ -51,6 +52,7 @@ class SequenceFileReader {
   absl::Status ReadSummaries(UnitKv* unit);
   absl::Status ReadChunks(UnitKv* unit);
   absl::Status ReadCalibrated(CalibratedHead* head);
+  absl::Status ReadMemory(UnitMemory* memory);
 
   HashedFileReader file_;
   const SequencesOptions& rank_;

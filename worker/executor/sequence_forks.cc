@@ -32,6 +32,12 @@ absl::Status Sequences::MakeFork(const Fork& fork) {
     return Refuse(fork.sequence_id, "a fork at ", fork.length, " of ", stored,
                   " positions");
   }
+  if (options_.titans && options_.titans->has_memory() &&
+      fork.length != stored) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "sequence ", fork.sequence_id, ": a fork at ", fork.length, " of ",
+        stored, " positions, but a neural memory is known at its end only"));
+  }
   const PlanPointer plan = FindPlan(fork.plan_id);
   if (fork.plan_id != 0 && plan == nullptr) {
     return Refuse(fork.sequence_id, "plan ", fork.plan_id, " is not here");
@@ -47,6 +53,7 @@ absl::Status Sequences::MakeFork(const Fork& fork) {
   forked.tokens.assign(source.tokens.begin(),
                        source.tokens.begin() + fork.length);
   ShareSummaries(source.kv, fork.length, &forked.kv);
+  forked.kv.memories = source.kv.memories;
   const std::vector<UnitStorage>& units = book_.Units(fork.sequence_id);
   sequences_[fork.sequence_id] = std::move(forked);
   UpdateTables(fork.sequence_id, 0);

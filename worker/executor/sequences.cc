@@ -33,6 +33,7 @@ KvBookOptions BookOptions(const SequencesOptions& options) {
   }
   out.head_dim = options.head_dim;
   out.heads_per_kv_head = options.num_heads / options.num_kv_heads;
+  out.unit_state_bytes = options.titans ? options.titans->state_bytes() : 0;
   return out;
 }
 
@@ -61,6 +62,10 @@ absl::Status Sequences::CheckPlan(const NumberedPlan& plan) const {
         absl::StrCat("plan ", plan.plan_id, ": ", parts...));
   };
   if (plan.plan_id == 0 || plan.plan == nullptr) return error("has no content");
+  if (options_.titans) {
+    return absl::UnimplementedError(
+        absl::StrCat("plan ", plan.plan_id, ": of a titans model"));
+  }
   const PlanPointer kept = FindPlan(plan.plan_id);
   if (kept != nullptr && *kept != *plan.plan) {
     return error("is another one here");
@@ -117,10 +122,9 @@ std::vector<UnitStorage> Sequences::StorageUnder(
     const PlanPointer& plan) const {
   std::vector<UnitStorage> units(options_.units.size());
   for (size_t i = 0; i < units.size(); ++i) {
-    if (plan != nullptr) {
-      units[i].policy =
-          plan->unit(options_.units[i].layer, options_.units[i].kv_head);
-    }
+    units[i].policy = plan == nullptr ? options_.default_unit
+                                      : plan->unit(options_.units[i].layer,
+                                                   options_.units[i].kv_head);
     const SequencesOptions::UnitName& name = options_.units[i];
     if (!name.held_ranges.empty()) {
       if (IsAsTrained(plan.get(), name.layer, name.kv_head)) {
@@ -159,6 +163,11 @@ SequenceKv Sequences::OpenKv(PlanPointer plan, int64_t prompt_len) const {
     }
   }
   kv.plan = std::move(plan);
+  if (options_.titans && options_.titans->has_memory()) {
+    for (const SequencesOptions::UnitName& unit : options_.units) {
+      kv.memories.emplace_back(*options_.titans, unit.memory_init);
+    }
+  }
   return kv;
 }
 
@@ -192,7 +201,14 @@ absl::Status Sequences::CheckProbe(const Slice& slice) const {
   const auto it = sequences_.find(slice.sequence_id);
   const PlanPointer plan =
       it == sequences_.end() ? FindPlan(slice.plan_id) : it->second.kv.plan;
-  if (plan == nullptr) return absl::OkStatus();
+  if (plan == nullptr) {
+    if (options_.default_unit.kind == PolicyKind::kFull) {
+      return absl::OkStatus();
+    }
+    return Refuse(slice.sequence_id,
+                  "a probe reads units that see everything; the model's have a "
+                  "window");
+  }
   for (const UnitPolicy& unit : plan->units) {
     if (unit.kind == PolicyKind::kFull) continue;
     return Refuse(slice.sequence_id,
@@ -335,7 +351,7 @@ void Sequences::UpdateTables(uint64_t sequence_id, int64_t first_block) {
 
 void Sequences::Trim(uint64_t sequence_id) {
   SequenceKv& kv = sequences_[sequence_id].kv;
-  if (kv.plan == nullptr) return;
+  if (kv.plan == nullptr && !Drops(options_.default_unit)) return;
   book_.Trim(sequence_id);
   for (size_t unit = 0; unit < kv.units.size(); ++unit) {
     UnitKv& to = kv.units[unit];

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "model/hyperparameters.h"
 #include "worker/cache/kv_book.h"
 #include "worker/executor/block_store.h"
 #include "worker/executor/unit_kv.h"
@@ -38,6 +40,8 @@ struct SequencesOptions {
     // UnitStorage), and whether the rest of its work is.
     std::vector<bool> held_ranges;
     bool is_owner = true;
+    // Of a neural memory, [num_weights]; empty: none.
+    std::vector<float> memory_init;
   };
   std::vector<UnitName> units;  // of the rank
   bool has_cuts = false;        // on any rank
@@ -46,8 +50,10 @@ struct SequencesOptions {
   int64_t num_layers = 0;
   int64_t num_heads = 0;  // of a layer
   int64_t num_kv_heads = 0;
-  int64_t head_dim = 0;
+  int64_t head_dim = 0;  // of the cache; 0: nothing is kept in it
   int64_t vocab_size = 0;
+  UnitPolicy default_unit;  // of every unit without a plan
+  std::optional<TitansHyperparameters> titans;
 };
 
 // The sequences of one rank, the plans that they run under and the blocks that
@@ -59,14 +65,16 @@ class Sequences {
   void Free(uint64_t sequence_id);
 
   // InvalidArgument, and nothing changed, for a plan that isn't for a model of
-  // this shape, has the number of another one, or is one too many. Whoever
+  // this shape, has the number of another one, or is one too many;
+  // Unimplemented for a titans model. Whoever
   // asked can't know what became of the plans of a step that failed, so the
   // same may be kept again, and one that is unknown dropped.
   absl::Status KeepPlans(const std::vector<NumberedPlan>& plans);
   void DropPlans(const std::vector<uint64_t>& plan_ids);
 
   // Makes all forks, or none: InvalidArgument for an unknown source, a taken
-  // id or a length beyond the source's; else as KvBook::Fork.
+  // id or a length beyond the source's; FailedPrecondition for one of a neural
+  // memory before its end; else as KvBook::Fork.
   absl::Status MakeForks(const std::vector<Fork>& forks);
 
   // Its file's bytes. InvalidArgument for an unknown sequence.

@@ -29,6 +29,36 @@ std::vector<float> FloatRow(const TensorView* tensor, int64_t first,
   return {all.begin() + first, all.begin() + first + count};
 }
 
+// Rows [first, first + count) of a matrix, transposed; empty without it.
+std::vector<float> TransposedRows(const TensorView* tensor, int64_t first,
+                                  int64_t count) {
+  if (tensor == nullptr) return {};
+  const int64_t cols = tensor->cols();
+  std::vector<float> row(static_cast<size_t>(cols));
+  std::vector<float> out(static_cast<size_t>(cols * count));
+  for (int64_t r = 0; r < count; ++r) {
+    DequantizeRow(*tensor, first + r, absl::MakeSpan(row));
+    for (int64_t c = 0; c < cols; ++c) out[c * count + r] = row[c];
+  }
+  return out;
+}
+
+// Rows of keys and values of one head, [num_heads, rows, head_dim] tensors.
+FloatBlocks HeadRows(const TensorView* keys, const TensorView* values,
+                     int64_t head) {
+  if (keys == nullptr) return {};
+  const int64_t num_rows = keys->shape[1];
+  std::vector<float> key(static_cast<size_t>(keys->cols()));
+  std::vector<float> value = key;
+  FloatBlocks blocks(num_rows, keys->cols());
+  for (int64_t r = 0; r < num_rows; ++r) {
+    DequantizeRow(*keys, head * num_rows + r, absl::MakeSpan(key));
+    DequantizeRow(*values, head * num_rows + r, absl::MakeSpan(value));
+    blocks.Put(r, key.data(), value.data());
+  }
+  return blocks;
+}
+
 class ShardPacker {
  public:
   ShardPacker(const Model& model, const Shard& shard)
@@ -47,11 +77,14 @@ class ShardPacker {
   const TensorView* Tensor(int64_t layer, absl::string_view name) const {
     return model_.FindTensor(absl::StrCat("blk.", layer, ".", name));
   }
+  // Without such a tensor nothing.
   void Add(const TensorView* tensor, MatrixPart part, PackedMatrix* to) {
+    if (tensor == nullptr) return;
     jobs_.push_back({tensor, part, to, bytes_});
     bytes_ += PackedMatrix::BytesOf(tensor->dtype, part);
   }
   void PlanUnit(int64_t layer, int kv_head, UnitWeights* unit);
+  void PlanMemory(int64_t layer, int head, UnitWeights* unit);
   void PlanMlpTile(int64_t layer, int tile, MlpTileWeights* weights);
   void PlanVocabTile(int index, VocabTileWeights* tile);
 
@@ -138,11 +171,40 @@ void ShardPacker::PlanUnit(int64_t layer, int kv_head, UnitWeights* unit) {
     Add(Tensor(layer, "attn_output.weight"),
         {0, model_dim, kv_head * width, (kv_head + 1) * width}, &unit->output);
   }
+  if (hyper_.titans) PlanMemory(layer, kv_head, unit);
   if (!hyper_.qkv_bias) return;
   unit->query_bias =
       FloatRow(Tensor(layer, "attn_q.bias"), kv_head * width, width);
   unit->key_bias = FloatRow(Tensor(layer, "attn_k.bias"), kv_head * dim, dim);
   unit->value_bias = FloatRow(Tensor(layer, "attn_v.bias"), kv_head * dim, dim);
+}
+
+// What a variant has not is not in its file.
+void ShardPacker::PlanMemory(int64_t layer, int head, UnitWeights* unit) {
+  const int64_t dim = hyper_.head_dim;
+  const int64_t first = head * dim;
+  const MatrixPart of_model = {first, first + dim, 0, hyper_.model_dim};
+  const MatrixPart of_head = {first, first + dim, 0, dim};
+  MemoryWeights& memory = unit->memory;
+  unit->persistent = HeadRows(Tensor(layer, "persistent_k"),
+                              Tensor(layer, "persistent_v"), head);
+  Add(Tensor(layer, "mem_q.weight"), of_model, &memory.query);
+  Add(Tensor(layer, "mem_k.weight"), of_model, &memory.key);
+  Add(Tensor(layer, "mem_v.weight"), of_model, &memory.value);
+  Add(Tensor(layer, "mem_output.weight"),
+      {0, hyper_.model_dim, first, first + dim}, &memory.output);
+  Add(Tensor(layer, "mac_context_k.weight"), of_head, &memory.context_key);
+  Add(Tensor(layer, "mac_context_v.weight"), of_head, &memory.context_value);
+  Add(Tensor(layer, "mac_memory_q.weight"), of_head, &memory.inner_query);
+  Add(Tensor(layer, "mac_memory_k.weight"), of_head, &memory.inner_key);
+  Add(Tensor(layer, "mac_memory_v.weight"), of_head, &memory.inner_value);
+  memory.output_norm =
+      FloatRow(Tensor(layer, "mem_output_norm.weight"), first, dim);
+  memory.mix_norm = FloatRow(Tensor(layer, "attn_mix_norm.weight"), first, dim);
+  memory.conv = {
+      TransposedRows(Tensor(layer, "mem_q_conv.weight"), first, dim),
+      TransposedRows(Tensor(layer, "mem_k_conv.weight"), first, dim),
+      TransposedRows(Tensor(layer, "mem_v_conv.weight"), first, dim)};
 }
 
 void ShardPacker::PlanMlpTile(int64_t layer, int tile,
@@ -176,6 +238,11 @@ void ShardPacker::Plan(ShardWeights* weights) {
     layer.attention_norm =
         FloatRow(Tensor(l, "attn_norm.weight"), 0, model_dim);
     layer.mlp_norm = FloatRow(Tensor(l, "ffn_norm.weight"), 0, model_dim);
+    layer.memory_norm = FloatRow(Tensor(l, "mem_norm.weight"), 0, model_dim);
+    const int64_t num_gates = 3 * hyper_.num_heads;
+    Add(Tensor(l, "mem_gate.weight"), {0, num_gates, 0, model_dim},
+        &layer.memory_gate);
+    layer.memory_gate_bias = FloatRow(Tensor(l, "mem_gate.bias"), 0, num_gates);
     if (hyper_.qk_norm) {
       layer.query_norm =
           FloatRow(Tensor(l, "attn_q_norm.weight"), 0, hyper_.head_dim);

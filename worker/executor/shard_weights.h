@@ -3,6 +3,7 @@
 #ifndef HEADWISE_WORKER_EXECUTOR_SHARD_WEIGHTS_H_
 #define HEADWISE_WORKER_EXECUTOR_SHARD_WEIGHTS_H_
 
+#include <array>
 #include <functional>
 #include <vector>
 
@@ -13,8 +14,26 @@
 #include "model/work_grid.h"
 #include "worker/backends/cpu/packed_matrix.h"
 #include "worker/executor/executor.h"
+#include "worker/executor/float_blocks.h"
 
 namespace headwise {
+
+// The neural memory of one head of a titans model (docs/titans-models.md).
+struct MemoryWeights {
+  PackedMatrix query;  // [head_dim, model_dim]
+  // Empty in kMac, which makes them of what its attention gives.
+  PackedMatrix key;    // [head_dim, model_dim]
+  PackedMatrix value;  // [head_dim, model_dim]
+  // Of q, k and v: [conv_kernel][head_dim], or empty.
+  std::array<std::vector<float>, 3> conv;
+  PackedMatrix output;             // [model_dim, head_dim]; not where mixed
+  std::vector<float> output_norm;  // [head_dim]
+  std::vector<float> mix_norm;     // [head_dim], of the attention; where mixed
+  // kMac, [head_dim, head_dim]: from what was read to context keys and values;
+  // from what attention gave to what is read with and written.
+  PackedMatrix context_key, context_value;
+  PackedMatrix inner_query, inner_key, inner_value;
+};
 
 // One unit: a KV head with the g = heads_per_kv_head query heads that share it.
 struct UnitWeights {
@@ -30,6 +49,8 @@ struct UnitWeights {
   std::vector<float> query_bias;  // [g * head_dim] or empty
   std::vector<float> key_bias;    // [head_dim] or empty
   std::vector<float> value_bias;  // [head_dim] or empty
+  FloatBlocks persistent;         // rows that every query sees; titans models
+  MemoryWeights memory;           // titans models
 };
 
 // One tile of the MLP: `width` columns of the hidden layer.
@@ -45,6 +66,10 @@ struct LayerWeights {
   std::vector<float> query_norm;      // [head_dim] or empty
   std::vector<float> key_norm;        // [head_dim] or empty
   std::vector<float> mlp_norm;        // [model_dim]
+  std::vector<float> memory_norm;     // [model_dim] or empty
+  // Theta of all heads of the layer, eta, alpha.
+  PackedMatrix memory_gate;             // [3 * num_heads, model_dim] or empty
+  std::vector<float> memory_gate_bias;  // [3 * num_heads] or empty
   std::vector<UnitWeights> units;
   std::vector<ContextCut> cuts;  // of all ranks
   std::vector<MlpTileWeights> mlp_tiles;

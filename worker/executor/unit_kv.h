@@ -13,6 +13,7 @@
 #include "worker/attention/sink_search.h"
 #include "worker/backends/cpu/aligned_buffer.h"
 #include "worker/backends/cpu/kernels.h"
+#include "worker/executor/unit_memory.h"
 
 namespace headwise {
 
@@ -84,6 +85,8 @@ struct SequenceKv {
   // INT64_MAX: everything is prompt.
   int64_t prompt_len = std::numeric_limits<int64_t>::max();
   std::vector<UnitKv> units;  // [units of the rank]
+  // Of a model with neural memories, [units of the rank]; else empty.
+  std::vector<UnitMemory> memories;
 };
 
 }  // namespace headwise
