@@ -47,9 +47,9 @@ absl::StatusOr<std::vector<int>> RanksOf(const ClusterFlags& flags,
 }
 
 // Bytes of KV over all units for flags.context_len tokens under `plan` (null:
-// every unit full), in whole blocks; 0 if the flags leave it to the memory of
-// the machine. A cluster shares them out by the number of units of a rank, so
-// the rank whose units keep the most decides.
+// as the model was trained), in whole blocks; 0 if the flags leave it to the
+// memory of the machine. A cluster shares them out by the number of units of a
+// rank, so the rank whose units keep the most decides.
 absl::StatusOr<int64_t> KvBytesFor(const ClusterFlags& flags,
                                    const HeadPlan* plan) {
   if (flags.context_len == 0) return 0;
@@ -62,10 +62,14 @@ absl::StatusOr<int64_t> KvBytesFor(const ClusterFlags& flags,
       kKvBlockPositions * num_units * shape.kv_bytes_per_unit_position;
   int64_t num_blocks =
       (flags.context_len + kKvBlockPositions - 1) / kKvBlockPositions;
+  const Hyperparameters& hyper = model->hyperparameters();
+  const HeadPlan own_plan = DefaultHeadPlan(hyper, "");
+  if (plan == nullptr && hyper.titans) plan = &own_plan;
   if (plan != nullptr) {
     KvForecastOptions options;
     options.kv_type = kv_type;
-    options.head_dim = model->hyperparameters().head_dim;
+    options.head_dim = hyper.kv_head_dim();
+    options.unit_state_bytes = hyper.unit_state_bytes();
     options.context_len = std::min(flags.context_len, kMaxForecastContext);
     options.prompt_len = options.context_len;
     HEADWISE_ASSIGN_OR_RETURN(options.unit_rank, RanksOf(flags, shape));

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "model/head_plan/head_plan_check.h"
+#include "model/head_plan/policy_names.h"
+
 namespace headwise {
 namespace {
 
@@ -54,6 +57,7 @@ HeadMap MakeHeadMap(const std::string& model_name, const Hyperparameters& hyper,
   for (size_t rank = 0; rank < group.members.size(); ++rank) {
     map.workers.push_back(WorkerOf(group, shape, rank));
   }
+  const UnitPolicy policy = DefaultUnitPolicy(hyper);
   const auto& unit_rank = group.plan.placement.unit_rank;
   const auto& range_rank = group.plan.placement.range_rank;
   for (size_t layer = 0; layer < unit_rank.size(); ++layer) {
@@ -62,6 +66,8 @@ HeadMap MakeHeadMap(const std::string& model_name, const Hyperparameters& hyper,
       unit.layer = static_cast<int64_t>(layer);
       unit.kv_head = static_cast<int64_t>(kv_head);
       unit.rank = unit_rank[layer][kv_head];
+      unit.policy = NameOf(policy.kind);
+      unit.policy_description = DescribePolicy(policy);
       unit.weight_bytes = shape.unit_weight_bytes;
       unit.kv_bytes_per_token = shape.kv_bytes_per_unit_position;
       if (!range_rank.empty()) {

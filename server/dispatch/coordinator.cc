@@ -43,6 +43,9 @@ ClusterManagerOptions ManagerOptions(const CoordinatorOptions& options,
   if (options.check_model_sha256) out.former.model_sha256 = model.Sha256();
   out.former.shape = shape;
   out.former.kv_type = options.kv_type;
+  if (model.hyperparameters().titans) {
+    out.former.kv = KvGeometryOf(model.hyperparameters(), options.kv_type);
+  }
   out.former.kv_capacity_bytes = options.kv_capacity_bytes > 0
                                      ? options.kv_capacity_bytes
                                      : DefaultKvBytes();
@@ -58,7 +61,13 @@ ClusterManagerOptions ManagerOptions(const CoordinatorOptions& options,
   return out;
 }
 
-absl::Status CheckOptions(const CoordinatorOptions& options) {
+absl::Status CheckOptions(const CoordinatorOptions& options,
+                          const Hyperparameters& hyper) {
+  if (options.ranks_per_context > 1 && hyper.titans) {
+    return absl::UnimplementedError(
+        absl::StrCat("ranks_per_context ", options.ranks_per_context,
+                     ": the contexts of titans models are not cut over ranks"));
+  }
   if (options.kv_capacity_bytes < 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("kv_capacity_bytes is ", options.kv_capacity_bytes,
@@ -96,19 +105,15 @@ Coordinator::Coordinator(const CoordinatorOptions& options,
 absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(
     const CoordinatorOptions& options, std::shared_ptr<const Model> model,
     std::function<std::shared_ptr<WorkerLink>(const MemberInfo&)> make_link) {
-  HEADWISE_RETURN_IF_ERROR(CheckOptions(options));
+  HEADWISE_RETURN_IF_ERROR(CheckOptions(options, model->hyperparameters()));
   const ModelShape shape = MakeModelShape(*model, options.kv_type);
   std::unique_ptr<Coordinator> coordinator(
       new Coordinator(options, std::move(model), shape));
   EngineOptions engine = options.engine;
   engine.kv_capacity = {};
-  engine.kv = {.num_layers = shape.num_layers,
-               .num_kv_heads = shape.num_units,
-               .heads_per_kv_head = shape.heads_per_kv_head,
-               .head_dim = shape.head_dim,
-               .kv_type = options.kv_type};
-  engine.max_context_len =
-      coordinator->model_->hyperparameters().max_context_len;
+  const Hyperparameters& hyper = coordinator->model_->hyperparameters();
+  engine.kv = KvGeometryOf(hyper, options.kv_type);
+  engine.max_context_len = hyper.max_context_len;
   coordinator->engine_ =
       Engine::Create(engine, coordinator->dispatcher_, Clock::Monotonic());
   coordinator->engine_->Suspend(

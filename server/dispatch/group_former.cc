@@ -274,6 +274,10 @@ absl::StatusOr<FormedGroup> GroupFormer::Form(
       group.plan, group.prepared, options_.shape.kv_bytes_per_unit_position);
   group.kv_capacity = KvCapacityOf(group.plan, group.prepared,
                                    options_.shape.kv_bytes_per_unit_position);
+  if (options_.kv.has_value()) {
+    group.kv_capacity_tokens =
+        KvNeeds(*options_.kv, group.kv_capacity).LongestContext(nullptr);
+  }
   return group;
 }
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,9 @@ struct GroupFormerOptions {
   std::string model_sha256;  // hexadecimal; empty: not checked
   ModelShape shape;
   KvType kv_type = KvType::kFp16;
+  // Of a model whose KV does not grow with every position, for
+  // FormedGroup::kv_capacity_tokens.
+  std::optional<KvGeometry> kv;
   // KV of all ranks together; shared out by units, so that every rank holds the
   // same number of positions. A rank whose own memory allows less bounds all.
   int64_t kv_capacity_bytes = 0;
@@ -53,7 +57,8 @@ struct FormedGroup {
   std::vector<std::shared_ptr<WorkerLink>> links;  // by rank
   PlacementPlan plan;
   std::vector<PreparedShard> prepared;  // by rank
-  int64_t kv_capacity_tokens = 0;       // of full units: the least over ranks
+  // Of the longest sequence without a plan: the least over ranks.
+  int64_t kv_capacity_tokens = 0;
   KvCapacity kv_capacity;
 };
 

@@ -35,7 +35,10 @@ ModelShape MakeModelShape(const Model& model, KvType kv_type) {
   int64_t mlp_bytes = 0;
   for (int64_t layer = 0; layer < grid.num_layers; ++layer) {
     const std::string prefix = absl::StrCat("blk.", layer, ".");
-    for (const char* name : {"attn_q", "attn_k", "attn_v", "attn_output"}) {
+    for (const char* name :
+         {"attn_q", "attn_k", "attn_v", "attn_output", "mem_q", "mem_k",
+          "mem_v", "mem_output", "mac_context_k", "mac_context_v",
+          "mac_memory_q", "mac_memory_k", "mac_memory_v"}) {
       attention_bytes += BytesOf(model, absl::StrCat(prefix, name, ".weight"));
     }
     for (const char* name : {"ffn_gate", "ffn_up", "ffn_down"}) {

@@ -16,7 +16,9 @@ KvForecastOptions OptionsOn(const ServedModel& model, const HeadMap& map) {
   KvForecastOptions options;
   // The frontends' options were checked.
   options.kv_type = ParseKvType(model.kv_type).value_or(KvType::kFp16);
-  options.head_dim = model.model->hyperparameters().head_dim;
+  const Hyperparameters& hyper = model.model->hyperparameters();
+  options.head_dim = hyper.kv_head_dim();
+  options.unit_state_bytes = hyper.unit_state_bytes();
   for (const HeadMap::Unit& unit : map.units) {
     options.unit_rank.push_back(unit.rank);
   }

@@ -22,7 +22,8 @@ struct ModelShape {
   int64_t heads_per_kv_head = 0;
   int64_t head_dim = 0;
   int64_t model_dim = 0;
-  int64_t unit_weight_bytes = 0;      // q, k, v rows and o columns of one unit
+  // q, k, v rows and o columns of one unit, and what its memory has of these
+  int64_t unit_weight_bytes = 0;
   int64_t mlp_tile_weight_bytes = 0;  // gate, up rows and down columns
   int64_t vocab_tile_weight_bytes = 0;  // output rows
   int64_t kv_bytes_per_unit_position = 0;

@@ -43,6 +43,10 @@ absl::Status CheckWork(const EngineRequest& request) {
 
 // Workers refuse a whole step for one such request.
 absl::Status CheckPlan(const HeadPlan& plan, const KvGeometry& kv) {
+  if (kv.default_unit != UnitPolicy()) {
+    return absl::UnimplementedError(
+        "head plans of titans models: their attention has its own window");
+  }
   if (plan.num_layers == kv.num_layers && plan.num_heads == kv.num_heads() &&
       plan.num_kv_heads == kv.num_kv_heads &&
       static_cast<int64_t>(plan.units.size()) ==
@@ -73,7 +77,8 @@ absl::Status CheckCalibration(const HeadPlan& plan) {
   return absl::OkStatus();
 }
 
-absl::Status CheckProbe(const ProbeRequest& probe, const HeadPlan* plan) {
+absl::Status CheckProbe(const ProbeRequest& probe, const HeadPlan* plan,
+                        const UnitPolicy& default_unit) {
   if (probe.empty()) return absl::OkStatus();
   if (probe.distance_sets.size() > static_cast<size_t>(kMaxDistanceSets)) {
     return absl::InvalidArgumentError(
@@ -93,6 +98,10 @@ absl::Status CheckProbe(const ProbeRequest& probe, const HeadPlan* plan) {
   const auto sees_less = [](const UnitPolicy& unit) {
     return unit.kind != PolicyKind::kFull;
   };
+  if (plan == nullptr && sees_less(default_unit)) {
+    return absl::UnimplementedError(
+        "probes of titans models: their attention has a window");
+  }
   if (plan == nullptr ||
       std::none_of(plan->units.begin(), plan->units.end(), sees_less)) {
     return absl::OkStatus();
@@ -169,7 +178,8 @@ absl::StatusOr<std::vector<int64_t>> Admit(const EngineRequest& request,
     HEADWISE_RETURN_IF_ERROR(CheckCalibration(*contrast));
     HEADWISE_RETURN_IF_ERROR(CheckLandmarks(*contrast, 0, request.prompt, 0));
   }
-  HEADWISE_RETURN_IF_ERROR(CheckProbe(request.probe, plan));
+  HEADWISE_RETURN_IF_ERROR(
+      CheckProbe(request.probe, plan, terms.needs.geometry().default_unit));
   const int64_t shared_len = terms.prefix == nullptr ? 0 : terms.prefix->length;
   const KvExtent extent = {
       .length = SaturatingSum(shared_len, NeededTokens(request)),

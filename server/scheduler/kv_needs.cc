@@ -18,12 +18,23 @@ KvForecastOptions ForecastOptions(const KvGeometry& geometry,
   KvForecastOptions options;
   options.kv_type = geometry.kv_type;
   options.head_dim = geometry.head_dim;
+  options.unit_state_bytes = geometry.unit_state_bytes;
   options.unit_rank = capacity.unit_rank;
   options.range_rank = capacity.range_rank;
   return options;
 }
 
 }  // namespace
+
+KvGeometry KvGeometryOf(const Hyperparameters& hyper, KvType kv_type) {
+  return {.num_layers = hyper.num_layers,
+          .num_kv_heads = hyper.num_kv_heads,
+          .heads_per_kv_head = hyper.heads_per_kv_head(),
+          .head_dim = hyper.kv_head_dim(),
+          .kv_type = kv_type,
+          .default_unit = DefaultUnitPolicy(hyper),
+          .unit_state_bytes = hyper.unit_state_bytes()};
+}
 
 KvNeeds::KvNeeds(const KvGeometry& geometry, KvCapacity capacity)
     : geometry_(geometry), capacity_(std::move(capacity)) {
@@ -41,6 +52,8 @@ KvNeeds::KvNeeds(const KvGeometry& geometry, KvCapacity capacity)
   }
   default_plan_ = FullHeadPlan(geometry.num_layers, geometry.num_heads(),
                                geometry.num_kv_heads);
+  std::fill(default_plan_.units.begin(), default_plan_.units.end(),
+            geometry.default_unit);
 }
 
 std::vector<int64_t> KvNeeds::Reserved(const HeadPlan* plan,

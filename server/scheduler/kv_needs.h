@@ -9,6 +9,7 @@
 
 #include "model/head_plan/head_plan.h"
 #include "model/head_plan/kv_type.h"
+#include "model/hyperparameters.h"
 
 namespace headwise {
 
@@ -17,11 +18,15 @@ struct KvGeometry {
   int64_t num_layers = 0;
   int64_t num_kv_heads = 0;  // of a layer
   int64_t heads_per_kv_head = 1;
-  int64_t head_dim = 0;
+  int64_t head_dim = 0;            // of what is kept; 0: no keys and values
   KvType kv_type = KvType::kFp16;  // where a plan leaves it to the server
+  UnitPolicy default_unit;         // of every unit without a plan
+  int64_t unit_state_bytes = 0;    // of a sequence, beside keys and values
 
   int64_t num_heads() const { return num_kv_heads * heads_per_kv_head; }
 };
+
+KvGeometry KvGeometryOf(const Hyperparameters& hyper, KvType kv_type);
 
 // Of a group.
 struct KvCapacity {
@@ -42,8 +47,8 @@ struct KvExtent {
 // Positions for which bytes are told; more are counted as so many.
 inline constexpr int64_t kMaxCountedContext = int64_t{1} << 30;
 
-// Pure functions of a model and a placement; a null plan is the default one,
-// every unit full. O(units).
+// Pure functions of a model and a placement; a null plan is the default one.
+// O(units).
 class KvNeeds {
  public:
   KvNeeds(const KvGeometry& geometry, KvCapacity capacity);
