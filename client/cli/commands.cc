@@ -26,6 +26,7 @@ void AddAllCommands(CLI::App& app, CommandRun* run) {
   AddHeadsCommand(app, run);
   AddPlanCommand(app, run);
   AddSessionCommand(app, run);
+  AddMemoryCommand(app, run);
   AddSelectCommand(app, run);
   AddBenchCommand(app, run);
   AddInspectCommand(app, run);

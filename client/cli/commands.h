@@ -25,6 +25,7 @@ void AddDetokenizeCommand(CLI::App& app, CommandRun* run);
 void AddHeadsCommand(CLI::App& app, CommandRun* run);
 void AddPlanCommand(CLI::App& app, CommandRun* run);
 void AddSessionCommand(CLI::App& app, CommandRun* run);
+void AddMemoryCommand(CLI::App& app, CommandRun* run);
 void AddSelectCommand(CLI::App& app, CommandRun* run);
 void AddBenchCommand(CLI::App& app, CommandRun* run);
 void AddInspectCommand(CLI::App& app, CommandRun* run);
