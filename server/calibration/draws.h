@@ -3,6 +3,7 @@
 #ifndef HEADWISE_SERVER_CALIBRATION_DRAWS_H_
 #define HEADWISE_SERVER_CALIBRATION_DRAWS_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
