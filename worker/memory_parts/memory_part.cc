@@ -77,7 +77,7 @@ absl::Status MemoryPart::Import(const ImportMemoryRequest& request) {
 absl::StatusOr<MemoryPart::Heads*> MemoryPart::StateOf(int64_t version) {
   HEADWISE_RETURN_IF_ERROR(CheckComplete());
   if (next_version_ == version) {
-    std::swap(heads_, next_heads_);
+    heads_ = std::exchange(next_heads_, Heads(heads_.size()));
     version_ = version;
     next_version_ = std::nullopt;
   }

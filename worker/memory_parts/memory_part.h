@@ -64,7 +64,8 @@ class MemoryPart {
   MemoryShare share_;
   int64_t version_ = 0;
   Heads heads_;
-  // What the last write made of `heads_`. Its memory stays, for the next one.
+  // What the last write made of `heads_`, until the next call says whether it
+  // counts.
   std::optional<int64_t> next_version_;
   Heads next_heads_;
   int64_t last_tried_ = 0;  // version of a write
