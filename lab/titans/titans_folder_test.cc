@@ -89,10 +89,12 @@ TEST_F(TitansFolderTest, AFolderThatIsNoModelIsRefused) {
 // A whole run: its files, and the table of two of them.
 TEST_F(TitansFolderTest, ARunLeavesItsFilesAndATableReadsThem) {
   std::ofstream(folder_ + "/text") << std::string(30000, 'x');
-  TitansRun run = {
-      .hyper = ToyTitans(TitansVariant::kLmm),
-      .training = {
-          .num_steps = 2, .num_sequences = 1, .min_length = 16, .length = 16}};
+  TitansRun run = {.hyper = ToyTitans(TitansVariant::kLmm),
+                   .training = {.num_steps = 2,
+                                .num_sequences = 1,
+                                .min_length = 16,
+                                .length = 16,
+                                .num_pairs = 2}};
   for (const char* name : {"one", "two"}) {
     const absl::Status done =
         RunTitansTraining(run, {.folder = folder_ + "/" + name,

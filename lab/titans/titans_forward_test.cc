@@ -17,7 +17,8 @@ class TitansForwardTest : public testing::TestWithParam<TitansVariant> {
   TitansForwardTest() { torch::manual_seed(11); }
 };
 
-torch::Tensor Run(const TitansWeights& weights, const torch::Tensor& tokens) {
+torch::Tensor RowsOf(const TitansWeights& weights,
+                     const torch::Tensor& tokens) {
   TitansState state = BeginTitans(weights, tokens.size(0));
   return RunTitans(weights, tokens, 0, state, nullptr);
 }
@@ -26,11 +27,11 @@ TEST_P(TitansForwardTest, ATokenChangesNothingBeforeIt) {
   const torch::NoGradGuard no_gradient;
   const TitansWeights weights(ToyTitans(GetParam()), kOpenGates);
   const torch::Tensor tokens = ToyTokens(2, 15);
-  const torch::Tensor rows = Run(weights, tokens);
+  const torch::Tensor rows = RowsOf(weights, tokens);
   for (int64_t i = 0; i < 15; ++i) {
     torch::Tensor other = tokens.clone();
     other.select(1, i).copy_((tokens.select(1, i) + 1) % kTitansVocab);
-    const torch::Tensor changed = Run(weights, other);
+    const torch::Tensor changed = RowsOf(weights, other);
     EXPECT_TRUE(torch::equal(changed.slice(1, 0, i), rows.slice(1, 0, i)));
     EXPECT_FALSE(torch::equal(changed.select(1, i), rows.select(1, i)));
   }
@@ -41,7 +42,7 @@ TEST_P(TitansForwardTest, PiecesEqualTheWhole) {
   const TitansWeights weights(ToyTitans(GetParam()), kOpenGates,
                               torch::kFloat64);
   const torch::Tensor tokens = ToyTokens(2, 31);
-  const torch::Tensor whole = Run(weights, tokens);
+  const torch::Tensor whole = RowsOf(weights, tokens);
   TitansState state = BeginTitans(weights, 2);
   int64_t begin = 0;
   for (const int64_t end : {4, 16, 20, 31}) {
@@ -61,7 +62,7 @@ TEST_P(TitansForwardTest, GradientIsThatOfDifferences) {
   const torch::Tensor tokens = ToyTokens(2, 14);
   const torch::Tensor weighting =
       torch::randn({2, 14, 16}, torch::kFloat64) * 0.1;
-  const auto loss = [&] { return (Run(weights, tokens) * weighting).sum(); };
+  const auto loss = [&] { return (RowsOf(weights, tokens) * weighting).sum(); };
   loss().backward();
   constexpr double kStep = 1e-5;
   for (const auto& [name, tensor] : weights.named()) {

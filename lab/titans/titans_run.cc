@@ -21,7 +21,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr char kLossHeader[] =
     "step,tokens,learning_rate,loss,accuracy,theta_share,alpha_share,mean_eta,"
-    "seconds\n";
+    "seconds,skipped\n";
 constexpr int64_t kStepsPerSave = 20;
 constexpr int64_t kStepsPerLine = 50;  // of progress on standard error
 constexpr int64_t kLastSteps = 50;     // that the final loss is the mean of
@@ -33,6 +33,7 @@ void ForText(TitansRun& run) {
   run.hyper.num_layers = 2;
   run.hyper.model_dim = 128;
   run.hyper.num_heads = 4;
+  run.hyper.num_kv_heads = 4;
   run.hyper.ffn_dim = 256;
   titans.theta_max = 0.25;
   run.training = {.is_recall = false,
@@ -62,10 +63,11 @@ absl::StatusOr<std::string> LossUpTo(const std::string& path, int64_t step) {
 }
 
 std::string LossLine(const TitansStep& step, double seconds) {
-  return absl::StrFormat("%d,%d,%.6g,%.6g,%.4f,%.6g,%.6g,%.4f,%.3f\n",
+  return absl::StrFormat("%d,%d,%.6g,%.6g,%.4f,%.6g,%.6g,%.4f,%.3f,%d\n",
                          step.step, step.num_tokens, step.learning_rate,
                          step.loss, step.accuracy, step.theta_share,
-                         step.alpha_share, step.mean_eta, seconds);
+                         step.alpha_share, step.mean_eta, seconds,
+                         step.is_skipped ? 1 : 0);
 }
 
 // Column `column` of the lines of loss.csv.
@@ -74,7 +76,9 @@ std::vector<double> ColumnOf(const std::string& csv, size_t column) {
   const std::vector<std::string> lines = absl::StrSplit(csv, '\n');
   for (size_t i = 1; i < lines.size(); ++i) {
     const std::vector<std::string> cells = absl::StrSplit(lines[i], ',');
-    if (cells.size() > column) values.push_back(std::stod(cells[column]));
+    if (cells.size() <= column) continue;
+    const double value = std::stod(cells[column]);
+    if (std::isfinite(value)) values.push_back(value);  // not of skipped steps
   }
   return values;
 }
@@ -170,11 +174,17 @@ absl::StatusOr<TitansRun> TitansPreset(const std::string& name) {
   TitansHyperparameters& titans = *run.hyper.titans;
   HEADWISE_ASSIGN_OR_RETURN(titans.variant, ParseTitansVariant(parts[0]));
   if (parts[1] == "text") ForText(run);
-  if (parts[1] == "recall") run.training.num_steps = 1500;
+  if (parts[1] == "recall") {
+    // Too few tokens for attention to guess among the values of a sequence.
+    titans.window = 16;
+    run.training.num_steps = 1500;
+  }
   if (titans.variant == TitansVariant::kMac) {
     titans.window = 32;
     titans.conv_kernel = 1;
     titans.memory.chunk_len = 32;
+    // Its keys, which attention gives, are alike.
+    titans.theta_max = 0.25f;
   }
   const std::string ablation = parts.size() == 3 ? parts[2] : "";
   if (ablation == "linear") {

@@ -47,7 +47,9 @@ absl::StatusOr<Run> ReadRun(const std::string& folder) {
   const std::vector<std::string> lines = absl::StrSplit(csv, '\n');
   for (size_t i = 1; i < lines.size(); ++i) {
     const std::vector<std::string> cells = absl::StrSplit(lines[i], ',');
-    if (cells.size() > 3) run.losses.push_back(std::atof(cells[3].c_str()));
+    if (cells.size() <= 3) continue;
+    const double loss = std::atof(cells[3].c_str());
+    if (std::isfinite(loss)) run.losses.push_back(loss);  // skipped steps' none
   }
   if (!run.lab.is_object() || !run.lab.contains("manifest") ||
       run.losses.empty()) {
@@ -144,8 +146,8 @@ std::vector<Row> TableOf(const std::vector<Run>& runs) {
     for (const int64_t context : contexts) {
       row.push_back(RecallCell(run, context));
     }
-    row.push_back(ShareCell(run, "theta_share"));
-    row.push_back(ShareCell(run, "alpha_share"));
+    row.push_back(memory(ShareCell(run, "theta_share")));
+    row.push_back(memory(ShareCell(run, "alpha_share")));
     rows.push_back(row);
   }
   return rows;

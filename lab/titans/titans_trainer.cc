@@ -16,6 +16,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr double kMaxGradientNorm = 1.0;
 constexpr double kLeastRate = 0.05;
+constexpr double kLearnedAccuracy = 0.8;
 
 template <typename T>
 absl::Status CheckRange(const char* name, T value, T min, T max) {
@@ -192,10 +193,9 @@ double TitansRateFactor(int64_t step, int64_t num_steps) {
   return kLeastRate + (1 - kLeastRate) * 0.5 * (1 + std::cos(M_PI * part));
 }
 
-double PenaltyFactor(int64_t step, int64_t num_steps) {
-  const double part =
-      static_cast<double>(step) / static_cast<double>(num_steps);
-  return std::clamp((part - 0.2) / 0.3, 0.0, 1.0);
+double PenaltyFactor(int64_t num_learned, int64_t num_steps) {
+  return std::min(1.0, 4 * static_cast<double>(num_learned) /
+                           static_cast<double>(num_steps));
 }
 
 int64_t LengthOfStep(const TitansTraining& training, int64_t step,
@@ -246,13 +246,18 @@ absl::StatusOr<TitansStep> TitansTrainer::Step() {
       LossOf(weights_, batch, training_.detach_chunks, &gates);
   report.loss = labelled.loss.item<double>();
   report.accuracy = labelled.accuracy;
-  const double factor = PenaltyFactor(step_, training_.num_steps);
+  const double factor = PenaltyFactor(num_learned_, training_.num_steps);
   (labelled.loss + factor * PenaltyOf(training_, gates)).backward();
   const std::vector<torch::Tensor> tensors = weights_.list();
-  if (!std::isfinite(report.loss) || !HaveFiniteGradients(tensors)) {
-    return absl::InternalError(absl::StrCat("step ", step_, ": loss ",
-                                            report.loss,
-                                            " or a gradient is not finite"));
+  report.is_skipped =
+      !std::isfinite(report.loss) || !HaveFiniteGradients(tensors);
+  ++step_;
+  if (report.is_skipped) {
+    ++num_skipped_;
+    if (num_skipped_ <= 1 + training_.num_steps / 20) return report;
+    return absl::InternalError(
+        absl::StrCat("step ", report.step, ": loss ", report.loss, "; in ",
+                     num_skipped_, " steps it, or a gradient, was not finite"));
   }
   torch::nn::utils::clip_grad_norm_(tensors, kMaxGradientNorm);
   auto& group = optimizer_.param_groups()[0];
@@ -260,7 +265,8 @@ absl::StatusOr<TitansStep> TitansTrainer::Step() {
       .lr(report.learning_rate);
   optimizer_.step();
   AddShares(gates, report);
-  ++step_;
+  mean_accuracy_ += 0.1 * (report.accuracy - mean_accuracy_);
+  num_learned_ += mean_accuracy_ >= kLearnedAccuracy;
   return report;
 }
 
@@ -270,6 +276,9 @@ absl::Status TitansTrainer::Save(const std::string& path) const {
     torch::serialize::OutputArchive archive, optimizer;
     archive.write("manifest", c10::IValue(manifest_));
     archive.write("step", c10::IValue(step_));
+    archive.write("learned", c10::IValue(num_learned_));
+    archive.write("skipped", c10::IValue(num_skipped_));
+    archive.write("accuracy", c10::IValue(mean_accuracy_));
     const std::vector<torch::Tensor> tensors = weights_.list();
     for (size_t i = 0; i < tensors.size(); ++i) {
       archive.write(absl::StrCat("weight", i), tensors[i].detach());
@@ -292,11 +301,14 @@ absl::Status TitansTrainer::Save(const std::string& path) const {
 absl::Status TitansTrainer::LoadChecked(const std::string& path) {
   torch::serialize::InputArchive archive, optimizer;
   archive.load_from(path);
-  c10::IValue manifest, step;
+  c10::IValue manifest, step, learned, skipped, accuracy;
   archive.read("manifest", manifest);
   HEADWISE_RETURN_IF_ERROR(
       CheckManifest(path, manifest.toStringRef(), Json::parse(manifest_)));
   archive.read("step", step);
+  archive.read("learned", learned);
+  archive.read("skipped", skipped);
+  archive.read("accuracy", accuracy);
   if (step.toInt() < 0 || step.toInt() > training_.num_steps) {
     return absl::InvalidArgumentError(absl::StrCat(
         path, ": step ", step.toInt(), " of ", training_.num_steps));
@@ -315,6 +327,9 @@ absl::Status TitansTrainer::LoadChecked(const std::string& path) {
     tensors[i].copy_(read);
   }
   step_ = step.toInt();
+  num_learned_ = learned.toInt();
+  num_skipped_ = skipped.toInt();
+  mean_accuracy_ = accuracy.toDouble();
   return absl::OkStatus();
 }
 

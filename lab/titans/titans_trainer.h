@@ -28,7 +28,7 @@ struct TitansTraining {
   int64_t length = 256;     // a multiple of min_length
   int64_t num_pairs = 8;    // recall alone
   double learning_rate = 3e-3;
-  double gate_penalty = 0.1;   // of mean sigma(z) of theta and of alpha
+  double gate_penalty = 2.0;   // of mean sigma(z) of theta and of alpha
   double eta_penalty = 0.01;   // of eta
   double theta_bias = -2.0;    // of gates, to start with: at a stretch of 0.1
   double alpha_bias = -8.0;    // a gate is 0 below -2.4
@@ -50,9 +50,10 @@ nlohmann::ordered_json TitansManifest(const Hyperparameters& hyper,
 // Of a step from 0: rises over the first twentieth, then falls as a cosine to a
 // twentieth.
 double TitansRateFactor(int64_t step, int64_t num_steps);
-// 0 over the first fifth, 1 from the middle on: what the memory is for is
-// learned first.
-double PenaltyFactor(int64_t step, int64_t num_steps);
+// Of the gates' penalty after `num_learned` steps in which most of what is
+// asked for was answered: rises to 1 over a quarter of the run. What the memory
+// is for is learned first, or nothing would ever be written.
+double PenaltyFactor(int64_t num_learned, int64_t num_steps);
 // In tokens: drawn from the multiples of min_length up to a limit that rises to
 // `length` over the first half.
 int64_t LengthOfStep(const TitansTraining& training, int64_t step,
@@ -68,6 +69,9 @@ struct TitansStep {
   double theta_share = 0.0;
   double alpha_share = 0.0;
   double mean_eta = 0.0;
+  // The loss, or a gradient, was not finite and no weight was changed: a memory
+  // that learns too fast in a chunk runs away, and a later batch may not.
+  bool is_skipped = false;
 };
 
 class TitansTrainer {
@@ -81,12 +85,12 @@ class TitansTrainer {
   bool done() const { return step_ == training_.num_steps; }
   int64_t step() const { return step_; }
 
-  // Requires !done(). Internal, with nothing changed: the loss or a gradient is
-  // not finite.
+  // Requires !done(). Internal: more than a twentieth of the run was skipped.
   absl::StatusOr<TitansStep> Step();
 
-  // Weights, optimizer and step. FailedPrecondition names what of the manifest
-  // differs, InvalidArgument a file that is no such state: no step may follow.
+  // Weights, optimizer and counts. FailedPrecondition names what of the
+  // manifest differs, InvalidArgument a file that is no such state: no step may
+  // follow.
   absl::Status Save(const std::string& path) const;
   absl::Status Load(const std::string& path);
 
@@ -99,7 +103,10 @@ class TitansTrainer {
   const std::string manifest_;
   TitansWeights weights_;
   torch::optim::AdamW optimizer_;
-  int64_t step_ = 0;  // steps done
+  int64_t step_ = 0;         // steps done
+  int64_t num_learned_ = 0;  // of PenaltyFactor
+  int64_t num_skipped_ = 0;
+  double mean_accuracy_ = 0;  // of the last steps, each a tenth less
 };
 
 // Mean nats per byte of `text`, in whole windows of `length`, at most

@@ -52,9 +52,9 @@ TEST(TitansSchedule, RateRisesThenFallsToATwentieth) {
 
 TEST(TitansSchedule, PenaltyStartsOnceThereIsSomethingToKeep) {
   EXPECT_EQ(PenaltyFactor(0, 100), 0.0);
-  EXPECT_EQ(PenaltyFactor(20, 100), 0.0);
-  EXPECT_NEAR(PenaltyFactor(35, 100), 0.5, 1e-12);
-  EXPECT_EQ(PenaltyFactor(50, 100), 1.0);
+  EXPECT_NEAR(PenaltyFactor(10, 100), 0.4, 1e-12);
+  EXPECT_EQ(PenaltyFactor(25, 100), 1.0);
+  EXPECT_EQ(PenaltyFactor(80, 100), 1.0);
 }
 
 TEST(TitansSchedule, LengthsAreMultiplesUpToALimitThatRises) {
@@ -77,8 +77,8 @@ TEST(TitansTraining, RefusesNameTheOptionTheValueAndTheLimit) {
   EXPECT_EQ(message({}), "");
   EXPECT_EQ(message({.num_steps = 0}), "steps: 0 is outside [1, 1000000]");
   EXPECT_EQ(message({.num_pairs = 65}), "pairs: 65 is outside [1, 14]");
-  EXPECT_EQ(message({.min_length = 18, .length = 36}),
-            "min-length: 18 is not a multiple of 4");
+  EXPECT_EQ(message({.min_length = 66, .length = 132}),
+            "min-length: 66 is not a multiple of 4");
   EXPECT_EQ(message({.min_length = 64, .length = 96}),
             "length: 96 is not a multiple of 64");
   EXPECT_THAT(message({.gate_penalty = std::nan("")}),
@@ -139,6 +139,29 @@ TEST_F(TitansTrainerTest, AFileThatIsNoStateIsRefused) {
   const absl::Status status = trainer.Load(path_);
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr(path_));
+}
+
+// A memory that learns a thousand times too fast.
+TEST_F(TitansTrainerTest, StepsThatRunAwayAreSkippedAndTooManyEndTheRun) {
+  Hyperparameters hyper = ToyTitans(TitansVariant::kLmm);
+  hyper.titans->theta_max = 1e3f;
+  TitansTraining training = ToyTraining();
+  training.theta_bias = 10.0;
+  training.num_steps = 40;
+  TitansTrainer trainer(hyper, training, text_);
+  std::vector<torch::Tensor> before;
+  for (const auto& [name, tensor] : trainer.weights().named()) {
+    before.push_back(tensor.detach().clone());
+  }
+  for (int64_t i = 0; i < 3; ++i) {
+    const auto step = trainer.Step();
+    ASSERT_TRUE(step.ok()) << step.status();
+    EXPECT_TRUE(step->is_skipped);
+  }
+  for (size_t i = 0; i < before.size(); ++i) {
+    EXPECT_TRUE(torch::equal(trainer.weights().named()[i].second, before[i]));
+  }
+  EXPECT_EQ(trainer.Step().status().code(), absl::StatusCode::kInternal);
 }
 
 // Steps of every variant, at both tasks, without a NaN.
