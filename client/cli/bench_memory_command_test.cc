@@ -92,7 +92,7 @@ TEST_F(BenchMemoryCommandTest, BadFlagsAreNamed) {
   EXPECT_THAT(Memory("--context 100 --head-dim 20"), StartsWith("error: "));
   const std::string model = Model(/*has_task=*/false);
   EXPECT_THAT(Memory("-m " + model + " --context 100 --layers 1"),
-              StartsWith("usage: --layers excludes --model"));
+              StartsWith("usage: --model excludes --layers"));
   EXPECT_THAT(Memory("-m " + model + " --context 100"),
               StartsWith("error: cannot read " + model));
   EXPECT_THAT(

@@ -11,13 +11,14 @@ absl::Status AttentionContender::Write(const MemoryRows& rows) {
   for (int64_t r = 0; r < rows.num_rows; ++r, ++length_) {
     const int64_t slot = length_ % KvLayout::kPositions;
     if (slot == 0) {
-      blocks_.emplace_back(layout_.block_bytes());
+      pointers_.push_back(blocks_.emplace_back(layout_.block_bytes()).data());
       ++num_held_;
       // Of which no later query sees a position.
       const int64_t seen = WindowBegin() / KvLayout::kPositions;
       for (int64_t b = static_cast<int64_t>(blocks_.size()) - num_held_;
            b < seen; ++b, --num_held_) {
         blocks_[static_cast<size_t>(b)] = {};
+        pointers_[static_cast<size_t>(b)] = nullptr;
       }
     }
     kernels_.append({layout_, blocks_.back().data(), slot,
@@ -37,10 +38,6 @@ void AttentionContender::Read(const float* queries, int64_t num_queries,
   for (int64_t i = 0; i < num_floats; ++i) {
     scaled.data()[i] = static_cast<float>(layout_.head_dim) * queries[i];
   }
-  std::vector<const uint8_t*> blocks;
-  for (const AlignedBuffer<uint8_t>& block : blocks_) {
-    blocks.push_back(block.data());
-  }
   const std::vector<int64_t> visible_begin(static_cast<size_t>(num_queries),
                                            WindowBegin());
   const std::vector<int64_t> visible_end(static_cast<size_t>(num_queries),
@@ -51,7 +48,7 @@ void AttentionContender::Read(const float* queries, int64_t num_queries,
   std::fill_n(out, num_floats, 0.0f);
   std::fill_n(lse.data(), num_queries, -std::numeric_limits<float>::infinity());
   AttendArgs args = {.layout = layout_,
-                     .blocks = blocks.data(),
+                     .blocks = pointers_.data(),
                      .queries = scaled.data(),
                      .visible_end = visible_end.data(),
                      .num_rows = num_queries,

@@ -71,9 +71,11 @@ class AttentionContender final : public MemoryContender {
   const KvLayout layout_;
   const int64_t window_;
   const Kernels& kernels_;
-  int64_t length_ = 0;                          // positions
-  int64_t num_held_ = 0;                        // blocks
-  std::vector<AlignedBuffer<uint8_t>> blocks_;  // by position; empty: dropped
+  int64_t length_ = 0;    // positions
+  int64_t num_held_ = 0;  // blocks
+  // By position; empty and null where they were dropped.
+  std::vector<AlignedBuffer<uint8_t>> blocks_;
+  std::vector<const uint8_t*> pointers_;
 };
 
 }  // namespace headwise

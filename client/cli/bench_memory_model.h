@@ -31,8 +31,7 @@ struct MemoryModelOptions {
 // Rows by depth, then by context, both ascending; `bytes_held` says what all
 // sequences hold just then, of all ranks. The text goes through the
 // engine as a prefix, and each key is asked of a fork of it; a needle is found
-// if the most probable token is its value. Where a text begins with one that
-// was run before, only the rest is run; tokens_per_second is of that.
+// if the most probable token is its value.
 //
 // Blocks; releases what it holds, also on an error. InvalidArgument names a
 // field that is out of its range; else the engine's own errors.

@@ -12,6 +12,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/files/test_model_writer.h"
+#include "model/files/test_titans.h"
 
 namespace headwise {
 namespace {
@@ -107,7 +108,9 @@ TEST_F(BenchMemoryModelTest, AnswersAreThoseOfWholePrompts) {
     EXPECT_EQ(row.context, i % 2 == 0 ? 64 : 200);
     EXPECT_EQ(row.num_tests, 6);
     EXPECT_GT(row.tokens_per_second, 0);
-    EXPECT_GT(row.state_bytes, 0);
+    // Of two layers and two units: 64 positions of keys and values in fp16.
+    const int64_t num_blocks = (row.context + 32 + 63) / 64;
+    EXPECT_EQ(row.state_bytes, num_blocks * 2 * 2 * 64 * 2 * 16 * 2);
     int64_t hits = 0;
     Sha256 outputs;
     for (const uint64_t seed : {1, 2}) {
@@ -145,6 +148,20 @@ TEST_F(BenchMemoryModelTest, BitsDoNotDependOnWorkersAndProgressRises) {
     EXPECT_EQ(one[i].outputs_sha256, two[i].outputs_sha256);
     EXPECT_EQ(one[i].state_bytes, two[i].state_bytes);
   }
+}
+
+TEST_F(BenchMemoryModelTest, StateOfATitansModelIsAsLargeAtAnyLength) {
+  cluster_.reset();
+  EXPECT_TRUE(WriteTinyFolder(TinyTitansOptions(TitansVariant::kLmm),
+                              /*num_shards=*/1, folder_)
+                  .ok());
+  Open(/*num_workers=*/2);
+  MemoryModelOptions options = Options();
+  options.context_lens = {64, 128, 448};
+  const std::vector<MemoryBenchRow> rows = Run(options);
+  EXPECT_GT(rows[0].state_bytes, 0);
+  EXPECT_EQ(rows[1].state_bytes, rows[0].state_bytes);
+  EXPECT_EQ(rows[2].state_bytes, rows[0].state_bytes);
 }
 
 TEST_F(BenchMemoryModelTest, ErrorsAreNamedAndNothingStaysHeld) {

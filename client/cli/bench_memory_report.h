@@ -19,7 +19,7 @@ struct MemoryBenchRow {
   double depth = 0;
   int64_t num_hits = 0;
   int64_t num_tests = 0;
-  // Since the context before this one, or the beginning.
+  // Hand-set gates: since the context before this one, or the beginning.
   double tokens_per_second = 0;
   double seconds_per_read = 0;  // of one needle
   int64_t state_bytes = 0;      // of all heads, when they were read

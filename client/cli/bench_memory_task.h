@@ -51,7 +51,7 @@ struct RecallTextOptions {
 
 // context_len + spread tokens of the haystack, cycled, in which pairs stand in
 // place of text. With depth 0 all needles are more than context_len tokens from
-// the end, and the text of a longer context begins with that of a shorter one.
+// the end.
 struct RecallText {
   std::vector<RecallPair> pairs;  // keys are different
   std::vector<int32_t> tokens;

@@ -77,15 +77,6 @@ TEST_F(RecallTextTest, PairsStandWhereTheyWereDealtAndTheRestIsText) {
   }
 }
 
-TEST_F(RecallTextTest, ALongerContextGoesOnWhereAShorterEnds) {
-  RecallTextOptions options = {.num_needles = 2, .context_len = 100};
-  const RecallText shorter = Make(options);
-  options.context_len = 1000;
-  RecallText longer = Make(options);
-  longer.tokens.resize(shorter.tokens.size());
-  EXPECT_EQ(longer.tokens, shorter.tokens);
-}
-
 TEST_F(RecallTextTest, DepthOneEndsWithTheNeedlesAndSeedsDiffer) {
   RecallTextOptions options = {
       .num_needles = 2, .context_len = 100, .depth = 1, .spread = 4};
