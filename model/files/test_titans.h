@@ -28,7 +28,8 @@ inline TinyModelOptions TinyTitansOptions(TitansVariant variant) {
   titans.num_persistent = 5;
   titans.conv_kernel = variant == TitansVariant::kMac ? 1 : 4;
   titans.gate_stretch = 0.125f;
-  titans.theta_max = 0.25f;
+  // So that a chunk of one token again and again does not blow a memory up.
+  titans.theta_max = 0.03125f;
   titans.memory.head_dim = options.head_dim;
   titans.memory.hidden_dim = 32;
   titans.memory.chunk_len = 16;

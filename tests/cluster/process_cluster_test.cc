@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <string>
@@ -26,6 +27,8 @@
 #include "headwise/v1/admin.grpc.pb.h"
 #include "headwise/v1/inference.grpc.pb.h"
 #include "httplib.h"
+#include "model/files/test_model_writer.h"
+#include "model/files/test_titans.h"
 #include "tests/support/child_process.h"
 
 namespace headwise {
@@ -73,15 +76,15 @@ double SumOf(const std::string& page, const std::string& name) {
 class ProcessClusterTest : public testing::Test {
  protected:
   void SetUp() override {
-    ASSERT_EQ(access(ModelPath().c_str(), R_OK), 0)
-        << "no model at " << ModelPath() << "; ./run.sh installs it";
+    ASSERT_EQ(access(model_path_.c_str(), R_OK), 0)
+        << "no model at " << model_path_ << "; ./run.sh installs it";
   }
 
   void StartCoordinator(int min_workers) {
     const std::string port_file = folder_.Path("coordinator.port");
     auto process = ChildProcess::Start(
         {std::string(HEADWISE_BINARY_DIR) + "/headwise-coordinator", "--listen",
-         "127.0.0.1:0", "--model", ModelPath(), "--min-workers",
+         "127.0.0.1:0", "--model", model_path_, "--min-workers",
          std::to_string(min_workers), "--kv-bytes", "268435456",
          "--metrics-listen", "127.0.0.1:0", "--drain", "60", "--port-file",
          port_file},
@@ -170,6 +173,7 @@ class ProcessClusterTest : public testing::Test {
   }
 
   TemporaryFolder folder_;
+  std::string model_path_ = ModelPath();
   std::string address_;
   std::unique_ptr<ChildProcess> coordinator_;
   std::vector<std::unique_ptr<ChildProcess>> workers_;
@@ -194,6 +198,38 @@ TEST_F(ProcessClusterTest, KilledWorkerEndsTheStreamAndTheRestServes) {
   const grpc::Status again = Generate(8, &after);
   EXPECT_TRUE(again.ok()) << again.error_message() << coordinator_->Log();
   EXPECT_EQ(after, before) << "the same bits on any cluster";
+}
+
+// A tiny titans model, whose answers hang on all their tokens.
+class TitansClusterTest : public ProcessClusterTest {
+ protected:
+  void SetUp() override {
+    model_path_ = folder_.Path("titans");
+    ASSERT_TRUE(std::filesystem::create_directory(model_path_));
+    ASSERT_TRUE(
+        WriteTinyFolder(TinyTitansOptions(TitansVariant::kMag), 1, model_path_)
+            .ok());
+  }
+};
+
+// The memories that died with a worker are made again of the tokens.
+TEST_F(TitansClusterTest, KilledWorkerLeavesTheSameAnswerToTheRest) {
+  StartCluster(2);
+  ASSERT_FALSE(HasFatalFailure());
+  std::string before;
+  const grpc::Status first = Generate(100, &before);
+  ASSERT_TRUE(first.ok()) << first.error_message();
+  EXPECT_FALSE(before.empty());
+  absl::Duration took;
+  const grpc::Status status =
+      GenerateWithFault([&] { workers_[1]->Signal(SIGKILL); }, &took);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE)
+      << status.error_message() << coordinator_->Log();
+  ASSERT_TRUE(WaitForWorldSize(1)) << coordinator_->Log();
+  std::string after;
+  const grpc::Status again = Generate(100, &after);
+  EXPECT_TRUE(again.ok()) << again.error_message() << coordinator_->Log();
+  EXPECT_EQ(after, before);
 }
 
 TEST_F(ProcessClusterTest, FrozenWorkerIsFencedInTimeAndMayComeBack) {

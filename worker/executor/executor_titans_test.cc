@@ -115,22 +115,24 @@ TEST_P(ExecutorTitansTest, LaterTokensChangeNothingBefore) {
   }
 }
 
-// In every variant with a memory: more than a window back, and, in mac, before
-// the segment.
+// Two layers of a window of 4 see 8 positions; random gates forget half of
+// what there is with every token, so not much more than that is left.
 TEST_P(ExecutorTitansTest, OnlyMemoryReachesBeyondTheWindow) {
   TinyModelOptions options = TinyTitansOptions(GetParam());
+  options.titans->window = options.titans->memory.chunk_len = 4;
+  // What is read is what was written, and its norm undoes what was forgotten.
+  options.titans->memory.num_layers = 1;
+  options.titans->memory.hidden_dim = 0;
+  options.titans->memory.residual = false;
   const TinyTitans model(options);
-  const auto num_seen =
-      static_cast<size_t>(options.num_layers * options.titans->window);
-  std::vector<int32_t> tokens = SomeTokens(100);
+  std::vector<int32_t> tokens = SomeTokens(23);
   Cluster cluster(*model, 1, Options());
-  const Scored before = ScoreIn(cluster, tokens, 100, 0);
+  const Scored before = ScoreIn(cluster, tokens, 23, 0);
   tokens[10] = (tokens[10] + 1) % 300;
   FreeIn(cluster, 1);
-  const Scored after = ScoreIn(cluster, tokens, 100, 0);
+  const Scored after = ScoreIn(cluster, tokens, 23, 0);
   EXPECT_EQ(before.digests.back() != after.digests.back(),
             options.titans->has_memory());
-  EXPECT_GT(99u - 10u, num_seen);
 }
 
 TEST_P(ExecutorTitansTest, ForkGoesOnAsItsOrigin) {
