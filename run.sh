@@ -4,6 +4,11 @@
 # over the workers; one question is answered, then the head map is shown.
 #
 #   ./run.sh
+#   ./run.sh titans
+#
+# titans: trains the lab's smallest model with a neural memory, some minutes the
+# first time; two workers serve it, one head each. It is asked for a pair that
+# stood before 35,000 tokens of text, then for more of them, further back.
 #
 # Needs Debian 12, and root or sudo the first time (packages). Ends what it
 # started; the exit status is 0 only if the answer and the map came.
@@ -15,6 +20,10 @@ source "$HEADWISE_ROOT/cmake/setup.sh"
 
 readonly QUESTION="Name the capital city of France."
 readonly MAX_ANSWER_TOKENS=128
+readonly LAB_DIR="$HEADWISE_ROOT/build/lab"
+readonly TITANS_PATH="$HEADWISE_ROOT/models/titans-smallest"
+readonly TITANS_TEXT="/usr/share/common-licenses/GPL-3"
+readonly TITANS_CONTEXTS="16384,131072"  # of the bench, tokens
 readonly NUM_WORKERS=2
 readonly START_SECONDS=60   # for a process to open its port
 readonly READY_SECONDS=120  # for the workers to load and to form their group
@@ -25,8 +34,8 @@ pids=()
 names=()  # of the processes in pids
 
 usage() {
-  echo "usage: ./run.sh" >&2
-  echo "Takes no arguments; got: $*" >&2
+  echo "usage: ./run.sh [titans]" >&2
+  echo "got: $*" >&2
   exit 2
 }
 
@@ -94,10 +103,11 @@ server_address() {
   echo "127.0.0.1:$port"
 }
 
+# start_cluster MODEL
 start_cluster() {
   local rank
   start coordinator headwise-coordinator --listen 127.0.0.1:0 \
-    --model "$MODEL_PATH" --min-workers "$NUM_WORKERS"
+    --model "$1" --min-workers "$NUM_WORKERS"
   wait_for "coordinator's port" "$START_SECONDS" \
     test -s "$run_dir/coordinator.port"
   server="$(server_address coordinator)"
@@ -119,17 +129,71 @@ ask() {
     fail "headwise heads map"
 }
 
-(($# == 0)) || usage "$@"
-lock_build
-install_packages "${BUILD_PACKAGES[@]}"
-install_model
-configure release
-build release headwise headwise-coordinator headwise-worker
-unlock_build
+# The folder appears whole, so a run that was ended goes on from its state.
+train_titans() {
+  if [[ -d "$TITANS_PATH" ]]; then
+    say "model: $(basename "$TITANS_PATH") is trained; remove it to do it again"
+    return 0
+  fi
+  mkdir -p "$(dirname "$TITANS_PATH")"
+  say "train: the smallest Titans model"
+  "$LAB_DIR/bin/headwise-lab-titans" train --preset smallest \
+    --state "$TITANS_PATH.state" -o "$TITANS_PATH.new" >&2 ||
+    fail "headwise-lab-titans train"
+  mv "$TITANS_PATH.new" "$TITANS_PATH"
+  rm -f "$TITANS_PATH.state"
+}
 
-run_dir="$(mktemp -d "${TMPDIR:-/tmp}/headwise.XXXXXX")"
-trap stop_all EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-start_cluster
-ask
+ask_titans() {
+  local prompt="$run_dir/prompt" answer
+  {
+    printf '<k7><v41>'
+    cat "$TITANS_TEXT"
+    printf '<k7>'
+  } >"$prompt"
+  say "asking: what followed <k7>, $(wc -c <"$TITANS_TEXT") bytes ago"
+  answer="$("$RELEASE_DIR/bin/headwise" generate --server "$server" \
+    --prompt-file "$prompt" --max-tokens 1)" || fail "headwise generate"
+  say "answer: $answer"
+  [[ "$answer" == "<v41>" ]] || fail "expected <v41>, got: $answer"
+  "$RELEASE_DIR/bin/headwise" bench memory --model "$TITANS_PATH" \
+    --context "$TITANS_CONTEXTS" --local-workers "$NUM_WORKERS" --threads 1 ||
+    fail "headwise bench memory"
+}
+
+serve_and() {
+  run_dir="$(mktemp -d "${TMPDIR:-/tmp}/headwise.XXXXXX")"
+  trap stop_all EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+  start_cluster "$1"
+  "$2"
+}
+
+run_main() {
+  lock_build
+  install_packages "${BUILD_PACKAGES[@]}"
+  install_model
+  configure release
+  build release headwise headwise-coordinator headwise-worker
+  unlock_build
+  serve_and "$MODEL_PATH" ask
+}
+
+run_titans() {
+  lock_build
+  "$HEADWISE_ROOT/lab/setup.sh"
+  configure lab
+  build lab headwise-lab-titans
+  configure release
+  build release headwise headwise-coordinator headwise-worker
+  unlock_build
+  train_titans
+  serve_and "$TITANS_PATH" ask_titans
+}
+
+case "$*" in
+  "") run_main ;;
+  titans) run_titans ;;
+  *) usage "$@" ;;
+esac
