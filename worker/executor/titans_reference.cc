@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
-#include "worker/executor/reference_memory.h"
+#include "worker/neural_memory/memory_reference.h"
 
 namespace headwise {
 namespace {

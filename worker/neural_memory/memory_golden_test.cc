@@ -8,7 +8,7 @@
 
 #include "gtest/gtest.h"
 #include "worker/neural_memory/memory_head.h"
-#include "worker/neural_memory/memory_reference.h"
+#include "worker/neural_memory/memory_tokens.h"
 
 namespace headwise {
 namespace {

@@ -9,7 +9,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "worker/neural_memory/memory_head.h"
-#include "worker/neural_memory/memory_reference.h"
+#include "worker/neural_memory/memory_tokens.h"
 
 namespace headwise {
 namespace {

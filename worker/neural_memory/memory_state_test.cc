@@ -6,8 +6,8 @@
 
 #include "gtest/gtest.h"
 #include "worker/neural_memory/memory_head.h"
-#include "worker/neural_memory/memory_reference.h"
 #include "worker/neural_memory/memory_team.h"
+#include "worker/neural_memory/memory_tokens.h"
 
 namespace headwise {
 namespace {
