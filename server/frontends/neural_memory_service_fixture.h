@@ -15,6 +15,7 @@
 #include "server/attention/attention_fixture.h"
 #include "server/frontends/attention_wire.h"
 #include "server/frontends/frontend_fakes.h"
+#include "server/frontends/neural_memory_requests.h"
 #include "server/frontends/neural_memory_service.h"
 #include "server/frontends/server_frontends.h"
 #include "server/neural_memory/memory_cluster_fixture.h"
@@ -52,17 +53,7 @@ class NeuralMemoryServiceTest : public testing::Test {
     return context;
   }
 
-  // As TestMemoryConfig(kHeads).
-  static v1::CreateMemoryRequest Config() {
-    v1::CreateMemoryRequest request;
-    v1::MemorySpec* spec = request.mutable_config()->mutable_spec();
-    spec->set_num_heads(kHeads);
-    spec->set_head_dim(16);
-    spec->set_norm(v1::MEMORY_NORM_LAYER);
-    spec->set_chunk_len(8);
-    request.set_seed(7);
-    return request;
-  }
+  static v1::CreateMemoryRequest Config() { return CreateRequestOf(kHeads); }
   grpc::Status TryCreate(const v1::CreateMemoryRequest& request,
                          const std::string& tenant = "") {
     v1::Memory memory;
@@ -78,18 +69,7 @@ class NeuralMemoryServiceTest : public testing::Test {
 
   static v1::WriteMemoryRequest Tokens(const std::string& memory_id,
                                        int64_t first, int64_t count) {
-    const WriteOf rows(TestMemoryConfig(kHeads), first, count);
-    v1::WriteMemoryRequest request;
-    request.set_memory_id(memory_id);
-    request.set_offset(first);
-    request.set_keys(rows.keys);
-    request.set_values(rows.values);
-    request.set_queries(rows.queries);
-    request.set_theta(rows.theta);
-    request.set_eta(rows.eta);
-    request.set_alpha(rows.alpha);
-    request.set_sha256(rows.sha256);
-    return request;
+    return WriteRequestOf(memory_id, kHeads, first, count);
   }
   grpc::Status Write(const v1::WriteMemoryRequest& request,
                      v1::WriteMemoryResponse* response) {
@@ -111,25 +91,11 @@ class NeuralMemoryServiceTest : public testing::Test {
     return response.outputs();
   }
   std::vector<v1::MemorySnapshotPart> Snapshot(const std::string& memory_id) {
-    v1::SnapshotMemoryRequest request;
-    request.set_memory_id(memory_id);
-    const auto context = Context();
-    const auto reader = stub_->Snapshot(context.get(), request);
-    std::vector<v1::MemorySnapshotPart> parts;
-    v1::MemorySnapshotPart part;
-    while (reader->Read(&part)) parts.push_back(part);
-    EXPECT_TRUE(reader->Finish().ok());
-    return parts;
+    return SnapshotOf(*stub_, memory_id, Context());
   }
   grpc::Status Restore(const std::vector<v1::MemorySnapshotPart>& parts,
                        v1::Memory* memory) {
-    const auto context = Context();
-    const auto writer = stub_->Restore(context.get(), memory);
-    for (const v1::MemorySnapshotPart& part : parts) {
-      if (!writer->Write(part)) break;
-    }
-    writer->WritesDone();
-    return writer->Finish();
+    return RestoreOf(*stub_, parts, memory, Context());
   }
 
   FakeServed fakes_;

@@ -1,70 +1,34 @@
 // Attention sessions over a coordinator and workers that are real processes.
 
 #include <signal.h>
-#include <unistd.h>
 
-#include <cstdlib>
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "gmock/gmock.h"
-#include "grpcpp/client_context.h"
-#include "grpcpp/create_channel.h"
-#include "grpcpp/security/credentials.h"
 #include "gtest/gtest.h"
 #include "headwise/v1/attention.grpc.pb.h"
 #include "server/attention/attention_fixture.h"
-#include "tests/support/child_process.h"
+#include "tests/support/process_cluster.h"
 
 namespace headwise {
 namespace {
 
-constexpr absl::Duration kReady = absl::Seconds(60);
 constexpr int64_t kUnits = 3;  // does not divide among two workers
 constexpr int64_t kDim = 64;
 constexpr int64_t kLength = 9000;
 
-std::string ModelPath() {
-  const char* path = std::getenv("HEADWISE_MODEL");
-  if (path != nullptr) return path;
-  return std::string(HEADWISE_SOURCE_DIR) +
-         "/models/SmolLM2-135M-Instruct.Q4_1.gguf";
-}
-
-std::unique_ptr<grpc::ClientContext> Context() {
-  auto context = std::make_unique<grpc::ClientContext>();
-  context->set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(30)));
-  return context;
-}
-
-class AttentionProcessTest : public testing::Test {
+class AttentionProcessTest : public ProcessCluster {
  protected:
   void SetUp() override {
-    ASSERT_EQ(access(ModelPath().c_str(), R_OK), 0)
-        << "no model at " << ModelPath() << "; ./run.sh installs it";
-    const std::string port_file = folder_.Path("coordinator.port");
-    auto process = ChildProcess::Start(
-        {std::string(HEADWISE_BINARY_DIR) + "/headwise-coordinator", "--listen",
-         "127.0.0.1:0", "--model", ModelPath(), "--min-workers", "2",
-         "--kv-bytes", "67108864", "--port-file", port_file},
-        folder_.Path("coordinator.log"));
-    ASSERT_TRUE(process.ok()) << process.status();
-    coordinator_ = *std::move(process);
-    const auto port = WaitForPortFile(port_file, *coordinator_, kReady);
-    ASSERT_TRUE(port.ok()) << port.status();
-    address_ = "127.0.0.1:" + std::to_string(*port);
-    stub_ = v1::Attention::NewStub(
-        grpc::CreateChannel(address_, grpc::InsecureChannelCredentials()));
+    ASSERT_NO_FATAL_FAILURE(ProcessCluster::SetUp());
+    ASSERT_NO_FATAL_FAILURE(
+        StartCoordinator({"--min-workers", "2", "--kv-bytes", "67108864"}));
+    stub_ = v1::Attention::NewStub(channel_);
     for (const char* name : {"w0", "w1"}) {
-      auto worker = ChildProcess::Start(
-          {std::string(HEADWISE_BINARY_DIR) + "/headwise-worker", "--listen",
-           "127.0.0.1:0", "--coordinator", address_, "--name", name,
-           "--threads", "1", "--attention-bytes", "100000000"},
-          folder_.Path(std::string(name) + ".log"));
-      ASSERT_TRUE(worker.ok()) << worker.status();
-      workers_.push_back(*std::move(worker));
+      StartWorker(name, {"--attention-bytes", "100000000"});
     }
   }
 
@@ -130,10 +94,6 @@ class AttentionProcessTest : public testing::Test {
                                       {.query_len = 2, .queries = queries_});
   }
 
-  TemporaryFolder folder_;
-  std::unique_ptr<ChildProcess> coordinator_;
-  std::vector<std::unique_ptr<ChildProcess>> workers_;
-  std::string address_;
   std::unique_ptr<v1::Attention::Stub> stub_;
   const RandomTensor keys_{kLength, kUnits, kDim, 1};
   const RandomTensor values_{kLength, kUnits, kDim, 2};

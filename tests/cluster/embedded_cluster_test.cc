@@ -4,7 +4,6 @@
 
 #include <unistd.h>
 
-#include <cstdlib>
 #include <memory>
 #include <string>
 #include <utility>
@@ -15,19 +14,13 @@
 #include "gtest/gtest.h"
 #include "model/head_plan/test_head_plans.h"
 #include "server/dispatch/model_shape.h"
+#include "tests/support/model_path.h"
 #include "worker/executor/executor.h"
 
 namespace headwise {
 namespace {
 
 constexpr size_t kNewTokens = 6;
-
-std::string ModelPath() {
-  const char* path = std::getenv("HEADWISE_MODEL");
-  if (path != nullptr) return path;
-  return std::string(HEADWISE_SOURCE_DIR) +
-         "/models/SmolLM2-135M-Instruct.Q4_1.gguf";
-}
 
 class Tokens final : public RequestSink {
  public:

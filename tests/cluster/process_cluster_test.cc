@@ -1,6 +1,8 @@
 // A coordinator and workers as real processes on loopback, and what becomes of
 // a stream when one of them dies, freezes or leaves.
 
+#include "tests/support/process_cluster.h"
+
 #include <signal.h>
 #include <unistd.h>
 
@@ -29,25 +31,9 @@
 #include "httplib.h"
 #include "model/files/test_model_writer.h"
 #include "model/files/test_titans.h"
-#include "tests/support/child_process.h"
 
 namespace headwise {
 namespace {
-
-constexpr absl::Duration kReady = absl::Seconds(60);
-
-std::string ModelPath() {
-  const char* path = std::getenv("HEADWISE_MODEL");
-  if (path != nullptr) return path;
-  return std::string(HEADWISE_SOURCE_DIR) +
-         "/models/SmolLM2-135M-Instruct.Q4_1.gguf";
-}
-
-std::unique_ptr<grpc::ClientContext> Context(absl::Duration timeout) {
-  auto context = std::make_unique<grpc::ClientContext>();
-  context->set_deadline(absl::ToChronoTime(absl::Now() + timeout));
-  return context;
-}
 
 // Does the error carry google.rpc.RetryInfo?
 bool HasRetryInfo(const grpc::Status& status) {
@@ -73,41 +59,14 @@ double SumOf(const std::string& page, const std::string& name) {
   return found ? sum : -1;
 }
 
-class ProcessClusterTest : public testing::Test {
+class ProcessClusterTest : public ProcessCluster {
  protected:
-  void SetUp() override {
-    ASSERT_EQ(access(model_path_.c_str(), R_OK), 0)
-        << "no model at " << model_path_ << "; ./run.sh installs it";
-  }
-
   void StartCoordinator(int min_workers) {
-    const std::string port_file = folder_.Path("coordinator.port");
-    auto process = ChildProcess::Start(
-        {std::string(HEADWISE_BINARY_DIR) + "/headwise-coordinator", "--listen",
-         "127.0.0.1:0", "--model", model_path_, "--min-workers",
-         std::to_string(min_workers), "--kv-bytes", "268435456",
-         "--metrics-listen", "127.0.0.1:0", "--drain", "60", "--port-file",
-         port_file},
-        folder_.Path("coordinator.log"));
-    ASSERT_TRUE(process.ok()) << process.status();
-    coordinator_ = *std::move(process);
-    const auto port = WaitForPortFile(port_file, *coordinator_, kReady);
-    ASSERT_TRUE(port.ok()) << port.status();
-    address_ = "127.0.0.1:" + std::to_string(*port);
-    const auto channel =
-        grpc::CreateChannel(address_, grpc::InsecureChannelCredentials());
-    inference_ = v1::Inference::NewStub(channel);
-    admin_ = v1::Admin::NewStub(channel);
-  }
-
-  void StartWorker(const std::string& name) {
-    auto process = ChildProcess::Start(
-        {std::string(HEADWISE_BINARY_DIR) + "/headwise-worker", "--listen",
-         "127.0.0.1:0", "--coordinator", address_, "--name", name, "--threads",
-         "1"},
-        folder_.Path(name + ".log"));
-    ASSERT_TRUE(process.ok()) << process.status();
-    workers_.push_back(*std::move(process));
+    ASSERT_NO_FATAL_FAILURE(ProcessCluster::StartCoordinator(
+        {"--min-workers", std::to_string(min_workers), "--kv-bytes",
+         "268435456", "--metrics-listen", "127.0.0.1:0", "--drain", "60"}));
+    inference_ = v1::Inference::NewStub(channel_);
+    admin_ = v1::Admin::NewStub(channel_);
   }
 
   bool WaitForWorldSize(size_t size) {
@@ -172,11 +131,6 @@ class ProcessClusterTest : public testing::Test {
     return page ? SumOf(page->body, name) : -1;
   }
 
-  TemporaryFolder folder_;
-  std::string model_path_ = ModelPath();
-  std::string address_;
-  std::unique_ptr<ChildProcess> coordinator_;
-  std::vector<std::unique_ptr<ChildProcess>> workers_;
   std::unique_ptr<v1::Inference::Stub> inference_;
   std::unique_ptr<v1::Admin::Stub> admin_;
 };
