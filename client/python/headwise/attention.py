@@ -13,12 +13,11 @@ import numpy as np
 
 from headwise import tensors
 from headwise.connection import Connection, HeadwiseError
+from headwise.leased import FLOAT_TYPES, Leased
 from headwise.snapshot_file import ATTENTION_SNAPSHOT
 from headwise.v1 import attention_pb2 as pb
 from headwise.v1 import attention_pb2_grpc as pb_grpc
 
-_FLOAT_TYPES = {"fp32": pb.FLOAT_TYPE_FP32, "fp16": pb.FLOAT_TYPE_FP16,
-                "bf16": pb.FLOAT_TYPE_BF16}
 _KV_TYPES = {"fp32": pb.KV_TYPE_FP32, "fp16": pb.KV_TYPE_FP16,
              "bf16": pb.KV_TYPE_BF16, "int8": pb.KV_TYPE_INT8}
 _MAX_CHUNK_BYTES = 4 << 20  # of keys and values together
@@ -96,14 +95,15 @@ def _policy(policy: Policy | None) -> pb.AttentionPolicy:
                               **dataclasses.asdict(policy))
 
 
-class Session:
+class Session(Leased):
     """Keys and values on a cluster. Not to be shared between threads."""
+
+    _noun = "session"
+    _stub = pb_grpc.AttentionStub
 
     def __init__(self, server: Connection, info: pb.AttentionSession,
                  owns_server: bool = True):
-        self._server = server
-        self._owns_server = owns_server
-        self._config = info.config
+        super().__init__(server, info, owns_server)
         self.session_id: str = info.session_id
         self.stored_positions: int = info.stored_positions
 
@@ -118,7 +118,7 @@ class Session:
         for all KV heads, or one each; None stands for a full head."""
         request = pb.OpenSessionRequest(
             num_heads=num_heads, num_kv_heads=num_kv_heads,
-            head_dim=head_dim, input_type=_FLOAT_TYPES[input_type],
+            head_dim=head_dim, input_type=FLOAT_TYPES[input_type],
             kv_type=_KV_TYPES[kv_type or input_type],
             softmax_scale=softmax_scale, max_positions=max_positions,
             policies=[_policy(p) for p in policies], ttl_seconds=ttl_seconds)
@@ -138,26 +138,12 @@ class Session:
         return cls._started(address, tenant, timeout, "Restore",
                             ATTENTION_SNAPSHOT.read(path))
 
-    @classmethod
-    def _started(cls, address: str, tenant: str, timeout: float, method: str,
-                 request: Any) -> Session:
-        server = Connection(address, pb_grpc.AttentionStub, tenant, timeout)
-        try:
-            return cls(server, server.call(method, request))
-        except BaseException:
-            server.close()
-            raise
-
-    @property
-    def input_type(self) -> str:
-        return tensors.TYPES[self._config.input_type - pb.FLOAT_TYPE_FP32]
-
     def append(self, keys: Any, values: Any, *, retries: int = 5) -> int:
         """Adds [positions, num_kv_heads, head_dim] each; returns how many
         positions are stored. Goes on where it was after a broken stream."""
         shape = (self._config.num_kv_heads, self._config.head_dim)
-        keys = self._checked(keys, "keys", shape)
-        values = self._checked(values, "values", shape)
+        keys = self._checked(keys, "keys", "positions", shape)
+        values = self._checked(values, "values", "positions", shape)
         if len(keys) != len(values):
             raise ValueError(f"{len(keys)} keys and {len(values)} values")
         begin = self.stored_positions
@@ -184,7 +170,7 @@ class Session:
         are those of the last positions, causal; or row i sees the positions
         below visible_end[i]; or all. Large queries go in several calls."""
         shape = (self._config.num_heads, self._config.head_dim)
-        queries = self._checked(queries, "queries", shape)
+        queries = self._checked(queries, "queries", "positions", shape)
         count = len(queries)
         if all_keys:
             ends = [self.stored_positions] * count
@@ -220,34 +206,6 @@ class Session:
     def delete(self) -> None:
         self._server.call("Delete", pb.DeleteSessionRequest(
             session_id=self.session_id))
-
-    def close(self) -> None:
-        """Leaves the session on the cluster until it expires."""
-        if self._owns_server:
-            self._server.close()
-
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
-        """Deletes the session."""
-        try:
-            self.delete()
-        except HeadwiseError:
-            if kind is None:
-                raise
-        finally:
-            self.close()
-
-    def _checked(self, tensor: Any, name: str,
-                 shape: tuple[int, int]) -> np.ndarray:
-        if tensors.type_of(tensor) != self.input_type:
-            raise TypeError(f"{name} are {tensors.type_of(tensor)}, the "
-                            f"session takes {self.input_type}")
-        if tuple(tensor.shape[1:]) != shape or len(tensor.shape) != 3:
-            raise ValueError(f"{name} have shape {tuple(tensor.shape)}, must "
-                             f"be [positions, {shape[0]}, {shape[1]}]")
-        return tensors.as_array(tensor)
 
     def _chunks(self, keys: np.ndarray, values: np.ndarray,
                 offset: int) -> Iterator[pb.AppendRequest]:

@@ -14,14 +14,11 @@ import numpy as np
 from headwise import tensors
 from headwise.attention import Session
 from headwise.connection import Connection, HeadwiseError
+from headwise.leased import FLOAT_TYPES, Leased
 from headwise.snapshot_file import MEMORY_SNAPSHOT
-from headwise.v1 import attention_pb2 as attention_pb
 from headwise.v1 import neural_memory_pb2 as pb
 from headwise.v1 import neural_memory_pb2_grpc as pb_grpc
 
-_FLOAT_TYPES = {"fp32": attention_pb.FLOAT_TYPE_FP32,
-                "fp16": attention_pb.FLOAT_TYPE_FP16,
-                "bf16": attention_pb.FLOAT_TYPE_BF16}
 _ACTIVATIONS = {"silu": pb.MEMORY_ACTIVATION_SILU,
                 "gelu": pb.MEMORY_ACTIVATION_GELU}
 _NORMS = {"none": pb.MEMORY_NORM_NONE, "layer": pb.MEMORY_NORM_LAYER,
@@ -50,15 +47,16 @@ class Written:
     surprise: np.ndarray       # [tokens, num_heads]
 
 
-class NeuralMemory:
+class NeuralMemory(Leased):
     """Keys and values that a cluster learns as they come. Not to be shared
     between threads."""
 
+    _noun = "memory"
+    _stub = pb_grpc.NeuralMemoryStub
+
     def __init__(self, server: Connection, info: pb.Memory,
                  owns_server: bool = True):
-        self._server = server
-        self._owns_server = owns_server
-        self._config = info.config
+        super().__init__(server, info, owns_server)
         self.memory_id: str = info.memory_id
         self.num_tokens: int = info.num_tokens
         self.state_bytes: int = info.state_bytes
@@ -82,7 +80,7 @@ class NeuralMemory:
                 hidden_dim=hidden_dim, activation=_ACTIVATIONS[activation],
                 norm=_NORMS[norm], residual=residual, rule=_RULES[rule],
                 chunk_len=chunk_len, loss_scale=loss_scale, max_norm=max_norm),
-            input_type=_FLOAT_TYPES[input_type], ttl_seconds=ttl_seconds)
+            input_type=FLOAT_TYPES[input_type], ttl_seconds=ttl_seconds)
         if gates is not None:
             config.default_gates.CopyFrom(pb.MemoryGates(
                 theta=gates.theta, eta=gates.eta, alpha=gates.alpha))
@@ -114,30 +112,15 @@ class NeuralMemory:
         read = MEMORY_SNAPSHOT.read(path)
         return cls._started(address, tenant, timeout, "Restore", parts())
 
-    @classmethod
-    def _started(cls, address: str, tenant: str, timeout: float, method: str,
-                 request: Any) -> NeuralMemory:
-        server = Connection(address, pb_grpc.NeuralMemoryStub, tenant, timeout)
-        try:
-            return cls(server, server.call(method, request))
-        except BaseException:
-            server.close()
-            raise
-
-    @property
-    def input_type(self) -> str:
-        return tensors.TYPES[self._config.input_type
-                             - attention_pb.FLOAT_TYPE_FP32]
-
     def write(self, keys: Any, values: Any, *, queries: Any = None,
               gates: Gates | None = None, retries: int = 5) -> Written:
         """Learns [tokens, num_heads, head_dim] each; queries of that shape
         read what is known once their token is written. Large writes go in
         several calls: after an error num_tokens says how far they came."""
-        keys = self._checked(keys, "keys")
-        values = self._checked(values, "values")
+        keys = self._rows(keys, "keys")
+        values = self._rows(values, "values")
         if queries is not None:
-            queries = self._checked(queries, "queries")
+            queries = self._rows(queries, "queries")
         for name, other in (("values", values), ("queries", queries)):
             if other is not None and len(other) != len(keys):
                 raise ValueError(f"{len(keys)} keys and {len(other)} {name}")
@@ -160,7 +143,7 @@ class NeuralMemory:
 
     def read(self, queries: Any) -> np.ndarray:
         """What [queries, num_heads, head_dim] read now, float32."""
-        queries = self._checked(queries, "queries")
+        queries = self._rows(queries, "queries")
         step = self._step()
         parts = [self._server.call("Read", pb.ReadMemoryRequest(
             memory_id=self.memory_id, queries=queries[i:i + step].tobytes()))
@@ -193,34 +176,10 @@ class NeuralMemory:
         self._server.call("Delete", pb.DeleteMemoryRequest(
             memory_id=self.memory_id))
 
-    def close(self) -> None:
-        """Leaves the memory on the cluster until it expires."""
-        if self._owns_server:
-            self._server.close()
-
-    def __enter__(self) -> NeuralMemory:
-        return self
-
-    def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
-        """Deletes the memory."""
-        try:
-            self.delete()
-        except HeadwiseError:
-            if kind is None:
-                raise
-        finally:
-            self.close()
-
-    def _checked(self, tensor: Any, name: str) -> np.ndarray:
+    def _rows(self, tensor: Any, name: str) -> np.ndarray:
         spec = self._config.spec
-        if tensors.type_of(tensor) != self.input_type:
-            raise TypeError(f"{name} are {tensors.type_of(tensor)}, the "
-                            f"memory takes {self.input_type}")
-        shape = tuple(tensor.shape)
-        if len(shape) != 3 or shape[1:] != (spec.num_heads, spec.head_dim):
-            raise ValueError(f"{name} have shape {shape}, must be [tokens, "
-                             f"{spec.num_heads}, {spec.head_dim}]")
-        return tensors.as_array(tensor)
+        return self._checked(tensor, name, "tokens",
+                             (spec.num_heads, spec.head_dim))
 
     def _gate(self, gate: Any, count: int) -> np.ndarray | None:
         if gate is None:
