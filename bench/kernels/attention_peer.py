@@ -16,33 +16,19 @@ query rows; two matmuls and a softmax. Prefill: causal, 8 heads of 64, fp32.
 """
 
 import argparse
-import datetime
 import json
-import pathlib
-import platform
 import statistics
 import subprocess
 import sys
-import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+from rounds import REPEAT, ROOT, header, median_seconds, spread
+
 sys.path.append(str(ROOT / 'bench' / 'peers'))
 import environment  # noqa: E402 pylint: disable=wrong-import-position
 BENCH = ROOT / 'build' / 'release' / 'bin' / 'headwise_attention_bench'
 KV_HEADS = 8
 HEAD_DIM = 64
 HEADS_PER_KV_HEAD = (1, 4)
-REPEAT = 3  # runs of one side in one round
-
-
-def median_seconds(function):
-    function()
-    seconds = []
-    for _ in range(REPEAT):
-        start = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
 
 
 class Torch:
@@ -113,11 +99,6 @@ def prefill_round(arguments, peer, num_tokens):
             peer.prefill(num_tokens))
 
 
-def spread(values, digits):
-    return (f'{statistics.median(values):,.{digits}f} '
-            f'({min(values):,.{digits}f} to {max(values):,.{digits}f})')
-
-
 def row(case, rounds):
     """rounds: one (our figures, torch's seconds by way) for each round."""
     mine = [figures for figures, _ in rounds]
@@ -133,23 +114,6 @@ def row(case, rounds):
         ways.append(f'{way}: {spread([1e3 * t for t in theirs], 1)}, '
                     f'**{statistics.median(ratios):.2f}**')
     return '| ' + ' | '.join([*cells, '; '.join(ways)]) + ' |'
-
-
-def header(arguments):
-    info = pathlib.Path('/proc/cpuinfo').read_text().split('\n')
-    fields = {}
-    for line in info:
-        name, _, value = line.partition(':')
-        fields.setdefault(name.strip(), value.strip())
-    commit = subprocess.run(
-        ['git', '-C', ROOT, 'rev-parse', '--short=12', 'HEAD'],
-        capture_output=True, text=True, check=True).stdout.strip()
-    return '\n'.join([
-        f'- machine: {fields["model name"]}, family {fields["cpu family"]}, '
-        f'model {fields["model"]}, Linux {platform.release()}',
-        f'- commit: {commit}, {datetime.date.today().isoformat()}',
-        f'- {arguments.rounds} rounds, {arguments.threads} threads, '
-        f'{", ".join(environment.TORCH)}', ''])
 
 
 def int_list(text):
@@ -174,7 +138,7 @@ def main():
             cases.setdefault(case, []).append((mine, theirs))
             print(f'round {number + 1}: {case}: {mine["seconds"]:.4f} s; '
                   f'torch {theirs}', file=sys.stderr, flush=True)
-    print(header(arguments))
+    print(header(arguments, environment.TORCH))
     print('| case | ours, ms | of the bandwidth | to 1 head | torch, ms, '
           'and its time to ours |\n|---|---|---|---|---|')
     for case, rounds in cases.items():

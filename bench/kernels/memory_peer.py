@@ -20,32 +20,18 @@ its default, whose gradients are all taken at the initial weights.
 """
 
 import argparse
-import datetime
 import json
-import os
-import pathlib
-import platform
 import statistics
 import subprocess
 import sys
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+from rounds import REPEAT, ROOT, header, median_seconds, spread
+
 sys.path.append(str(ROOT / 'bench' / 'peers'))
 import titans_pytorch_peer  # noqa: E402 pylint: disable=wrong-import-position
 BENCH = ROOT / 'build' / 'release' / 'bin' / 'headwise_memory_bench'
 DIM, HEADS, CHUNK = 576, 9, 64
-REPEAT = 3  # runs of one side in one round
-
-
-def median_seconds(function):
-    function()
-    seconds = []
-    for _ in range(REPEAT):
-        start = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
 
 
 class Peer:
@@ -120,29 +106,6 @@ def ours(arguments, work, *more):
     return json.loads(answer.stdout)
 
 
-def spread(values, digits):
-    return (f'{statistics.median(values):,.{digits}f} '
-            f'({min(values):,.{digits}f} to {max(values):,.{digits}f})')
-
-
-def header(arguments):
-    info = pathlib.Path('/proc/cpuinfo').read_text().split('\n')
-    fields = {}
-    for line in info:
-        name, _, value = line.partition(':')
-        fields.setdefault(name.strip(), value.strip())
-    commit = subprocess.run(
-        ['git', '-C', ROOT, 'rev-parse', '--short=12', 'HEAD'],
-        capture_output=True, text=True, check=True).stdout.strip()
-    return '\n'.join([
-        f'- machine: {fields["model name"]}, family {fields["cpu family"]}, '
-        f'model {fields["model"]}, Linux {platform.release()}; load '
-        f'{os.getloadavg()[0]:.1f} before',
-        f'- commit: {commit}, {datetime.date.today().isoformat()}',
-        f'- {arguments.rounds} rounds, {arguments.threads} threads, '
-        f'{", ".join(titans_pytorch_peer.PACKAGES)}', ''])
-
-
 def compare_writes(arguments, peer):
     """Rows of the table of tokens a second."""
     tokens = arguments.tokens
@@ -179,7 +142,7 @@ def main():
     parser.add_argument('--stream', type=int, default=2_000_000)
     arguments = parser.parse_args()
     titans_pytorch_peer.run_in_environment()
-    print(header(arguments))
+    print(header(arguments, titans_pytorch_peer.PACKAGES))
     peer = Peer(arguments)
     compare_writes(arguments, peer)
     median, worst = peer.token()
