@@ -21,7 +21,7 @@
 #include "model/head_plan/kv_forecast.h"
 #include "model/head_plan/rotary_reach.h"
 #include "nlohmann/json.hpp"
-#include "server/dispatch/model_shape.h"
+#include "server/scheduler/kv_needs.h"
 
 namespace headwise {
 namespace {
@@ -145,13 +145,7 @@ absl::StatusOr<PlannedRun> NeedleBench::PlanRun(size_t context,
 }
 
 absl::Status NeedleBench::PlanRuns() {
-  const ModelShape shape = MakeModelShape(*model_, kv_type_);
-  const KvNeeds needs({.num_layers = shape.num_layers,
-                       .num_kv_heads = shape.num_units,
-                       .heads_per_kv_head = shape.heads_per_kv_head,
-                       .head_dim = shape.head_dim,
-                       .kv_type = kv_type_},
-                      {});
+  const KvNeeds needs(KvGeometryOf(model_->hyperparameters(), kv_type_), {});
   const int64_t trained_len = model_->hyperparameters().max_context_len;
   for (size_t context = 0; context < tasks_.size(); ++context) {
     for (const bool is_baseline : {false, true}) {
@@ -220,7 +214,8 @@ void NeedleBench::Forecast(const PlannedRun& run, NeedleRunReport* report) {
   const HeadPlan full = DefaultHeadPlan(model_->hyperparameters(), "");
   KvForecastOptions options;
   options.kv_type = kv_type_;
-  options.head_dim = model_->hyperparameters().head_dim;
+  options.head_dim = model_->hyperparameters().kv_head_dim();
+  options.unit_state_bytes = model_->hyperparameters().unit_state_bytes();
   options.context_len = report->kv_length;
   options.prompt_len = report->prefill_tokens;
   options.unit_rank = group->kv_capacity.unit_rank;
