@@ -1,8 +1,14 @@
 #include "client/cpp/retry_policy.h"
 
 #include <algorithm>
+#include <random>
 
 namespace headwise {
+
+double RandomChance() {
+  thread_local std::mt19937 generator{std::random_device{}()};
+  return std::uniform_real_distribution<double>(0.0, 1.0)(generator);
+}
 
 absl::Status CallWithRetry(
     const RetryOptions& options, absl::Duration timeout,
@@ -20,7 +26,8 @@ absl::Status CallWithRetry(
       return result.status;
     }
     const absl::Duration wait =
-        std::min(std::max(delay, result.retry_delay), options.max_delay);
+        std::min(std::max(delay, result.retry_delay), options.max_delay) *
+        (1.0 + 0.5 * options.chance());
     if (options.now() + wait >= deadline) return result.status;
     options.sleep(wait);
     delay *= 2;

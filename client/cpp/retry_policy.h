@@ -7,9 +7,14 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/clock.h"
 
 namespace headwise {
+
+// Seeded by the machine's entropy; thread-safe.
+double RandomChance();
 
 // The answers of headwise.v1 depend on the request alone, so every method may
 // be repeated. A stream is repeated only before its first message.
@@ -17,9 +22,10 @@ struct RetryOptions {
   int max_attempts = 4;  // 1: never again
   absl::Duration first_delay = absl::Milliseconds(100);
   absl::Duration max_delay = absl::Seconds(5);  // the server's wish included
-  // Replaced by tests.
-  std::function<absl::Time()> now = absl::Now;
+  // Replaced by tests. `chance` is in [0, 1), anew for each delay.
+  std::function<absl::Time()> now = [] { return Clock::Monotonic().Now(); };
   std::function<void(absl::Duration)> sleep = absl::SleepFor;
+  std::function<double()> chance = RandomChance;
 };
 
 // What one attempt came to.
@@ -33,8 +39,9 @@ struct Attempt {
 // Calls `attempt` with the time that remains, until it succeeds, fails for
 // another reason than Unavailable or ResourceExhausted with a retry_delay,
 // max_attempts are used up, or the next delay would pass the deadline. Delays
-// double; the server's wish counts if it is longer. Returns the last attempt's
-// status.
+// double; the server's wish counts if it is longer; and each is longer by up to
+// half of itself, by chance, so that clients that were refused together do not
+// come back together. Returns the last attempt's status.
 absl::Status CallWithRetry(
     const RetryOptions& options, absl::Duration timeout,
     absl::FunctionRef<Attempt(absl::Duration remaining)> attempt);

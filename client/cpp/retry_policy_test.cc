@@ -20,10 +20,12 @@ class RetryTest : public testing::Test {
       slept_.push_back(delay);
       now_ += delay;
     };
+    options.chance = [this] { return chance_; };
     return options;
   }
 
   absl::Time now_ = absl::UnixEpoch();
+  double chance_ = 0.0;
   std::vector<absl::Duration> slept_;
 };
 
@@ -51,6 +53,36 @@ TEST_F(RetryTest, TheServersWishedDelayIsKeptUpToTheLimit) {
       });
   EXPECT_TRUE(status.ok());
   EXPECT_THAT(slept_, ElementsAre(absl::Seconds(2), absl::Seconds(5)));
+}
+
+// Of a thousand that were refused together, no tenth comes back in one tenth of
+// the time that the delay may be longer by.
+TEST_F(RetryTest, ThoseRefusedTogetherDoNotComeBackTogether) {
+  constexpr int kNumClients = 1000;
+  std::vector<int> tenths(10, 0);
+  for (int client = 0; client < kNumClients; ++client) {
+    RetryOptions options = Options();
+    options.chance = RandomChance;
+    int calls = 0;
+    EXPECT_TRUE(CallWithRetry(options, absl::Minutes(1), [&](absl::Duration) {
+                  if (calls++ > 0) return Attempt{absl::OkStatus()};
+                  return Attempt{absl::UnavailableError(""), absl::Seconds(1)};
+                }).ok());
+    const double longer = absl::ToDoubleSeconds(slept_.back()) - 1.0;
+    ASSERT_GE(longer, 0.0);
+    ASSERT_LT(longer, 0.5);
+    ++tenths[static_cast<int>(longer / 0.05)];
+  }
+  for (const int tenth : tenths) EXPECT_LT(tenth, 2 * kNumClients / 10);
+}
+
+TEST_F(RetryTest, ADelayMadeLongerByChanceDoesNotPassTheDeadline) {
+  chance_ = 0.9;  // 145 ms
+  const absl::Status status = CallWithRetry(
+      Options(), absl::Milliseconds(140),
+      [&](absl::Duration) { return Attempt{absl::UnavailableError("")}; });
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_TRUE(slept_.empty());
 }
 
 TEST_F(RetryTest, OtherErrorsAndSeenAnswersAreNotRepeated) {

@@ -1,6 +1,7 @@
 // Registrar and StaticWorkers against RegistryService and WorkerServer.
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <string>
 #include <thread>
@@ -16,6 +17,7 @@
 #include "gtest/gtest.h"
 #include "server/dispatch/registry_service.h"
 #include "server/dispatch/static_workers.h"
+#include "tests/support/child_process.h"
 #include "worker/service/registrar.h"
 #include "worker/service/worker_server.h"
 
@@ -82,6 +84,7 @@ class RegistrationTest : public testing::Test {
     options.info = info;
     options.heartbeat_interval = absl::Milliseconds(20);
     options.max_backoff = absl::Milliseconds(200);
+    options.answer_timeout = answer_timeout_;
     options.on_change = [this](const absl::Status& status) {
       absl::MutexLock lock(&mutex_);
       changes_.push_back(status);
@@ -129,6 +132,7 @@ class RegistrationTest : public testing::Test {
   }
 
   RegistryServiceOptions options_;
+  absl::Duration answer_timeout_ = absl::Seconds(5);
   Membership membership_{{.version = CoordinatorVersion()}, Clock::Monotonic()};
   absl::Mutex mutex_;
   size_t num_members_ ABSL_GUARDED_BY(mutex_) = 0;
@@ -328,6 +332,36 @@ TEST_F(RegistrationTest, StaticWorkerThatRegistersItselfIsOneMember) {
   registrar = Register(server->info());
   ASSERT_TRUE(WaitForLog("worker s is found at", 3));
   EXPECT_EQ(CountLog("names must be unique"), 0);
+}
+
+// Accepts connections, and pings are answered by the kernel's and gRPC's side
+// alone: the service itself never says a word.
+class MuteRegistry final : public worker::v1::Registry::Service {
+ public:
+  grpc::Status Register(
+      grpc::ServerContext* context,
+      grpc::ServerReaderWriter<worker::v1::RegisterResponse,
+                               worker::v1::RegisterRequest>*) override {
+    while (!context->IsCancelled()) absl::SleepFor(absl::Milliseconds(1));
+    ++num_given_up;
+    return grpc::Status::CANCELLED;
+  }
+  std::atomic<int> num_given_up = 0;
+};
+
+TEST_F(RegistrationTest, MuteCoordinatorIsGivenUpAndTriedAgain) {
+  StopServer();
+  answer_timeout_ = absl::Milliseconds(300);
+  MuteRegistry mute;
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
+                           &port_);
+  builder.RegisterService(&mute);
+  server_ = builder.BuildAndStart();
+  auto registrar = Register(Info("a"));
+  EXPECT_TRUE(WaitForChange(absl::StatusCode::kDeadlineExceeded,
+                            "did not answer within 300ms"));
+  EXPECT_TRUE(WaitUntil([&] { return mute.num_given_up >= 2; }, kTimeout));
 }
 
 TEST(ParseAddressesTest, EachMustBeHostAndPort) {

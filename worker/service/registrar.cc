@@ -4,6 +4,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
+#include "grpcpp/alarm.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
 
@@ -34,6 +37,30 @@ absl::Status FromGrpc(const grpc::Status& status) {
                       status.error_message());
 }
 
+// Cancels a call unless it is stopped before.
+class CallLimit {
+ public:
+  CallLimit(grpc::ClientContext& context, absl::Duration limit) {
+    alarm_.Set(absl::ToChronoTime(absl::Now() + limit),
+               [this, &context](bool is_over) {
+                 if (is_over) context.TryCancel();
+                 is_over_ = is_over;
+                 done_.Notify();
+               });
+  }
+  // Whether the limit has passed. To be called once.
+  bool Stop() {
+    alarm_.Cancel();
+    done_.WaitForNotification();  // the callback comes in any case
+    return is_over_;
+  }
+
+ private:
+  grpc::Alarm alarm_;
+  bool is_over_ = false;  // once done_
+  absl::Notification done_;
+};
+
 }  // namespace
 
 Registrar::Registrar(RegistrarOptions options)
@@ -57,6 +84,7 @@ void Registrar::Loop() {
   const auto channel = MakeChannel(options_.coordinator);
   const auto stub = worker::v1::Registry::NewStub(channel);
   absl::Duration backoff = options_.min_backoff;
+  std::uniform_real_distribution<double> share(0.0, 1.0);
   while (Wait(absl::ZeroDuration())) {
     bool accepted = false;
     const absl::Status status = Attempt(*stub, &accepted);
@@ -64,7 +92,7 @@ void Registrar::Loop() {
     if (options_.on_change) options_.on_change(status);
     if (absl::IsAborted(status)) return;
     if (accepted) backoff = options_.min_backoff;
-    if (!Wait(backoff)) return;
+    if (!Wait(backoff * (0.5 + 0.5 * share(random_)))) return;
     backoff = std::min(backoff * 2, options_.max_backoff);
   }
 }
@@ -78,19 +106,19 @@ absl::Status Registrar::Attempt(worker::v1::Registry::Stub& stub,
     context_ = &context;
   }
   std::unique_ptr<Stream> stream = stub.Register(&context);
-  worker::v1::RegisterRequest hello;
-  *hello.mutable_info() = options_.info;
-  worker::v1::RegisterResponse answer;
-  // A coordinator that is frozen is left by the channel's keepalive.
-  *accepted =
-      stream->Write(hello) && stream->Read(&answer) && answer.accepted();
-  absl::Status result = absl::UnavailableError(
-      absl::StrCat("no answer from the coordinator at ", options_.coordinator));
+  const absl::StatusOr<bool> introduced = Introduce(*stream, context);
+  *accepted = introduced.value_or(false);
+  absl::Status result =
+      introduced.ok()
+          ? absl::UnavailableError(absl::StrCat(
+                "no answer from the coordinator at ", options_.coordinator))
+          : introduced.status();
   if (*accepted) {
     if (options_.on_change) options_.on_change(absl::OkStatus());
     result = Beat(*stream);
   }
   stream->WritesDone();
+  worker::v1::RegisterResponse answer;
   // A last message may say why we were dropped; the status does too.
   while (stream->Read(&answer)) {
   }
@@ -99,7 +127,21 @@ absl::Status Registrar::Attempt(worker::v1::Registry::Stub& stub,
     absl::MutexLock lock(&mutex_);
     context_ = nullptr;
   }
-  return status.ok() ? result : FromGrpc(status);
+  return status.ok() || !introduced.ok() ? result : FromGrpc(status);
+}
+
+absl::StatusOr<bool> Registrar::Introduce(Stream& stream,
+                                          grpc::ClientContext& context) {
+  worker::v1::RegisterRequest hello;
+  *hello.mutable_info() = options_.info;
+  worker::v1::RegisterResponse answer;
+  CallLimit limit(context, options_.answer_timeout);
+  const bool accepted =
+      stream.Write(hello) && stream.Read(&answer) && answer.accepted();
+  if (!limit.Stop()) return accepted;
+  return absl::DeadlineExceededError(absl::StrCat(
+      "the coordinator at ", options_.coordinator, " did not answer within ",
+      absl::FormatDuration(options_.answer_timeout)));
 }
 
 // Ends when a heartbeat can't be written or the registrar stops.

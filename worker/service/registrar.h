@@ -5,11 +5,13 @@
 
 #include <functional>
 #include <memory>
+#include <random>
 #include <string>
 #include <thread>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "grpcpp/client_context.h"
@@ -22,6 +24,8 @@ struct RegistrarOptions {
   worker::v1::WorkerInfo info;
   // Below a third of the coordinator's limit of 3 s.
   absl::Duration heartbeat_interval = absl::Milliseconds(800);
+  // Until the coordinator says whether it takes us; then the call is given up.
+  absl::Duration answer_timeout = absl::Seconds(5);
   absl::Duration min_backoff = absl::Milliseconds(100);
   absl::Duration max_backoff = absl::Seconds(5);
   // Hears of each change, from the registrar's thread: OK is "registered".
@@ -29,8 +33,10 @@ struct RegistrarOptions {
 };
 
 // Owns one thread; a lost or refused registration is tried again after a
-// back-off that doubles up to max_backoff. Aborted (a newer worker has our
-// name) is final: two workers of one name would replace each other forever.
+// back-off that doubles up to max_backoff, of which up to a half is left out by
+// chance: workers that lost their coordinator together come one by one. Aborted
+// (a newer worker has our name) is final: two workers of one name would replace
+// each other forever.
 class Registrar {
  public:
   explicit Registrar(RegistrarOptions options);
@@ -45,10 +51,13 @@ class Registrar {
   // One registration, from its first message to its end.
   absl::Status Attempt(worker::v1::Registry::Stub& stub, bool* accepted);
   absl::Status Beat(Stream& stream);
+  // Whether the coordinator takes us. DeadlineExceeded: it does not say.
+  absl::StatusOr<bool> Introduce(Stream& stream, grpc::ClientContext& context);
   // False if the registrar stops meanwhile.
   bool Wait(absl::Duration duration);
 
   const RegistrarOptions options_;
+  std::mt19937 random_{std::random_device{}()};  // of thread_
   absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   grpc::ClientContext* context_ ABSL_GUARDED_BY(mutex_) = nullptr;
