@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "base/clock.h"
 #include "worker/step_wire/prepare_wire.h"
 #include "worker/step_wire/rpc_limits.h"
 
@@ -10,8 +11,8 @@ namespace headwise {
 
 PrepareStream::PrepareStream(WorkerNode& node,
                              const worker::v1::PrepareRequest& request,
-                             absl::Duration keep_alive)
-    : keep_alive_(keep_alive) {
+                             const PrepareTimes& times)
+    : times_(times), heard_at_(Clock::Monotonic().Now()) {
   absl::StatusOr<WorkerConfig> config = ParsePrepare(request);
   if (!config.ok()) {
     Finish(StatusToWire(config.status()));
@@ -52,6 +53,7 @@ bool PrepareStream::OnProgress(double value) {
   {
     absl::MutexLock lock(&mutex_);
     if (broken_) return false;
+    heard_at_ = Clock::Monotonic().Now();
     // Finer steps than one in a hundred tell nobody anything.
     if (value < progress_ + 0.01) return true;
     progress_ = value;
@@ -82,7 +84,8 @@ void PrepareStream::OnAlarm() {
     absl::MutexLock lock(&mutex_);
     alarm_.reset();
     if (!answered_) {
-      has_news_ = true;
+      has_news_ =
+          has_news_ || Clock::Monotonic().Now() - heard_at_ <= times_.max_stall;
       SetAlarmLocked();
     }
     next = DecideLocked();
@@ -93,7 +96,7 @@ void PrepareStream::OnAlarm() {
 // The callback comes from a thread of gRPC, never from within Set or Cancel.
 void PrepareStream::SetAlarmLocked() {
   alarm_ = std::make_unique<grpc::Alarm>();
-  alarm_->Set(absl::ToChronoTime(absl::Now() + keep_alive_),
+  alarm_->Set(absl::ToChronoTime(absl::Now() + times_.keep_alive),
               [this](bool) { OnAlarm(); });
 }
 

@@ -6,7 +6,6 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "worker/service/prepare_stream.h"
 #include "worker/service/run_stream.h"
 #include "worker/step_wire/prepare_wire.h"
 #include "worker/step_wire/rpc_limits.h"
@@ -43,8 +42,8 @@ class RefusedRun final
 
 WorkerService::WorkerService(WorkerNode& node,
                              std::function<worker::v1::WorkerInfo()> info,
-                             absl::Duration keep_alive)
-    : node_(node), info_(std::move(info)), keep_alive_(keep_alive) {}
+                             const PrepareTimes& times)
+    : node_(node), info_(std::move(info)), times_(times) {}
 
 grpc::ServerUnaryReactor* WorkerService::GetInfo(
     grpc::CallbackServerContext* context,
@@ -59,7 +58,7 @@ grpc::ServerUnaryReactor* WorkerService::GetInfo(
 grpc::ServerWriteReactor<worker::v1::PrepareResponse>* WorkerService::Prepare(
     grpc::CallbackServerContext* context,
     const worker::v1::PrepareRequest* request) {
-  return new PrepareStream(node_, *request, keep_alive_);
+  return new PrepareStream(node_, *request, times_);
 }
 
 grpc::ServerUnaryReactor* WorkerService::Join(

@@ -5,9 +5,9 @@
 
 #include <functional>
 
-#include "absl/time/time.h"
 #include "grpcpp/support/server_callback.h"
 #include "headwise/worker/v1/worker.grpc.pb.h"
+#include "worker/service/prepare_stream.h"
 #include "worker/service/worker_node.h"
 
 namespace headwise {
@@ -16,15 +16,11 @@ namespace headwise {
 // engine thread.
 class WorkerService final : public worker::v1::Worker::CallbackService {
  public:
-  // Below what a coordinator takes for silence, 20 s.
-  static constexpr absl::Duration kKeepAlive = absl::Seconds(5);
-
   // `info` is asked anew for each GetInfo (the port is known only once the
   // server listens). `node` must outlive the service, and the server that the
-  // service belongs to must be shut down before the node ends. A Prepare that
-  // waits or loads says so every `keep_alive`.
+  // service belongs to must be shut down before the node ends.
   WorkerService(WorkerNode& node, std::function<worker::v1::WorkerInfo()> info,
-                absl::Duration keep_alive = kKeepAlive);
+                const PrepareTimes& times = {});
 
   grpc::ServerUnaryReactor* GetInfo(grpc::CallbackServerContext* context,
                                     const worker::v1::GetInfoRequest* request,
@@ -41,7 +37,7 @@ class WorkerService final : public worker::v1::Worker::CallbackService {
  private:
   WorkerNode& node_;
   const std::function<worker::v1::WorkerInfo()> info_;
-  const absl::Duration keep_alive_;
+  const PrepareTimes times_;
 };
 
 }  // namespace headwise

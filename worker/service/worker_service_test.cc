@@ -1,11 +1,14 @@
 #include "worker/service/worker_service.h"
 
+#include <atomic>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
 #include "grpcpp/security/server_credentials.h"
@@ -48,7 +51,7 @@ class WorkerServiceTest : public testing::Test {
   // Whether the shard was loaded; false: it was ended by its progress.
   using Load = std::function<bool(const std::function<bool(double)>&)>;
 
-  void Start(Load load, absl::Duration keep_alive) {
+  void Start(Load load, const PrepareTimes& times = {}) {
     WorkerNodeOptions options;
     options.open_model = [](const std::string&) {
       return std::make_shared<const FakeModel>();
@@ -65,7 +68,7 @@ class WorkerServiceTest : public testing::Test {
     };
     node_ = std::make_unique<WorkerNode>(options);
     service_ = std::make_unique<WorkerService>(
-        *node_, [] { return worker::v1::WorkerInfo(); }, keep_alive);
+        *node_, [] { return worker::v1::WorkerInfo(); }, times);
     int port = 0;
     grpc::ServerBuilder builder;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
@@ -125,7 +128,7 @@ TEST_F(WorkerServiceTest, PrepareThatLoadsOrWaitsSaysSo) {
         release.WaitForNotification();  // as long as reading a cold disk
         return progress(1.0);
       },
-      absl::Milliseconds(5));
+      {.keep_alive = absl::Milliseconds(5)});
   const auto loading = Prepare(1);
   for (int i = 0; i < 3; ++i) {
     ASSERT_TRUE(loading->Read());
@@ -142,14 +145,42 @@ TEST_F(WorkerServiceTest, PrepareThatLoadsOrWaitsSaysSo) {
   EXPECT_TRUE(queued->last.has_prepared());
 }
 
+// So that a coordinator does not wait for it until the call's own end.
+TEST_F(WorkerServiceTest, PrepareWhoseEngineHangsFallsSilent) {
+  absl::Notification release;
+  Start(
+      [&](const std::function<bool(double)>& progress) {
+        release.WaitForNotification();
+        return progress(1.0);
+      },
+      {.keep_alive = absl::Milliseconds(5),
+       .max_stall = absl::Milliseconds(50)});
+  const auto hanging = Prepare(1);
+  std::atomic<int> num_read = 0;
+  std::thread reader([&] {
+    while (hanging->Read()) ++num_read;
+  });
+  // It has said something, then nothing for twenty times its interval.
+  const absl::Time end = absl::Now() + kTimeout;
+  int before = 0;
+  do {
+    before = num_read;
+    absl::SleepFor(absl::Milliseconds(100));
+  } while ((before == 0 || num_read != before) && absl::Now() < end);
+  EXPECT_GT(before, 0);
+  EXPECT_EQ(num_read, before);
+  release.Notify();
+  reader.join();
+  EXPECT_EQ(hanging->Finish(), grpc::StatusCode::OK);
+  EXPECT_TRUE(hanging->last.has_prepared()) << "late is not too late";
+}
+
 TEST_F(WorkerServiceTest, CancelledPrepareEndsTheLoading) {
   const EndlessLoad endless;
   int num_loads = 0;
-  Start(
-      [&](const std::function<bool(double)>& progress) {
-        return ++num_loads == 1 ? endless(progress) : progress(1.0);
-      },
-      WorkerService::kKeepAlive);
+  Start([&](const std::function<bool(double)>& progress) {
+    return ++num_loads == 1 ? endless(progress) : progress(1.0);
+  });
   const auto cancelled = Prepare(1);
   endless.WaitUntilItRuns();
   cancelled->context.TryCancel();
@@ -159,7 +190,7 @@ TEST_F(WorkerServiceTest, CancelledPrepareEndsTheLoading) {
 
 TEST_F(WorkerServiceTest, ServerStopsWhileAShardLoads) {
   const EndlessLoad endless;
-  Start(endless, WorkerService::kKeepAlive);
+  Start(endless);
   const auto call = Prepare(1);
   endless.WaitUntilItRuns();
   server_->Shutdown(absl::ToChronoTime(absl::Now()));
