@@ -7,6 +7,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/scheduler/scheduler_fixture.h"
+#include "worker/step/step_errors.h"
 
 namespace headwise {
 namespace {
@@ -71,6 +72,13 @@ TEST_F(SchedulerFailureTest, SpoiledStepEndsAndFreesItsSequencesOnly) {
   EXPECT_THAT(Next(), ElementsAre("3@0+4*", "free 1", "free 2"));
   Answer();
   EXPECT_EQ(workers_->num_sequences(), 1);
+}
+
+TEST_F(SchedulerFailureTest, AMemoryThatBlewUpIsOutOfRangeToClients) {
+  Submit(Generate(4, 9));
+  Next();
+  AnswerWith(MemoryBlewUp(3));
+  EXPECT_THAT(Ends(), ElementsAre(std::pair(1, absl::StatusCode::kOutOfRange)));
 }
 
 TEST_F(SchedulerFailureTest, AnswerWithTooFewSlicesEndsTheWholeStep) {

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/scheduler/scheduler.h"
+#include "worker/step/step_errors.h"
 
 namespace headwise {
 
@@ -29,11 +30,13 @@ bool Scheduler::ApplyOutcome(absl::Time now) {
   }
   if (absl::IsOutOfRange(status)) {
     // A value was not finite or too large: the step's sequences hold garbage.
+    const absl::Status told =
+        IsMemoryBlewUp(status) ? status : absl::InternalError(status.message());
     for (const SentSlice& slice : step.slices) {
       OnSliceDone(slice.sequence_id, /*ran=*/true);
     }
     for (const SentSlice& slice : step.slices) {
-      End(slice.sequence_id, absl::InternalError(status.message()), now);
+      End(slice.sequence_id, told, now);
     }
     return true;
   }

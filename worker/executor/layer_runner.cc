@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
+#include "worker/step/step_errors.h"
 
 namespace headwise {
 namespace {
@@ -18,12 +19,7 @@ constexpr int64_t kRowsForEveryMember = 4;
 constexpr int64_t kMemoryFailed = int64_t{1} << 32;
 
 absl::Status FlagError(int64_t flag, int64_t layer) {
-  if (flag >= kMemoryFailed) {
-    return absl::OutOfRangeError(absl::StrCat(
-        "a neural memory's input is not finite, or its norm is beyond "
-        "titans.memory.max_norm, in layer ",
-        layer));
-  }
+  if (flag >= kMemoryFailed) return MemoryBlewUp(layer);
   return absl::OutOfRangeError(
       absl::StrCat("a value is not finite or not below 2^19 in layer ", layer));
 }
