@@ -126,7 +126,7 @@ void CpuExecutor::SampleRow(const Slice& slice, int64_t logits_row,
   Sequence& sequence = sequences_.Get(slice.sequence_id);
   SampledToken sampled =
       Sample(*context_.kernels, vocab_.logits(logits_row), sequence.tokens,
-             slice.sampling, static_cast<int64_t>(sequence.tokens.size()));
+             slice.sampling, sequence.tokens.size());
   sequence.last_sample = sampled.token;
   result->has_token = true;
   result->token = sampled.token;

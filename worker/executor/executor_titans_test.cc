@@ -6,9 +6,9 @@
 
 #include "absl/strings/match.h"
 #include "gtest/gtest.h"
+#include "model/files/test_titans_folder.h"
 #include "worker/executor/executor_fixture.h"
 #include "worker/executor/parking_fixture.h"
-#include "worker/executor/titans_fixture.h"
 #include "worker/executor/titans_reference.h"
 
 namespace headwise {

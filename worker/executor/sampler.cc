@@ -41,15 +41,17 @@ std::vector<int32_t> BestTokens(absl::Span<const float> logits, size_t count) {
 
 // Divides positive and multiplies negative logits of tokens already seen, once
 // each. Source: Keskar et al., CTRL, arXiv:1909.05858, section 4.1.
-void Penalize(absl::Span<const int32_t> history, float penalty,
+void Penalize(const TokenHistory& history, float penalty,
               std::vector<float>* logits) {
   std::vector<bool> seen(logits->size(), false);
-  for (int32_t token : history) {
-    if (seen[token]) continue;
-    seen[token] = true;
-    float& logit = (*logits)[token];
-    logit = logit > 0.0f ? logit / penalty : logit * penalty;
-  }
+  history.ForEachRun([&](absl::Span<const int32_t> run) {
+    for (int32_t token : run) {
+      if (seen[token]) continue;
+      seen[token] = true;
+      float& logit = (*logits)[token];
+      logit = logit > 0.0f ? logit / penalty : logit * penalty;
+    }
+  });
 }
 
 struct Candidates {
@@ -129,8 +131,8 @@ float LogSumExpOf(const Kernels& kernels, absl::Span<const float> logits) {
 }
 
 SampledToken Sample(const Kernels& kernels, absl::Span<const float> logits,
-                    absl::Span<const int32_t> history,
-                    const SamplingOptions& options, int64_t position) {
+                    const TokenHistory& history, const SamplingOptions& options,
+                    int64_t position) {
   SampledToken sampled;
   const bool penalized = options.repetition_penalty != 1.0f;
   if (options.temperature <= 0.0f && !penalized) {

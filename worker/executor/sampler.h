@@ -8,6 +8,7 @@
 
 #include "absl/types/span.h"
 #include "worker/backends/cpu/kernels.h"
+#include "worker/executor/token_history.h"
 #include "worker/step/step.h"
 
 namespace headwise {
@@ -34,8 +35,8 @@ float LogSumExpOf(const Kernels& kernels, absl::Span<const float> logits);
 // Deviation from some engines: top_p is taken of what top_k left, and min_p of
 // the best probability; the draw walks tokens from the best down.
 SampledToken Sample(const Kernels& kernels, absl::Span<const float> logits,
-                    absl::Span<const int32_t> history,
-                    const SamplingOptions& options, int64_t position);
+                    const TokenHistory& history, const SamplingOptions& options,
+                    int64_t position);
 
 }  // namespace headwise
 

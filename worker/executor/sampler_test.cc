@@ -13,7 +13,8 @@ const Kernels& SomeKernels() { return KernelsFor(IsasOfThisMachine().front()); }
 
 int32_t Draw(const std::vector<float>& logits, const SamplingOptions& options,
              int64_t position = 0, std::vector<int32_t> history = {}) {
-  return Sample(SomeKernels(), logits, history, options, position).token;
+  return Sample(SomeKernels(), logits, TokenHistory(history), options, position)
+      .token;
 }
 
 // Known answers of the generator's authors for Philox4x32-10.
@@ -117,7 +118,7 @@ TEST(SamplerTest, LogprobsAreOfTheUnmodifiedLogits) {
   options.top_logprobs = 2;
   const std::vector<float> logits = {2.0f, 1.0f};
   const SampledToken sampled =
-      Sample(SomeKernels(), logits, std::vector<int32_t>{0}, options, 1);
+      Sample(SomeKernels(), logits, TokenHistory({0}), options, 1);
   EXPECT_EQ(sampled.token, 1);
   const double lse = std::log(std::exp(2.0) + std::exp(1.0));
   EXPECT_NEAR(sampled.logprob, 1.0 - lse, 1e-6);

@@ -93,7 +93,7 @@ absl::StatusOr<int64_t> WriteSequenceFile(const std::string& path,
   file.PutText(UnitsText(rank));
   file.PutInt(sequence.kv.prompt_len);
   file.PutInt(sequence.last_sample);
-  file.PutList(sequence.tokens);
+  file.PutList(sequence.tokens.ToVector());
   for (const UnitKv& unit : sequence.kv.units) {
     for (const uint8_t* block : unit.blocks) {
       file.PutInt(block != nullptr ? 1 : 0);
@@ -171,7 +171,7 @@ absl::Status SequenceFileReader::ReadInto(Sequence* sequence) {
     return file_.Damaged(
         absl::StrCat(file_.bytes_left(), " bytes follow the last unit"));
   }
-  sequence->tokens = std::move(tokens_);
+  sequence->tokens = TokenHistory(tokens_);
   return absl::OkStatus();
 }
 

@@ -170,7 +170,7 @@ TEST(SequenceFileTest, AnotherVersionPlanShapeOrSetOfUnitsIsNamed) {
   rank.head_dim = 16;
   rank.vocab_size = 10;
   Sequence sequence;
-  sequence.tokens = {1, 2, 3};
+  sequence.tokens = TokenHistory({1, 2, 3});
   ASSERT_TRUE(WriteSequenceFile(path, rank, sequence).ok());
   ASSERT_TRUE(SequenceFileReader::Open(path, rank, nullptr).ok());
   const auto expect = [&](const SequencesOptions& other, const HeadPlan* plan,

@@ -50,8 +50,7 @@ absl::Status Sequences::MakeFork(const Fork& fork) {
   Sequence forked;
   forked.kv = OpenKv(plan, fork.prompt_len);
   const Sequence& source = sequences_[fork.from_sequence_id];
-  forked.tokens.assign(source.tokens.begin(),
-                       source.tokens.begin() + fork.length);
+  forked.tokens = source.tokens.Prefix(fork.length);
   ShareSummaries(source.kv, fork.length, &forked.kv);
   forked.kv.memories = source.kv.memories;
   const std::vector<UnitStorage>& units = book_.Units(fork.sequence_id);

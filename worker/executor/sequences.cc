@@ -321,7 +321,7 @@ std::vector<int32_t> Sequences::Begin(const Slice& slice) {
   Sequence& sequence = sequences_[slice.sequence_id];
   std::vector<int32_t> tokens = slice.tokens;
   if (slice.use_last_sample) tokens = {sequence.last_sample};
-  sequence.tokens.insert(sequence.tokens.end(), tokens.begin(), tokens.end());
+  sequence.tokens.Append(tokens);
   return tokens;
 }
 

@@ -17,13 +17,14 @@
 #include "model/hyperparameters.h"
 #include "worker/cache/kv_book.h"
 #include "worker/executor/block_store.h"
+#include "worker/executor/token_history.h"
 #include "worker/executor/unit_kv.h"
 #include "worker/step/step.h"
 
 namespace headwise {
 
 struct Sequence {
-  std::vector<int32_t> tokens;    // all so far, by position
+  TokenHistory tokens;            // all so far
   uint64_t contrast_plan_id = 0;  // 0: no contrast
   // The first layer in which its plan and the contrast's differ; the number of
   // layers: in none.
