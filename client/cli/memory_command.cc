@@ -72,6 +72,19 @@ absl::Status RunShow(const MemoryFlags& flags, MemoryClient& client) {
   return PrintMemory(flags, client.Get(flags.memory_id));
 }
 
+absl::Status RunDropOpen(const MemoryFlags& flags, MemoryClient& client) {
+  HEADWISE_ASSIGN_OR_RETURN(const v1::DropOpenTokensResponse dropped,
+                            client.DropOpenTokens(flags.memory_id));
+  if (flags.json) {
+    PrintJsonLine({{"num_dropped", dropped.num_dropped()},
+                   {"num_tokens", dropped.num_tokens()}});
+  } else {
+    absl::PrintF("%d tokens dropped, %d left\n", dropped.num_dropped(),
+                 dropped.num_tokens());
+  }
+  return absl::OkStatus();
+}
+
 absl::Status RunFreeze(const MemoryFlags& flags, MemoryClient& client) {
   return PrintMemory(flags, client.Freeze(flags.memory_id));
 }
@@ -148,6 +161,8 @@ void AddMemoryCommand(CLI::App& app, CommandRun* run) {
   AddMemoryReadCommand(*memory, run);
   Add(*memory, "list", "The memories that a server holds", RunList, run);
   Add(*memory, "show", "What a memory is", RunShow, run);
+  Add(*memory, "drop-open", "Forget the tokens since the last whole chunk",
+      RunDropOpen, run);
   Add(*memory, "freeze", "Refuse writes to a memory", RunFreeze, run);
   Add(*memory, "unfreeze", "Take writes again", RunUnfreeze, run);
   Add(*memory, "fork", "A second memory that begins as this one is", RunFork,

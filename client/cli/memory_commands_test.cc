@@ -148,7 +148,21 @@ TEST_F(MemoryCommandsTest, ForksSnapshotsAndFrozenOnes) {
   EXPECT_EQ(Json("unfreeze " + restored_id)["frozen"], false);
 }
 
+TEST_F(MemoryCommandsTest, OpenTokensAreDropped) {
+  const std::string id = Create();
+  Write(id);
+  const auto dropped = Json("drop-open " + id);
+  EXPECT_EQ(dropped["num_dropped"], kTokens % 64);
+  EXPECT_EQ(dropped["num_tokens"], kTokens / 64 * 64);
+  EXPECT_EQ(AtServer("drop-open " + id), "0 tokens dropped, 128 left\n");
+}
+
 TEST_F(MemoryCommandsTest, WhatIsWrongIsNamed) {
+  EXPECT_THAT(AtServer("create --model m --layer 1 --of-heads 0,1"),
+              HasSubstr("error: model: \"m\" is not served here"));
+  EXPECT_THAT(AtServer("create --model m --heads 2"), StartsWith("usage: "));
+  EXPECT_THAT(AtServer("create --heads 2 --head-dim 16 --of-heads 1"),
+              StartsWith("usage: "));
   EXPECT_THAT(AtServer("create --heads 2 --head-dim 20"),
               HasSubstr("error: head_dim = 20"));
   EXPECT_THAT(AtServer("create --heads 2 --head-dim 16 --eta 0.5"),

@@ -1,6 +1,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "base/status_macros.h"
 #include "client/cli/memory_commands.h"
@@ -28,6 +29,9 @@ struct CreateFlags {
   float alpha = 0.0f;
   std::string weights;
   uint64_t seed = 0;
+  std::string model;
+  int64_t layer = 0;
+  std::vector<int64_t> of_heads;
   std::string session_id;
   int64_t ttl_seconds = 0;
 };
@@ -45,10 +49,7 @@ v1::MemoryNorm NormNamed(const std::string& name) {
                          : v1::MEMORY_NORM_NONE;
 }
 
-absl::StatusOr<v1::CreateMemoryRequest> RequestOf(const CreateFlags& flags) {
-  v1::CreateMemoryRequest request;
-  v1::MemoryConfig* config = request.mutable_config();
-  v1::MemorySpec* spec = config->mutable_spec();
+void WriteSpec(const CreateFlags& flags, v1::MemorySpec* spec) {
   spec->set_num_heads(flags.num_heads);
   spec->set_head_dim(flags.head_dim);
   spec->set_num_layers(flags.num_layers);
@@ -62,6 +63,11 @@ absl::StatusOr<v1::CreateMemoryRequest> RequestOf(const CreateFlags& flags) {
   spec->set_chunk_len(flags.chunk_len);
   spec->set_loss_scale(flags.loss_scale);
   spec->set_max_norm(flags.max_norm);
+}
+
+absl::StatusOr<v1::CreateMemoryRequest> RequestOf(const CreateFlags& flags) {
+  v1::CreateMemoryRequest request;
+  v1::MemoryConfig* config = request.mutable_config();
   if (flags.theta >= 0.0f) {
     config->mutable_default_gates()->set_theta(flags.theta);
     config->mutable_default_gates()->set_eta(flags.eta);
@@ -70,6 +76,14 @@ absl::StatusOr<v1::CreateMemoryRequest> RequestOf(const CreateFlags& flags) {
   config->set_input_type(FloatTypeNamed(flags.input_type));
   config->set_ttl_seconds(flags.ttl_seconds);
   request.set_session_id(flags.session_id);
+  if (!flags.model.empty()) {
+    request.set_model(flags.model);
+    request.set_layer(flags.layer);
+    request.mutable_heads()->Assign(flags.of_heads.begin(),
+                                    flags.of_heads.end());
+    return request;
+  }
+  WriteSpec(flags, config->mutable_spec());
   if (flags.weights.empty()) {
     request.set_seed(flags.seed);
     return request;
@@ -89,37 +103,38 @@ absl::Status RunCreate(const CreateFlags& flags) {
   return PrintMemory(flags.memory, client.Create(request));
 }
 
-void AddSpecFlags(CLI::App& command, CreateFlags& flags) {
-  command.add_option("--heads", flags.num_heads, "1 to 256")->required();
-  command.add_option("--head-dim", flags.head_dim, "16 to 256, of 16s")
-      ->required();
-  command
-      .add_option("--layers", flags.num_layers, "Matrices of a head, 1 to 4")
+// All are of a memory that is no model's.
+void AddSpecFlags(CLI::App& command, CLI::Option* model, CreateFlags& flags) {
+  const auto add = [&](const char* name, auto& value, const char* text) {
+    return command.add_option(name, value, text)->excludes(model);
+  };
+  add("--heads", flags.num_heads, "1 to 256; needed unless --model is there");
+  add("--head-dim", flags.head_dim, "16 to 256, of 16s; likewise");
+  add("--layers", flags.num_layers, "Matrices of a head, 1 to 4")
       ->capture_default_str();
-  command.add_option("--hidden-dim", flags.hidden_dim,
-                     "16 to 1024, of 16s; 0: twice the head_dim");
-  command.add_option("--activation", flags.activation, "silu, gelu")
+  add("--hidden-dim", flags.hidden_dim,
+      "16 to 1024, of 16s; 0: twice the head_dim");
+  add("--activation", flags.activation, "silu, gelu")
       ->check(CLI::IsMember({"silu", "gelu"}))
       ->capture_default_str();
-  command.add_option("--norm", flags.norm, "Of the output: none, layer, rms")
+  add("--norm", flags.norm, "Of the output: none, layer, rms")
       ->check(CLI::IsMember({"none", "layer", "rms"}))
       ->capture_default_str();
-  command.add_flag("--no-residual", flags.no_residual,
-                   "The key is not added to the output");
   command
-      .add_option("--rule", flags.rule,
-                  "token: momentum and decay with each token; chunk: with each "
-                  "chunk")
+      .add_flag("--no-residual", flags.no_residual,
+                "The key is not added to the output")
+      ->excludes(model);
+  add("--rule", flags.rule,
+      "token: momentum and decay with each token; chunk: with each chunk")
       ->check(CLI::IsMember({"token", "chunk"}))
       ->capture_default_str();
-  command.add_option("--chunk", flags.chunk_len, "Tokens, 1 to 4096")
+  add("--chunk", flags.chunk_len, "Tokens, 1 to 4096")->capture_default_str();
+  add("--loss-scale", flags.loss_scale, "At most 1000")->capture_default_str();
+  add("--max-norm", flags.max_norm, "Of a head's weights, and of its momentum")
       ->capture_default_str();
-  command.add_option("--loss-scale", flags.loss_scale, "At most 1000")
-      ->capture_default_str();
-  command
-      .add_option("--max-norm", flags.max_norm,
-                  "Of a head's weights, and of its momentum")
-      ->capture_default_str();
+  add("--weights", flags.weights,
+      "fp32 [heads, weights] to begin with; default: drawn");
+  add("--seed", flags.seed, "Of weights that are drawn");
 }
 
 }  // namespace
@@ -129,10 +144,22 @@ void AddMemoryCreateCommand(CLI::App& memory, CommandRun* run) {
       memory.add_subcommand("create", "Begin a memory over the workers");
   auto flags = std::make_shared<CreateFlags>();
   AddMemoryFlags(*command, flags->memory);
-  AddSpecFlags(*command, *flags);
+  CLI::Option* model = command->add_option(
+      "--model", flags->model,
+      "Served Titans model whose memories' spec, weights and gates it begins "
+      "with");
+  command->add_option("--layer", flags->layer, "Of the model, from 0")
+      ->needs(model);
+  command
+      ->add_option("--of-heads", flags->of_heads,
+                   "Of the layer: 0,2,3; default: all")
+      ->delimiter(',')
+      ->needs(model);
+  AddSpecFlags(*command, model, *flags);
   CLI::Option* theta = command->add_option(
       "--theta", flags->theta,
-      "Step size of writes that bring none; default: all must");
+      "Step size of writes that bring none; default: the model's, or all "
+      "must");
   theta->check(CLI::NonNegativeNumber);
   command->add_option("--eta", flags->eta, "Decay of the momentum, likewise")
       ->needs(theta);
@@ -143,9 +170,6 @@ void AddMemoryCreateCommand(CLI::App& memory, CommandRun* run) {
                    "Of keys, values and queries: fp32, fp16, bf16")
       ->check(CLI::IsMember({"fp32", "fp16", "bf16"}))
       ->capture_default_str();
-  command->add_option("--weights", flags->weights,
-                      "fp32 [heads, weights] to begin with; default: drawn");
-  command->add_option("--seed", flags->seed, "Of weights that are drawn");
   command->add_option("--session-id", flags->session_id,
                       "The attention session that it belongs to");
   command->add_option("--ttl", flags->ttl_seconds,
@@ -153,8 +177,9 @@ void AddMemoryCreateCommand(CLI::App& memory, CommandRun* run) {
   command->final_callback(
       [run, flags] { *run = [flags] { return RunCreate(*flags); }; });
   command->footer(
-      "Example:\n  headwise memory create --server 127.0.0.1:7600 --heads 9 "
-      "--head-dim 64 --theta 0.05 --eta 0.5");
+      "Examples:\n  headwise memory create --server 127.0.0.1:7600 --heads 9 "
+      "--head-dim 64 --theta 0.05 --eta 0.5\n  headwise memory create --server "
+      "127.0.0.1:7600 --model titans --layer 1 --of-heads 0,3");
 }
 
 }  // namespace headwise

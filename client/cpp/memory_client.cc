@@ -36,6 +36,17 @@ absl::StatusOr<v1::ReadMemoryResponse> MemoryClient::Read(
       });
 }
 
+absl::StatusOr<v1::DropOpenTokensResponse> MemoryClient::DropOpenTokens(
+    const std::string& memory_id) {
+  v1::DropOpenTokensRequest request;
+  request.set_memory_id(memory_id);
+  return CallUnary<v1::DropOpenTokensResponse>(
+      options_,
+      [&](grpc::ClientContext* context, v1::DropOpenTokensResponse* response) {
+        return stub_->DropOpenTokens(context, request, response);
+      });
+}
+
 absl::StatusOr<v1::Memory> MemoryClient::Freeze(const std::string& memory_id) {
   v1::FreezeMemoryRequest request;
   request.set_memory_id(memory_id);

@@ -28,6 +28,8 @@ class MemoryClient {
       const v1::WriteMemoryRequest& request);
   absl::StatusOr<v1::ReadMemoryResponse> Read(
       const v1::ReadMemoryRequest& request);
+  absl::StatusOr<v1::DropOpenTokensResponse> DropOpenTokens(
+      const std::string& memory_id);
   absl::StatusOr<v1::Memory> Freeze(const std::string& memory_id);
   absl::StatusOr<v1::Memory> Unfreeze(const std::string& memory_id);
   absl::StatusOr<v1::Memory> Fork(const v1::ForkMemoryRequest& request);

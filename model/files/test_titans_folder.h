@@ -1,7 +1,7 @@
 // Tiny titans models as folders, for tests.
 
-#ifndef HEADWISE_WORKER_EXECUTOR_TITANS_FIXTURE_H_
-#define HEADWISE_WORKER_EXECUTOR_TITANS_FIXTURE_H_
+#ifndef HEADWISE_MODEL_FILES_TEST_TITANS_FOLDER_H_
+#define HEADWISE_MODEL_FILES_TEST_TITANS_FOLDER_H_
 
 #include <unistd.h>
 
@@ -44,4 +44,4 @@ class TinyTitans {
 
 }  // namespace headwise
 
-#endif  // HEADWISE_WORKER_EXECUTOR_TITANS_FIXTURE_H_
+#endif  // HEADWISE_MODEL_FILES_TEST_TITANS_FOLDER_H_

@@ -76,12 +76,17 @@ TEST_F(NeuralMemoryLimitsTest, ConfigsOutOfRangeAreRefusedByField) {
           "weights: 3 bytes; 2 heads of 1040 fp32 weights have 8320");
 }
 
-TEST_F(NeuralMemoryLimitsTest, MemoriesOfModelsAreUnimplemented) {
-  v1::CreateMemoryRequest request = Config();
+TEST_F(NeuralMemoryLimitsTest, AModelWithoutMemoriesHasNoneToBeginWith) {
+  v1::CreateMemoryRequest request;
   request.set_model("titans-mac");
-  const grpc::Status status = TryCreate(request);
-  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
+  grpc::Status status = TryCreate(request);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::NOT_FOUND);
   EXPECT_THAT(status.error_message(), HasSubstr("titans-mac"));
+  request.set_model("tiny");
+  status = TryCreate(request);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_THAT(status.error_message(),
+              HasSubstr("model: \"tiny\" has no neural memories"));
 }
 
 TEST_F(NeuralMemoryLimitsTest, BadTokensLeaveTheStateUntouched) {

@@ -18,13 +18,15 @@ grpc::ServerUnaryReactor* NeuralMemoryService::Create(
   return calls_.Run(
       "memory_create", context,
       [this, request, response](const Caller& caller) -> absl::Status {
-        HEADWISE_ASSIGN_OR_RETURN(const MemoryStart start,
-                                  ParseMemoryStart(*request));
-        HEADWISE_ASSIGN_OR_RETURN(const MemoryConfig config,
-                                  ParseMemoryConfig(request->config()));
+        HEADWISE_ASSIGN_OR_RETURN(const std::optional<ModelMemory> of_model,
+                                  ParseModelMemory(*request, model_));
+        HEADWISE_ASSIGN_OR_RETURN(
+            const MemoryConfig config,
+            ParseNewMemoryConfig(request->config(), of_model));
         HEADWISE_ASSIGN_OR_RETURN(
             const MemoryInfo info,
-            memories_.Create(caller, config, start, request->session_id()));
+            memories_.Create(caller, config, StartOf(*request, of_model),
+                             request->session_id()));
         WriteMemory(info, response);
         return absl::OkStatus();
       });
@@ -40,6 +42,22 @@ grpc::ServerUnaryReactor* NeuralMemoryService::Write(
                                   memories_.Write(caller, request->memory_id(),
                                                   ParseMemoryWrite(*request)));
         WriteOutcome(outcome, request->return_surprise(), response);
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* NeuralMemoryService::DropOpenTokens(
+    grpc::CallbackServerContext* context,
+    const v1::DropOpenTokensRequest* request,
+    v1::DropOpenTokensResponse* response) {
+  return calls_.Run(
+      "memory_drop", context,
+      [this, request, response](const Caller& caller) -> absl::Status {
+        HEADWISE_ASSIGN_OR_RETURN(
+            const MemoryDropOutcome outcome,
+            memories_.DropOpenTokens(caller, request->memory_id()));
+        response->set_num_tokens(outcome.num_tokens);
+        response->set_num_dropped(outcome.num_dropped);
         return absl::OkStatus();
       });
 }

@@ -17,7 +17,9 @@ class NeuralMemoryService final : public v1::NeuralMemory::CallbackService {
  public:
   // `memories` must outlive the server that the service belongs to.
   NeuralMemoryService(const FrontendContext& frontend, NeuralMemories& memories)
-      : memories_(memories), calls_(frontend, kNumThreads) {}
+      : model_(frontend.model),
+        memories_(memories),
+        calls_(frontend, kNumThreads) {}
 
   grpc::ServerUnaryReactor* Create(grpc::CallbackServerContext* context,
                                    const v1::CreateMemoryRequest* request,
@@ -25,6 +27,10 @@ class NeuralMemoryService final : public v1::NeuralMemory::CallbackService {
   grpc::ServerUnaryReactor* Write(grpc::CallbackServerContext* context,
                                   const v1::WriteMemoryRequest* request,
                                   v1::WriteMemoryResponse* response) override;
+  grpc::ServerUnaryReactor* DropOpenTokens(
+      grpc::CallbackServerContext* context,
+      const v1::DropOpenTokensRequest* request,
+      v1::DropOpenTokensResponse* response) override;
   grpc::ServerUnaryReactor* Read(grpc::CallbackServerContext* context,
                                  const v1::ReadMemoryRequest* request,
                                  v1::ReadMemoryResponse* response) override;
@@ -61,6 +67,7 @@ class NeuralMemoryService final : public v1::NeuralMemory::CallbackService {
                                       const v1::FreezeMemoryRequest* request,
                                       bool frozen, v1::Memory* response);
 
+  const ServedModel& model_;
   NeuralMemories& memories_;
   PooledCalls calls_;
 };

@@ -34,7 +34,7 @@ class NeuralMemoryServiceTest : public testing::Test {
     options.shape = FakeShape();
     auto frontends =
         ServerFrontends::Create(options, {.engine = engine_,
-                                          .model = fakes_.model,
+                                          .model = model(),
                                           .tokenizer = fakes_.tokenizer,
                                           .cluster = cluster_state_,
                                           .attention = &sessions_.sessions(),
@@ -43,6 +43,8 @@ class NeuralMemoryServiceTest : public testing::Test {
     frontends_ = *std::move(frontends);
     stub_ = v1::NeuralMemory::NewStub(frontends_->InProcessChannel());
   }
+
+  virtual const Model& model() const { return fakes_.model; }
 
   static std::unique_ptr<grpc::ClientContext> Context(
       const std::string& tenant = "") {

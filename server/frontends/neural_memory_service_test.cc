@@ -80,6 +80,41 @@ TEST_F(NeuralMemoryServiceTest, FrozenIsFailedPreconditionUntilUnfreeze) {
   EXPECT_TRUE(Write(Tokens(id, 0, 5), &response).ok());
 }
 
+// What an earlier write has brought blows up when its chunk ends.
+TEST_F(NeuralMemoryServiceTest, AMemoryThatBlowsUpGoesOnOnceTokensAreDropped) {
+  const std::string id = Create().memory_id();
+  Fill(id, 10);
+  v1::WriteMemoryRequest bad = Tokens(id, 10, 2);
+  WriteOf rows(TestMemoryConfig(kHeads), 10, 2);
+  rows.Set(rows.theta, 0, 1e6f);
+  bad.set_theta(rows.theta);
+  bad.set_sha256(rows.sha256);
+  v1::WriteMemoryResponse written;
+  ASSERT_TRUE(Write(bad, &written).ok());
+  for (int i = 0; i < 2; ++i) {
+    const grpc::Status status = Write(Tokens(id, 12, 8), &written);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::OUT_OF_RANGE);
+    EXPECT_THAT(status.error_message(), HasSubstr("head 0: token 15"));
+    EXPECT_THAT(status.error_message(),
+                HasSubstr("12 tokens are written, the last 4 of them in the "
+                          "same chunk: if they are at fault, DropOpenTokens "
+                          "drops them and goes back to 8"));
+  }
+  v1::DropOpenTokensRequest request;
+  request.set_memory_id(id);
+  v1::DropOpenTokensResponse dropped;
+  const grpc::Status status =
+      stub_->DropOpenTokens(Context().get(), request, &dropped);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(dropped.num_tokens(), 8);
+  EXPECT_EQ(dropped.num_dropped(), 4);
+  ASSERT_TRUE(Write(Tokens(id, 8, 12), &written).ok());
+  EXPECT_EQ(written.num_tokens(), 20);
+  const std::string good = Create().memory_id();
+  Fill(good, 20);
+  EXPECT_EQ(Read(id), Read(good));
+}
+
 TEST_F(NeuralMemoryServiceTest, AMemoryOfASessionGoesWithTheSession) {
   const auto session = sessions_.sessions().Open({}, TestConfig(1, 1, 16, 100));
   ASSERT_TRUE(session.ok()) << session.status();

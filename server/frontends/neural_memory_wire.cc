@@ -6,6 +6,7 @@
 #include "base/sha256.h"
 #include "base/status_macros.h"
 #include "server/frontends/attention_wire.h"
+#include "server/frontends/request_parser.h"
 #include "server/frontends/rich_status.h"
 
 namespace headwise {
@@ -88,9 +89,8 @@ absl::StatusOr<MemorySpec> ParseSpec(const v1::MemorySpec& wire) {
   return spec;
 }
 
-void WriteSpec(const MemoryConfig& config, v1::MemorySpec* out) {
-  const MemorySpec& spec = config.spec;
-  out->set_num_heads(config.num_heads);
+void WriteSpec(int64_t num_heads, const MemorySpec& spec, v1::MemorySpec* out) {
+  out->set_num_heads(num_heads);
   out->set_head_dim(spec.head_dim);
   out->set_num_layers(spec.num_layers);
   out->set_hidden_dim(spec.hidden_dim);
@@ -106,6 +106,16 @@ void WriteSpec(const MemoryConfig& config, v1::MemorySpec* out) {
   out->set_max_norm(spec.max_norm);
 }
 
+MemoryGates ParseGates(const v1::MemoryGates& gates) {
+  return {gates.theta(), gates.eta(), gates.alpha()};
+}
+
+void WriteGates(const MemoryGates& gates, v1::MemoryGates* out) {
+  out->set_theta(gates.theta);
+  out->set_eta(gates.eta);
+  out->set_alpha(gates.alpha);
+}
+
 std::string HashOf(const std::string& bytes) {
   const Sha256Digest digest =
       Sha256Of({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()});
@@ -118,9 +128,14 @@ absl::StatusOr<MemoryConfig> ParseMemoryConfig(const v1::MemoryConfig& config) {
   MemoryConfig out;
   out.num_heads = config.spec().num_heads();
   HEADWISE_ASSIGN_OR_RETURN(out.spec, ParseSpec(config.spec()));
+  if (config.has_default_gates() && config.head_gates_size() > 0) {
+    return InvalidField("config.head_gates", "there are default_gates");
+  }
   if (config.has_default_gates()) {
-    const v1::MemoryGates& gates = config.default_gates();
-    out.default_gates = {gates.theta(), gates.eta(), gates.alpha()};
+    out.default_gates = {ParseGates(config.default_gates())};
+  }
+  for (const v1::MemoryGates& gates : config.head_gates()) {
+    out.default_gates.push_back(ParseGates(gates));
   }
   HEADWISE_ASSIGN_OR_RETURN(out.input_type,
                             ParseFloatType(config.input_type()));
@@ -132,28 +147,55 @@ absl::StatusOr<MemoryConfig> ParseMemoryConfig(const v1::MemoryConfig& config) {
 }
 
 void WriteMemoryConfig(const MemoryConfig& config, v1::MemoryConfig* out) {
-  WriteSpec(config, out->mutable_spec());
-  if (config.default_gates.has_value()) {
-    v1::MemoryGates* gates = out->mutable_default_gates();
-    gates->set_theta(config.default_gates->theta);
-    gates->set_eta(config.default_gates->eta);
-    gates->set_alpha(config.default_gates->alpha);
+  WriteSpec(config.num_heads, config.spec, out->mutable_spec());
+  const bool has_one = config.default_gates.size() == 1;
+  for (const MemoryGates& gates : config.default_gates) {
+    WriteGates(gates,
+               has_one ? out->mutable_default_gates() : out->add_head_gates());
   }
   out->set_input_type(FloatTypeToWire(config.input_type));
   out->set_ttl_seconds(absl::ToInt64Seconds(config.ttl));
 }
 
-absl::StatusOr<MemoryStart> ParseMemoryStart(
-    const v1::CreateMemoryRequest& request) {
-  if (!request.model().empty()) {
-    return absl::UnimplementedError(
-        absl::StrCat("model: \"", request.model(),
-                     "\"; memories of models are not served, only those of "
-                     "callers' own keys and values"));
+absl::StatusOr<std::optional<ModelMemory>> ParseModelMemory(
+    const v1::CreateMemoryRequest& request, const ServedModel& model) {
+  if (request.model().empty()) {
+    if (request.layer() == 0 && request.heads().empty()) return std::nullopt;
+    return InvalidField("model",
+                        "layer and heads are of a model, none is named");
   }
+  HEADWISE_RETURN_IF_ERROR(CheckModelName(request.model(), model));
+  if (request.config().has_spec()) {
+    return InvalidField("config.spec",
+                        "the model has it, so it must be absent");
+  }
+  if (request.start_case() != v1::CreateMemoryRequest::START_NOT_SET) {
+    return InvalidField(request.has_weights() ? "weights" : "seed",
+                        "the model has the weights, so it must be absent");
+  }
+  return MemoryOfModel(*model.model, request.layer(), request.heads());
+}
+
+absl::StatusOr<MemoryConfig> ParseNewMemoryConfig(
+    const v1::MemoryConfig& config,
+    const std::optional<ModelMemory>& of_model) {
+  if (!of_model.has_value()) return ParseMemoryConfig(config);
+  v1::MemoryConfig whole = config;
+  WriteSpec(of_model->num_heads, of_model->spec, whole.mutable_spec());
+  if (!whole.has_default_gates() && whole.head_gates().empty()) {
+    for (const MemoryGates& gates : of_model->gates) {
+      WriteGates(gates, whole.add_head_gates());
+    }
+  }
+  return ParseMemoryConfig(whole);
+}
+
+MemoryStart StartOf(const v1::CreateMemoryRequest& request,
+                    const std::optional<ModelMemory>& of_model) {
   MemoryStart start;
   start.seed = request.seed();
   if (request.has_weights()) start.weights = &request.weights();
+  if (of_model.has_value()) start.weights = &of_model->weights;
   return start;
 }
 

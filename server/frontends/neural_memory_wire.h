@@ -4,13 +4,16 @@
 #define HEADWISE_SERVER_FRONTENDS_NEURAL_MEMORY_WIRE_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "headwise/v1/neural_memory.pb.h"
+#include "server/frontends/served_model.h"
 #include "server/neural_memory/memory_snapshot.h"
 #include "server/neural_memory/memory_types.h"
+#include "server/neural_memory/model_memory.h"
 
 namespace headwise {
 
@@ -18,9 +21,18 @@ namespace headwise {
 absl::StatusOr<MemoryConfig> ParseMemoryConfig(const v1::MemoryConfig& config);
 void WriteMemoryConfig(const MemoryConfig& config, v1::MemoryConfig* out);
 
-// Refers to the request's bytes. Unimplemented for a model's memory.
-absl::StatusOr<MemoryStart> ParseMemoryStart(
-    const v1::CreateMemoryRequest& request);
+// The model's heads that a new memory begins with, or nothing if it names no
+// model. NotFound for another model than the served one; errors of
+// MemoryOfModel.
+absl::StatusOr<std::optional<ModelMemory>> ParseModelMemory(
+    const v1::CreateMemoryRequest& request, const ServedModel& model);
+// As ParseMemoryConfig, with the model's spec and, if there are none, its
+// gates.
+absl::StatusOr<MemoryConfig> ParseNewMemoryConfig(
+    const v1::MemoryConfig& config, const std::optional<ModelMemory>& of_model);
+// Refers to the bytes of either.
+MemoryStart StartOf(const v1::CreateMemoryRequest& request,
+                    const std::optional<ModelMemory>& of_model);
 void WriteMemory(const MemoryInfo& info, v1::Memory* out);
 
 // Refers to the request's bytes.

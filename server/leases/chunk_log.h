@@ -4,6 +4,7 @@
 #define HEADWISE_SERVER_LEASES_CHUNK_LOG_H_
 
 #include <cstdint>
+#include <iterator>
 #include <map>
 #include <string>
 
@@ -18,6 +19,13 @@ class ChunkLog {
     chunks_[offset] = {num_positions, sha256};
     if (chunks_.size() > kMaxChunks) chunks_.erase(chunks_.begin());
   }
+  // Forgets what does not end before `end`.
+  void KeepUpTo(int64_t end) {
+    for (auto it = chunks_.begin(); it != chunks_.end();) {
+      it = it->first + it->second.num_positions > end ? chunks_.erase(it)
+                                                      : std::next(it);
+    }
+  }
   bool Has(int64_t offset, int64_t num_positions,
            const std::string& sha256) const {
     const auto found = chunks_.find(offset);
@@ -31,7 +39,7 @@ class ChunkLog {
     int64_t num_positions = 0;
     std::string sha256;
   };
-  std::map<int64_t, Stored> chunks_;  // by offset, which only grows
+  std::map<int64_t, Stored> chunks_;  // by offset
 };
 
 }  // namespace headwise

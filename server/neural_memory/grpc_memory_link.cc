@@ -63,6 +63,16 @@ void GrpcMemoryLink::Read(ReadMemoryRequest request, absl::Duration timeout,
       });
 }
 
+void GrpcMemoryLink::DropOpenRows(DropOpenRowsRequest request,
+                                  absl::Duration timeout, Done<Nothing> done) {
+  Call<worker::v1::DropOpenRowsRequest, worker::v1::DropOpenRowsResponse> call(
+      stub_, timeout);
+  call.request().set_memory_id(std::move(request.memory_id));
+  call.request().set_version(request.version);
+  call.request().set_next_version(request.next_version);
+  call.StartForNothing(&Async::DropOpenRows, std::move(done));
+}
+
 void GrpcMemoryLink::Fork(const std::string& memory_id,
                           const std::string& fork_id, int64_t version,
                           absl::Duration timeout, Done<int64_t> done) {

@@ -28,6 +28,8 @@ class GrpcMemoryLink final : public MemoryLink {
              Done<WriteMemoryResult> done) override;
   void Read(ReadMemoryRequest request, absl::Duration timeout,
             Done<std::vector<float>> done) override;
+  void DropOpenRows(DropOpenRowsRequest request, absl::Duration timeout,
+                    Done<Nothing> done) override;
   void Fork(const std::string& memory_id, const std::string& fork_id,
             int64_t version, absl::Duration timeout,
             Done<int64_t> done) override;

@@ -42,6 +42,15 @@ void LocalMemoryLink::Read(ReadMemoryRequest request, absl::Duration timeout,
       });
 }
 
+void LocalMemoryLink::DropOpenRows(DropOpenRowsRequest request,
+                                   absl::Duration timeout, Done<Nothing> done) {
+  CallStore<Nothing, MemoryStore>(
+      node_, std::move(done),
+      [request = std::move(request)](MemoryStore& store) {
+        return NothingOr(store.DropOpenRows(request));
+      });
+}
+
 void LocalMemoryLink::Fork(const std::string& memory_id,
                            const std::string& fork_id, int64_t version,
                            absl::Duration timeout, Done<int64_t> done) {

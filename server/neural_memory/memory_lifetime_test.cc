@@ -219,6 +219,11 @@ class FailingMemoryLink final : public MemoryLink {
     if (!failure_->ok()) return done(*failure_);
     link_->Read(std::move(request), timeout, std::move(done));
   }
+  void DropOpenRows(DropOpenRowsRequest request, absl::Duration timeout,
+                    Done<Nothing> done) override {
+    if (!failure_->ok()) return done(*failure_);
+    link_->DropOpenRows(std::move(request), timeout, std::move(done));
+  }
   void Fork(const std::string& memory_id, const std::string& fork_id,
             int64_t version, absl::Duration timeout,
             Done<int64_t> done) override {
@@ -278,6 +283,28 @@ TEST_F(FailingMemoryWorkerTest, AWriteThatOneWorkerRefusedIsNotWritten) {
   Fill(single, wanted, 20);
   ASSERT_TRUE(Write(single, wanted, 20, 9, /*seed=*/5).ok());
   EXPECT_TRUE(Read(cluster_, id) == Read(single, wanted));
+}
+
+TEST_F(FailingMemoryWorkerTest, OpenTokensAreDroppedByAllOrByNone) {
+  const std::string id = Create(cluster_, Config());
+  Fill(cluster_, id, 20);
+  const std::vector<float> before = Read(cluster_, id);
+  failure_ = absl::UnavailableError("connection reset");
+  EXPECT_EQ(cluster_.memories().DropOpenTokens(caller_, id).status().code(),
+            StatusCode::kUnavailable);
+  failure_ = absl::OkStatus();
+  EXPECT_EQ(NumTokens(cluster_, id), 20);
+  EXPECT_TRUE(Read(cluster_, id) == before);
+  const auto dropped = cluster_.memories().DropOpenTokens(caller_, id);
+  ASSERT_TRUE(dropped.ok()) << dropped.status();
+  EXPECT_EQ(dropped->num_tokens, 16);
+  EXPECT_EQ(dropped->num_dropped, 4);
+  EXPECT_EQ(cluster_.memories().DropOpenTokens(caller_, id)->num_dropped, 0);
+  // The write that went beyond is not known any more.
+  EXPECT_EQ(Write(cluster_, id, 0, 20).status().code(),
+            StatusCode::kInvalidArgument);
+  Fill(cluster_, id, 20, 16);
+  EXPECT_TRUE(Read(cluster_, id) == before);
 }
 
 TEST_F(FailingMemoryWorkerTest, AReadDuringAWriteIsOfTheStateBefore) {

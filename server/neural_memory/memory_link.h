@@ -25,6 +25,8 @@ class MemoryLink : public LeaseLink {
                      Done<WriteMemoryResult> done) = 0;
   virtual void Read(ReadMemoryRequest request, absl::Duration timeout,
                     Done<std::vector<float>> done) = 0;
+  virtual void DropOpenRows(DropOpenRowsRequest request, absl::Duration timeout,
+                            Done<Nothing> done) = 0;
   virtual void Fork(const std::string& memory_id, const std::string& fork_id,
                     int64_t version, absl::Duration timeout,
                     Done<int64_t> done) = 0;

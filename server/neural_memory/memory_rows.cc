@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -32,7 +33,7 @@ absl::Status CheckAnswerBytes(const MemoryConfig& config, int64_t num_queries) {
 
 absl::Status CheckGateBytes(const MemoryConfig& config, absl::string_view name,
                             const std::string& bytes, int64_t num_tokens) {
-  if (bytes.empty() && config.default_gates.has_value()) {
+  if (bytes.empty() && !config.default_gates.empty()) {
     return absl::OkStatus();
   }
   const auto size = static_cast<int64_t>(bytes.size());
@@ -55,16 +56,20 @@ std::vector<float> ReadTensor(FloatType type, const std::string& bytes) {
 }
 
 // [num_tokens][num_heads], from any of the three forms.
-std::vector<float> ReadGate(const std::string& bytes, float by_default,
-                            int64_t num_tokens, int64_t num_heads) {
-  const auto count = static_cast<size_t>(num_tokens * num_heads);
-  if (bytes.empty()) return std::vector<float>(count, by_default);
-  std::vector<float> given = ReadTensor(FloatType::kFp32, bytes);
-  if (given.size() == count) return given;
+std::vector<float> ReadGate(const MemoryConfig& config,
+                            const std::string& bytes, int64_t num_tokens,
+                            float MemoryGates::*gate) {
+  const auto count = static_cast<size_t>(num_tokens * config.num_heads);
   std::vector<float> out;
+  if (!bytes.empty()) out = ReadTensor(FloatType::kFp32, bytes);
+  if (out.size() == count) return out;
+  const std::vector<float> of_tokens = std::exchange(out, {});
   out.reserve(count);
-  for (const float gate : given) {
-    out.insert(out.end(), static_cast<size_t>(num_heads), gate);
+  for (int64_t token = 0; token < num_tokens; ++token) {
+    for (int64_t head = 0; head < config.num_heads; ++head) {
+      out.push_back(bytes.empty() ? config.GatesOf(head).*gate
+                                  : of_tokens[token]);
+    }
   }
   return out;
 }
@@ -143,16 +148,17 @@ absl::Status CheckHash(const MemoryWrite& write) {
 absl::StatusOr<MemoryTensors> ReadTensors(const MemoryConfig& config,
                                           const MemoryWrite& write,
                                           int64_t num_tokens) {
-  const MemoryGates gates = config.default_gates.value_or(MemoryGates());
   const int64_t heads = config.num_heads;
   MemoryTensors tensors;
   tensors.num_rows = num_tokens;
   tensors.keys = ReadTensor(config.input_type, write.keys);
   tensors.values = ReadTensor(config.input_type, write.values);
   tensors.queries = ReadTensor(config.input_type, write.queries);
-  tensors.theta = ReadGate(write.theta, gates.theta, num_tokens, heads);
-  tensors.eta = ReadGate(write.eta, gates.eta, num_tokens, heads);
-  tensors.alpha = ReadGate(write.alpha, gates.alpha, num_tokens, heads);
+  tensors.theta =
+      ReadGate(config, write.theta, num_tokens, &MemoryGates::theta);
+  tensors.eta = ReadGate(config, write.eta, num_tokens, &MemoryGates::eta);
+  tensors.alpha =
+      ReadGate(config, write.alpha, num_tokens, &MemoryGates::alpha);
   for (int64_t head = 0; head < heads; ++head) {
     const int64_t at = head * config.spec.head_dim;
     MemoryRows rows;

@@ -90,7 +90,7 @@ TEST_F(MemoryRowsTest, AWrongHashIsDataLoss) {
 
 TEST_F(MemoryRowsTest, GatesMayBeOfTokensOrTheDefault) {
   MemoryConfig config = config_;
-  config.default_gates = {0.5f, 0.25f, 0.125f};
+  config.default_gates = {{0.5f, 0.25f, 0.125f}};
   WriteOf rows = rows_;
   rows.theta = BytesOfFloats({0, 1, 2, 3, 4, 5, 6, 7, 8, 9});
   rows.eta.clear();

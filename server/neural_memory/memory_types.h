@@ -4,7 +4,6 @@
 #define HEADWISE_SERVER_NEURAL_MEMORY_MEMORY_TYPES_H_
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,10 +26,16 @@ struct MemoryGates {
 struct MemoryConfig {
   int64_t num_heads = 0;  // 1 to kMaxMemoryHeads
   MemorySpec spec;        // of each head
-  std::optional<MemoryGates> default_gates;
+  // Of writes that bring none: of all heads or of each; none: they must.
+  std::vector<MemoryGates> default_gates;
   FloatType input_type = FloatType::kFp32;
   absl::Duration ttl = absl::Minutes(10);
 
+  // Requires default_gates.
+  const MemoryGates& GatesOf(int64_t head) const {
+    return default_gates[default_gates.size() == 1 ? 0
+                                                   : static_cast<size_t>(head)];
+  }
   // [num_heads][head_dim] of one token.
   int64_t token_floats() const { return num_heads * spec.head_dim; }
 };
@@ -87,6 +92,11 @@ struct MemoryWriteOutcome {
   bool was_written = false;     // before: the same bytes at the same offset
   std::vector<float> outputs;   // [tokens][num_heads][head_dim], or empty
   std::vector<float> surprise;  // [tokens][num_heads]; empty if was_written
+};
+
+struct MemoryDropOutcome {
+  int64_t num_tokens = 0;   // of the memory, a multiple of its chunk_len
+  int64_t num_dropped = 0;  // tokens
 };
 
 struct MemoryReadAnswer {

@@ -33,6 +33,29 @@ absl::Status CheckOffset(int64_t num_written, int64_t offset) {
   return absl::OkStatus();
 }
 
+absl::Status CheckNotFrozen(const NeuralMemory& memory) {
+  if (!memory.frozen()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      "the memory is frozen, so nothing is written to it until Unfreeze");
+}
+
+// What is kept, and what may be done, when a write went beyond max_norm.
+absl::Status ExplainBlowUp(const absl::Status& status, int64_t num_written,
+                           int64_t chunk_len) {
+  if (!absl::IsOutOfRange(status)) return status;
+  std::string message =
+      absl::StrCat(status.message(), "; nothing of this write is kept, ",
+                   num_written, " tokens are written");
+  const int64_t num_open = num_written % chunk_len;
+  if (num_open > 0) {
+    absl::StrAppend(&message, ", the last ", num_open,
+                    " of them in the same chunk: if they are at fault, "
+                    "DropOpenTokens drops them and goes back to ",
+                    num_written - num_open);
+  }
+  return absl::OutOfRangeError(message);
+}
+
 // Waits for the bytes that each worker has reserved. A worker that has the name
 // already has it from another call.
 template <typename Explain>
@@ -200,41 +223,65 @@ absl::StatusOr<MemoryWriteOutcome> NeuralMemories::Write(
   HEADWISE_ASSIGN_OR_RETURN(const MemoryUse memory, Use(caller, memory_id));
   HEADWISE_ASSIGN_OR_RETURN(const MemoryChange change,
                             MemoryChange::Begin(*memory));
-  if (memory->frozen()) {
-    return absl::FailedPreconditionError(
-        "the memory is frozen, so nothing is written to it until Unfreeze");
-  }
+  HEADWISE_RETURN_IF_ERROR(CheckNotFrozen(*memory));
   const MemoryConfig& config = memory->config();
   HEADWISE_ASSIGN_OR_RETURN(const int64_t num_tokens, TokensOf(config, write));
-  HEADWISE_RETURN_IF_ERROR(CheckHash(write));
   const MemoryState state = memory->state();
-  if (write.offset < state.num_tokens &&
-      memory->HasWrite(write.offset, num_tokens, write.sha256)) {
-    return MemoryWriteOutcome{state.num_tokens, true, {}, {}};
+  if (write.offset != state.num_tokens) {
+    HEADWISE_RETURN_IF_ERROR(CheckHash(write));
+    if (write.offset < state.num_tokens &&
+        memory->HasWrite(write.offset, num_tokens, write.sha256)) {
+      return MemoryWriteOutcome{state.num_tokens, true, {}, {}};
+    }
+    return CheckOffset(state.num_tokens, write.offset);
   }
-  HEADWISE_RETURN_IF_ERROR(CheckOffset(state.num_tokens, write.offset));
-  HEADWISE_ASSIGN_OR_RETURN(const MemoryTensors tensors,
-                            ReadTensors(config, write, num_tokens));
+  absl::StatusOr<MemoryTensors> tensors =
+      ReadTensors(config, write, num_tokens);
+  if (!tensors.ok()) {
+    // Perhaps they are out of range as they were changed on the way.
+    HEADWISE_RETURN_IF_ERROR(CheckHash(write));
+    return tensors.status();
+  }
   HEADWISE_ASSIGN_OR_RETURN(const absl::Duration timeout,
                             TimeoutFor(caller, clock()));
   const int64_t next_version = memory->NextVersion();
-  absl::StatusOr<MemoryWriteOutcome> outcome =
-      WriteOverWorkers(*memory, state, next_version, tensors, timeout);
+  WorkersWrite at_work(*memory, state, next_version, *std::move(tensors),
+                       timeout);
+  // While they write: what they make counts only once we say so.
+  const absl::Status hash = CheckHash(write);
+  absl::StatusOr<MemoryWriteOutcome> outcome = at_work.Wait();
+  if (!hash.ok()) outcome = hash;
   if (!outcome.ok()) {
     ++num_undone_;
-    absl::Status status = outcome.status();
-    if (absl::IsOutOfRange(status)) {
-      status = absl::OutOfRangeError(
-          absl::StrCat(status.message(), "; nothing of this write is kept, ",
-                       state.num_tokens, " tokens are written"));
-    }
-    return book_.Outcome(memory_id, status);
+    return book_.Outcome(memory_id,
+                         ExplainBlowUp(outcome.status(), state.num_tokens,
+                                       config.spec.chunk_len));
   }
   memory->Advance({next_version, outcome->num_tokens}, write.offset,
                   write.sha256);
   num_tokens_ += num_tokens;
   surprise_.Add(outcome->surprise);
   return outcome;
+}
+
+absl::StatusOr<MemoryDropOutcome> NeuralMemories::DropOpenTokens(
+    const Caller& caller, const std::string& memory_id) {
+  HEADWISE_ASSIGN_OR_RETURN(const MemoryUse memory, Use(caller, memory_id));
+  HEADWISE_ASSIGN_OR_RETURN(const MemoryChange change,
+                            MemoryChange::Begin(*memory));
+  HEADWISE_RETURN_IF_ERROR(CheckNotFrozen(*memory));
+  const MemoryState state = memory->state();
+  const int64_t num_open = state.num_tokens % memory->config().spec.chunk_len;
+  if (num_open == 0) return MemoryDropOutcome{state.num_tokens, 0};
+  HEADWISE_ASSIGN_OR_RETURN(const absl::Duration timeout,
+                            TimeoutFor(caller, clock()));
+  const int64_t next_version = memory->NextVersion();
+  const absl::Status status =
+      DropOpenRowsOverWorkers(*memory, state, next_version, timeout);
+  if (!status.ok()) return book_.Outcome(memory_id, status);
+  const MemoryState next = {next_version, state.num_tokens - num_open};
+  memory->GoBack(next);
+  return MemoryDropOutcome{next.num_tokens, num_open};
 }
 
 absl::StatusOr<MemoryReadAnswer> NeuralMemories::Read(

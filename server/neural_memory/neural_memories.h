@@ -76,6 +76,10 @@ class NeuralMemories {
   absl::StatusOr<MemoryWriteOutcome> Write(const Caller& caller,
                                            const std::string& memory_id,
                                            const MemoryWrite& write);
+  // Forgets the tokens of the open chunk, at all workers or at none: what leads
+  // beyond max_norm when the chunk ends may be one of them.
+  absl::StatusOr<MemoryDropOutcome> DropOpenTokens(
+      const Caller& caller, const std::string& memory_id);
   absl::StatusOr<MemoryReadAnswer> Read(const Caller& caller,
                                         const std::string& memory_id,
                                         const std::string& queries);

@@ -180,7 +180,7 @@ TEST_F(NeuralMemoriesTest, SurpriseFallsAsAPairIsLearnedAndIsCounted) {
   TestMemoryCluster cluster({.speeds = {1.0, 1.0}});
   MemoryConfig config = Config();
   config.spec.chunk_len = 1;
-  config.default_gates = {0.02f, 0.0f, 0.0f};
+  config.default_gates = {{0.02f, 0.0f, 0.0f}};
   const std::string id = Create(cluster, config);
   WriteOf rows(config, 0, 1);
   rows.queries = rows.theta = rows.eta = rows.alpha = "";
@@ -229,7 +229,7 @@ TEST_F(NeuralMemoriesTest, ConfigsOutOfRangeAreRefusedByName) {
   config.spec.max_norm = NAN;
   EXPECT_THAT(message(config), HasSubstr("max_norm"));
   config = Config();
-  config.default_gates = {0.1f, 1.5f, 0.0f};
+  config.default_gates = {{0.1f, 1.5f, 0.0f}};
   EXPECT_THAT(message(config),
               HasSubstr("default_gates.eta: 1.5, allowed 0 to 1"));
   config = Config();

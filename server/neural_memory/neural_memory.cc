@@ -67,6 +67,12 @@ void NeuralMemory::Advance(const MemoryState& state, int64_t offset,
   writes_.Add(offset, state.num_tokens - offset, sha256);
 }
 
+void NeuralMemory::GoBack(const MemoryState& state) {
+  absl::MutexLock lock(&mutex_);
+  state_ = state;
+  writes_.KeepUpTo(state.num_tokens);
+}
+
 void NeuralMemory::Begin(int64_t num_tokens, bool frozen,
                          const ChunkLog& writes) {
   absl::MutexLock lock(&mutex_);

@@ -66,6 +66,8 @@ class NeuralMemory final : public Leased<MemoryWorker> {
                 const std::string& sha256) const;
   void Advance(const MemoryState& state, int64_t offset,
                const std::string& sha256);
+  // To fewer tokens: writes that went beyond are not known any more.
+  void GoBack(const MemoryState& state);
   // What was restored, or forked: version 0 of its workers.
   void Begin(int64_t num_tokens, bool frozen, const ChunkLog& writes);
   ChunkLog writes() const;

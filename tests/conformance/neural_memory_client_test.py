@@ -165,6 +165,32 @@ class NeuralMemoryClientTest(unittest.TestCase):
                                           fork.read(self.queries))
             fork.delete()
 
+    def test_a_memory_that_blows_up_goes_on_once_tokens_are_dropped(self):
+        with self.create() as memory, self.create() as good:
+            self.write_some(memory, 0, 50)
+            memory.write(self.keys[50:52], self.values[50:52],
+                         gates=headwise.Gates(theta=1e6))
+            details = self.refused(grpc.StatusCode.OUT_OF_RANGE,
+                                   self.write_some, memory, 52, 60)
+            self.assertIn("DropOpenTokens drops them and goes back to 48",
+                          details)
+            self.assertEqual(memory.drop_open_tokens(), 4)
+            self.assertEqual(memory.num_tokens, 48)
+            self.write_some(memory, 48, 60)
+            self.write_some(good, 0, 60)
+            np.testing.assert_array_equal(memory.read(self.queries),
+                                          good.read(self.queries))
+
+    def test_a_model_without_memories_has_none_to_begin_with(self):
+        details = self.refused(grpc.StatusCode.NOT_FOUND,
+                               headwise.NeuralMemory.of_model,
+                               self.server.address, "titans")
+        model = details.split('the served model is "')[1].split('"')[0]
+        details = self.refused(grpc.StatusCode.FAILED_PRECONDITION,
+                               headwise.NeuralMemory.of_model,
+                               self.server.address, model, layer=1, heads=[0])
+        self.assertIn("has no neural memories", details)
+
     def open_session(self):
         return headwise.Session.open(self.server.address, num_heads=1,
                                      num_kv_heads=1, head_dim=16,
@@ -228,7 +254,7 @@ class NeuralMemoryClientTest(unittest.TestCase):
             pb_grpc.NeuralMemoryStub(channel).Create(
                 pb.CreateMemoryRequest(model="titans"), timeout=60)
         self.assertEqual(caught.exception.code(),
-                         grpc.StatusCode.UNIMPLEMENTED)
+                         grpc.StatusCode.NOT_FOUND)
 
     def test_a_memory_of_another_tenant_is_not_found(self):
         with self.create(tenant="a") as memory:

@@ -13,8 +13,8 @@ namespace headwise {
 int64_t MemoryStateBytes(const MemorySpec& spec);
 
 // The most that a worker needs for one head: the state, the rows of an open
-// chunk with what is worked out for them, and both once more, since a write
-// learns on a copy.
+// chunk with what is worked out for them, and both once more, since what a
+// write began with is kept until the next one.
 int64_t MemoryReservedBytes(const MemorySpec& spec);
 
 // The most that SaveMemoryHead makes of one head.

@@ -61,6 +61,13 @@ struct WriteMemoryResult {
   std::vector<float> surprise;  // [num_rows][num_heads]
 };
 
+// Back to where the open chunk began.
+struct DropOpenRowsRequest {
+  std::string memory_id;
+  int64_t version = 0;  // both as of a write
+  int64_t next_version = 0;
+};
+
 struct ReadMemoryRequest {
   std::string memory_id;
   int64_t version = 0;

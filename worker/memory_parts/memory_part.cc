@@ -12,11 +12,29 @@
 namespace headwise {
 namespace {
 
+// Rows times weights of all heads up to which one thread works alone, about
+// 0.15 ms: others take a good part of that to wake, and many times as long on
+// cores that are not theirs alone.
+constexpr int64_t kMaxAlone = int64_t{1} << 19;
+
+// Calls run(team): all threads, or the calling one alone if there is little to
+// do.
+template <typename Run>
+void WithTeam(const MemoryShare& share, int64_t num_rows,
+              const MemoryTools& tools, Run run) {
+  if (num_rows * share.num_heads * share.spec.num_weights() > kMaxAlone) {
+    return run(tools.team);
+  }
+  ThreadTeam alone(1, {});
+  run(alone);
+}
+
 // Calls work(head, scratch) for every head, on all threads of the team.
 template <typename Work>
-void ForEachHead(int64_t num_heads, const MemoryTools& tools, Work work) {
+void ForEachHead(int64_t num_heads, const MemoryTools& tools, ThreadTeam& team,
+                 Work work) {
   std::atomic<int64_t> next = 0;
-  tools.team.Run([&](int member) {
+  team.Run([&](int member) {
     for (int64_t head = next++; head < num_heads; head = next++) {
       work(head, tools.scratches[member]);
     }
@@ -37,10 +55,36 @@ absl::Status CheckNumRows(int64_t num_rows) {
 
 }  // namespace
 
+// The heads in the state of `version` for as long as this lives. Requires
+// CheckKnown.
+class MemoryPart::InState {
+ public:
+  InState(MemoryPart& part, int64_t version)
+      : part_(part),
+        is_earlier_(part.next_version_.has_value() &&
+                    version == part.version_) {
+    // It was named, so it counts.
+    if (part.next_version_ == version) {
+      part.version_ = version;
+      part.next_version_ = std::nullopt;
+    }
+    if (is_earlier_) part_.SwapHeads();
+  }
+  ~InState() {
+    if (is_earlier_) part_.SwapHeads();
+  }
+  InState(const InState&) = delete;
+  InState& operator=(const InState&) = delete;
+
+ private:
+  MemoryPart& part_;
+  const bool is_earlier_;
+};
+
 MemoryPart::MemoryPart(const MemoryShare& share)
     : share_(share),
       heads_(static_cast<size_t>(share.num_heads)),
-      next_heads_(static_cast<size_t>(share.num_heads)) {}
+      undos_(static_cast<size_t>(share.num_heads)) {}
 
 int64_t MemoryPart::reserved_bytes() const {
   return share_.num_heads * MemoryReservedBytes(share_.spec);
@@ -74,16 +118,31 @@ absl::Status MemoryPart::Import(const ImportMemoryRequest& request) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<MemoryPart::Heads*> MemoryPart::StateOf(int64_t version) {
+absl::Status MemoryPart::CheckKnown(int64_t version) const {
   HEADWISE_RETURN_IF_ERROR(CheckComplete());
-  if (next_version_ == version) {
-    heads_ = std::exchange(next_heads_, Heads(heads_.size()));
-    version_ = version;
-    next_version_ = std::nullopt;
-  }
-  if (version_ == version) return &heads_;
+  if (version == version_ || next_version_ == version) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat(
       "the memory has gone on from version ", version, " to ", version_));
+}
+
+void MemoryPart::SwapHeads() {
+  for (int64_t h = 0; h < share_.num_heads; ++h) heads_[h]->Swap(undos_[h]);
+}
+
+absl::Status MemoryPart::Begin(int64_t version, int64_t next_version) {
+  // A write that its coordinator has given up may come late: it must not take
+  // the place of a later one.
+  if (next_version <= last_tried_) {
+    return absl::AbortedError(absl::StrCat(
+        "version ", next_version, " comes after version ", last_tried_));
+  }
+  HEADWISE_RETURN_IF_ERROR(CheckKnown(version));
+  if (next_version_.has_value() && version == version_) SwapHeads();
+  version_ = version;
+  next_version_ = std::nullopt;
+  last_tried_ = next_version;
+  for (int64_t h = 0; h < share_.num_heads; ++h) heads_[h]->Mark(undos_[h]);
+  return absl::OkStatus();
 }
 
 absl::Status MemoryPart::CheckTensors(const WriteMemoryRequest& request) const {
@@ -105,27 +164,16 @@ absl::Status MemoryPart::CheckTensors(const WriteMemoryRequest& request) const {
 absl::StatusOr<WriteMemoryResult> MemoryPart::Write(
     const WriteMemoryRequest& request, const MemoryTools& tools) {
   HEADWISE_RETURN_IF_ERROR(CheckTensors(request));
-  // A write that its coordinator has given up may come late: it must not take
-  // the place of a later one.
-  if (request.next_version <= last_tried_) {
-    return absl::AbortedError(absl::StrCat("version ", request.next_version,
-                                           " comes after version ",
-                                           last_tried_));
-  }
-  HEADWISE_ASSIGN_OR_RETURN(const Heads* const heads, StateOf(request.version));
-  last_tried_ = request.next_version;
-  next_version_ = std::nullopt;
+  HEADWISE_RETURN_IF_ERROR(Begin(request.version, request.next_version));
   const int64_t head_dim = share_.spec.head_dim;
   const bool reads = !request.queries.empty();
   WriteMemoryResult result;
   result.outputs.resize(request.queries.size());
   result.surprise.resize(request.theta.size());
-  ForEachHead(share_.num_heads, tools,
-              [&](int64_t h, MemoryScratch&) { next_heads_[h] = (*heads)[h]; });
   std::vector<MemoryHead*> written;
   std::vector<MemoryRows> rows;
   for (int64_t h = 0; h < share_.num_heads; ++h) {
-    written.push_back(&*next_heads_[h]);
+    written.push_back(&*heads_[h]);
     MemoryRows& of_head = rows.emplace_back();
     of_head.num_rows = request.num_rows;
     of_head.keys = request.keys.data() + h * head_dim;
@@ -139,17 +187,28 @@ absl::StatusOr<WriteMemoryResult> MemoryPart::Write(
     of_head.out = reads ? result.outputs.data() + h * head_dim : nullptr;
     of_head.surprise = result.surprise.data() + h;
   }
-  std::vector<absl::Status> statuses(heads->size());
-  WriteHeads({written, rows, absl::MakeSpan(statuses)}, tools.kernels,
-             tools.team, absl::MakeSpan(tools.scratches));
+  std::vector<absl::Status> statuses(heads_.size());
+  WithTeam(share_, request.num_rows, tools, [&](ThreadTeam& team) {
+    WriteHeads(
+        {written, rows, absl::MakeSpan(statuses), absl::MakeSpan(undos_)},
+        tools.kernels, team, absl::MakeSpan(tools.scratches));
+  });
   for (int64_t h = 0; h < share_.num_heads; ++h) {
     if (statuses[h].ok()) continue;
+    SwapHeads();
     return absl::Status(statuses[h].code(),
                         absl::StrCat("head ", share_.first_head + h, ": ",
                                      statuses[h].message()));
   }
   next_version_ = request.next_version;
   return result;
+}
+
+absl::Status MemoryPart::DropOpenRows(int64_t version, int64_t next_version) {
+  HEADWISE_RETURN_IF_ERROR(Begin(version, next_version));
+  for (auto& head : heads_) head->DropOpenRows();
+  next_version_ = next_version;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<float>> MemoryPart::Read(
@@ -159,30 +218,37 @@ absl::StatusOr<std::vector<float>> MemoryPart::Read(
   HEADWISE_RETURN_IF_ERROR(
       CheckLength("queries", request.queries.size(),
                   request.num_rows * share_.num_heads * head_dim));
-  HEADWISE_ASSIGN_OR_RETURN(const Heads* const heads, StateOf(request.version));
+  HEADWISE_RETURN_IF_ERROR(CheckKnown(request.version));
+  const InState state(*this, request.version);
   std::vector<float> outputs(request.queries.size());
-  ForEachHead(share_.num_heads, tools, [&](int64_t h, MemoryScratch& scratch) {
-    (*heads)[h]->Read(request.queries.data() + h * head_dim, request.num_rows,
-                      share_.num_heads * head_dim,
-                      outputs.data() + h * head_dim, tools.kernels, scratch);
+  WithTeam(share_, request.num_rows, tools, [&](ThreadTeam& team) {
+    ForEachHead(share_.num_heads, tools, team,
+                [&](int64_t h, MemoryScratch& scratch) {
+                  heads_[h]->Read(request.queries.data() + h * head_dim,
+                                  request.num_rows, share_.num_heads * head_dim,
+                                  outputs.data() + h * head_dim, tools.kernels,
+                                  scratch);
+                });
   });
   return outputs;
 }
 
 absl::StatusOr<std::string> MemoryPart::Export(int64_t head, int64_t version) {
-  HEADWISE_ASSIGN_OR_RETURN(const Heads* const heads, StateOf(version));
+  HEADWISE_RETURN_IF_ERROR(CheckKnown(version));
+  const InState state(*this, version);
   const int64_t h = head - share_.first_head;
   if (h < 0 || h >= share_.num_heads) {
     return absl::InvalidArgumentError(
         absl::StrCat("head ", head, " is not of this worker"));
   }
-  return SaveMemoryHead(*(*heads)[h]);
+  return SaveMemoryHead(*heads_[h]);
 }
 
 absl::StatusOr<MemoryPart> MemoryPart::Fork(int64_t version) {
-  HEADWISE_ASSIGN_OR_RETURN(const Heads* const heads, StateOf(version));
+  HEADWISE_RETURN_IF_ERROR(CheckKnown(version));
+  const InState state(*this, version);
   MemoryPart fork(share_);
-  fork.heads_ = *heads;
+  fork.heads_ = heads_;
   return fork;
 }
 

@@ -43,6 +43,8 @@ class MemoryPart {
   // then.
   absl::StatusOr<WriteMemoryResult> Write(const WriteMemoryRequest& request,
                                           const MemoryTools& tools);
+  // Likewise: drops the rows of the open chunk. Aborted as above.
+  absl::Status DropOpenRows(int64_t version, int64_t next_version);
 
   // FailedPrecondition if the state of that version is not there any more, as
   // for the following two.
@@ -53,21 +55,25 @@ class MemoryPart {
   absl::StatusOr<MemoryPart> Fork(int64_t version);
 
  private:
+  class InState;
   using Heads = std::vector<std::optional<MemoryHead>>;  // [num_heads]
 
   absl::Status CheckComplete() const;
-  // The state of that version, which is the memory's from now on if it was the
-  // next one.
-  absl::StatusOr<Heads*> StateOf(int64_t version);
   absl::Status CheckTensors(const WriteMemoryRequest& request) const;
+  absl::Status CheckKnown(int64_t version) const;
+  // The state of that version counts, and may be changed: `next_version` will
+  // be next. What another write has made of it is undone.
+  absl::Status Begin(int64_t version, int64_t next_version);
+  void SwapHeads();
 
   MemoryShare share_;
   int64_t version_ = 0;
+  // In the state that the last write has made, next_version_, if there is one
+  // and until the next call says whether it counts; `undos_` leads from there
+  // to version_.
   Heads heads_;
-  // What the last write made of `heads_`, until the next call says whether it
-  // counts.
+  std::vector<MemoryUndo> undos_;  // [num_heads]
   std::optional<int64_t> next_version_;
-  Heads next_heads_;
   int64_t last_tried_ = 0;  // version of a write
 };
 

@@ -76,6 +76,12 @@ absl::StatusOr<std::vector<float>> MemoryStore::Read(
   return part->Read(request, tools_);
 }
 
+absl::Status MemoryStore::DropOpenRows(const DropOpenRowsRequest& request) {
+  HEADWISE_ASSIGN_OR_RETURN(MemoryPart* const part,
+                            parts_.Find(request.memory_id));
+  return part->DropOpenRows(request.version, request.next_version);
+}
+
 absl::StatusOr<int64_t> MemoryStore::Fork(const std::string& memory_id,
                                           const std::string& fork_id,
                                           int64_t version) {

@@ -44,6 +44,7 @@ class MemoryStore {
   absl::Status Import(const ImportMemoryRequest& request);
   absl::StatusOr<WriteMemoryResult> Write(const WriteMemoryRequest& request);
   absl::StatusOr<std::vector<float>> Read(const ReadMemoryRequest& request);
+  absl::Status DropOpenRows(const DropOpenRowsRequest& request);
   // Returns the bytes of the fork; its state has version 0.
   absl::StatusOr<int64_t> Fork(const std::string& memory_id,
                                const std::string& fork_id, int64_t version);

@@ -113,12 +113,49 @@ TEST_F(MemoryStoreTest, AWriteCountsOnceItsVersionIsNamed) {
   EXPECT_TRUE(Read(*single, 1).value() == after);
 }
 
-TEST_F(MemoryStoreTest, AReadOfTheOlderStateDoesNotUndoAWrite) {
+// Whether the write ends a chunk or not, and whatever reads meanwhile.
+TEST_F(MemoryStoreTest, TheOlderStateIsReadExportedAndForkedBesideTheNext) {
   auto store = Store();
   Open(*store, "m");
-  ASSERT_TRUE(Write(*store, 0, 1, 0, 20).ok());
-  ASSERT_TRUE(Read(*store, 0).ok());
-  EXPECT_TRUE(Read(*store, 1).ok());
+  auto single = Store();
+  Open(*single, "m");
+  int64_t version = 0;
+  int64_t num_tokens = 0;
+  for (const int64_t count : {3, 2, 3, 1, 20, 8}) {
+    SCOPED_TRACE(testing::Message() << count << " from " << num_tokens);
+    const std::vector<float> before = Read(*store, version).value();
+    const std::string bytes = store->Export("m", 5, version).value();
+    ASSERT_TRUE(Write(*store, version, version + 1, num_tokens, count).ok());
+    EXPECT_TRUE(Read(*store, version).value() == before);
+    EXPECT_EQ(store->Export("m", 5, version).value(), bytes);
+    ASSERT_TRUE(store->Fork("m", "fork", version).ok());
+    EXPECT_TRUE(Read(*store, 0, "fork").value() == before);
+    ASSERT_TRUE(store->Delete("fork").ok());
+    ASSERT_TRUE(Write(*single, version, version + 1, num_tokens, count).ok());
+    ++version;
+    num_tokens += count;
+    EXPECT_TRUE(Read(*store, version).value() ==
+                Read(*single, version).value());
+  }
+}
+
+TEST_F(MemoryStoreTest, OpenRowsAreDroppedOnceTheVersionIsNamed) {
+  auto store = Store();
+  Open(*store, "m");
+  ASSERT_TRUE(Write(*store, 0, 1, 0, 16).ok());
+  const std::vector<float> at_16 = Read(*store, 1).value();
+  ASSERT_TRUE(Write(*store, 1, 2, 16, 5).ok());
+  const std::vector<float> at_21 = Read(*store, 2).value();
+  ASSERT_TRUE(store->DropOpenRows({"m", 2, 3}).ok());
+  // Another worker did not do it.
+  EXPECT_TRUE(Read(*store, 2).value() == at_21);
+  ASSERT_TRUE(store->DropOpenRows({"m", 2, 4}).ok());
+  EXPECT_TRUE(Read(*store, 4).value() == at_16);
+  EXPECT_EQ(Read(*store, 2).status().code(), StatusCode::kFailedPrecondition);
+  EXPECT_EQ(store->DropOpenRows({"m", 4, 4}).code(), StatusCode::kAborted);
+  EXPECT_EQ(store->DropOpenRows({"n", 0, 1}).code(), StatusCode::kNotFound);
+  ASSERT_TRUE(Write(*store, 4, 5, 16, 5).ok());
+  EXPECT_TRUE(Read(*store, 5).value() == at_21);
 }
 
 TEST_F(MemoryStoreTest, AWriteThatComesLateIsRefused) {

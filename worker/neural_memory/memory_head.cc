@@ -33,7 +33,7 @@ MemoryHead::MemoryHead(const MemoryHead& other)
       num_tokens_(other.num_tokens_),
       weights_(other.weights_),
       momentum_(other.momentum_) {
-  if (other.open_ == nullptr) return;
+  if (!other.has_open_rows()) return;
   open_ = std::make_unique<OpenChunk>(spec_);
   open_->Append(other.open_->Rows(), 0, other.open_->num_rows);
 }
@@ -44,7 +44,7 @@ MemoryHead& MemoryHead::operator=(const MemoryHead& other) {
 
 absl::Status MemoryHead::Write(const MemoryRows& rows,
                                const MemoryKernels& kernels,
-                               MemoryScratch& scratch) {
+                               MemoryScratch& scratch, MemoryUndo* undo) {
   scratch.Prepare(spec_);
   absl::Status status;
   int64_t unread = 0;
@@ -72,9 +72,10 @@ absl::Status MemoryHead::Write(const MemoryRows& rows,
       ReadWritten(QueriesOf(rows, unread, last), first_row, kernels, scratch);
       unread = last;
     }
-    if (is_whole) status = CloseChunk(kernels, scratch);
+    if (is_whole) status = CloseChunk(kernels, scratch, undo);
   }
-  if (open_ != nullptr && open_->num_rows == 0) {
+  // With an undo, room for a chunk goes to and fro between the two.
+  if (undo == nullptr && open_ != nullptr && !has_open_rows()) {
     scratch.spare = std::move(open_);
   }
   if (status.ok() && rows.queries != nullptr) {
@@ -96,7 +97,7 @@ void MemoryHead::ReadWritten(const QueryRows& rows, int64_t first_row,
 }
 
 absl::Status MemoryHead::CloseChunk(const MemoryKernels& kernels,
-                                    MemoryScratch& scratch) {
+                                    MemoryScratch& scratch, MemoryUndo* undo) {
   const int64_t n = open_->num_rows;
   float* of_weights = scratch.row_weights.data();
   float* of_momentum = of_weights + open_->row_capacity();
@@ -121,27 +122,69 @@ absl::Status MemoryHead::CloseChunk(const MemoryKernels& kernels,
     combine.momentum_grad = combine.new_momentum;
   }
   const MemorySquares squares = kernels.combine(combine);
-  open_->Reset();
   const double weights_norm = std::sqrt(double{squares.weights});
   const double momentum_norm = std::sqrt(double{squares.momentum});
-  if (weights_norm <= spec_.max_norm && momentum_norm <= spec_.max_norm) {
+  const bool is_good =
+      weights_norm <= spec_.max_norm && momentum_norm <= spec_.max_norm;
+  if (is_good) {
     std::swap(weights_, scratch.new_weights);
     std::swap(momentum_, scratch.new_momentum);
-    return absl::OkStatus();
   }
-  const int64_t last = num_tokens_ - 1;
+  if (undo != nullptr && !undo->has_ended_chunk) {
+    KeepChunkStart(is_good, scratch, *undo);
+  }
+  if (open_ != nullptr) open_->Reset();
+  if (is_good) return absl::OkStatus();
   num_tokens_ -= n;
   return absl::OutOfRangeError(absl::StrCat(
-      "token ", last, ": norm of the memory's weights ", weights_norm,
-      ", of its momentum ", momentum_norm, "; max_norm is ", spec_.max_norm,
-      "; undone from token ", num_tokens_, " on"));
+      "token ", num_tokens_ + n - 1, ": norm of the memory's weights ",
+      weights_norm, ", of its momentum ", momentum_norm, "; max_norm is ",
+      spec_.max_norm, "; its chunk's ", n, " tokens, from ", num_tokens_,
+      " on, are dropped"));
+}
+
+void MemoryHead::KeepChunkStart(bool weights_are_new, MemoryScratch& scratch,
+                                MemoryUndo& undo) {
+  undo.has_ended_chunk = true;
+  if (weights_are_new) {
+    std::swap(undo.weights, scratch.new_weights);
+    std::swap(undo.momentum, scratch.new_momentum);
+    scratch.Prepare(spec_);
+  } else {
+    undo.weights = weights_;
+    undo.momentum = momentum_;
+  }
+  std::swap(undo.open, open_);
+  undo.open->SwapProgress(undo.progress);
+}
+
+void MemoryHead::DropOpenRows() {
+  num_tokens_ -= num_open_rows();
+  if (open_ != nullptr) open_->Reset();
+}
+
+void MemoryHead::Mark(MemoryUndo& undo) const {
+  undo.num_tokens = num_tokens_;
+  undo.progress = open_ == nullptr ? ChunkProgress() : open_->progress();
+  undo.has_ended_chunk = false;
+}
+
+void MemoryHead::Swap(MemoryUndo& undo) {
+  std::swap(num_tokens_, undo.num_tokens);
+  if (undo.has_ended_chunk) {
+    std::swap(weights_, undo.weights);
+    std::swap(momentum_, undo.momentum);
+    std::swap(open_, undo.open);
+  } else if (open_ != nullptr) {
+    open_->SwapProgress(undo.progress);
+  }
 }
 
 void MemoryHead::Read(const float* queries, int64_t num_queries,
                       int64_t row_stride, float* out,
                       const MemoryKernels& kernels,
                       MemoryScratch& scratch) const {
-  if (open_ == nullptr || spec_.rule == MemoryRule::kChunk) {
+  if (!has_open_rows() || spec_.rule == MemoryRule::kChunk) {
     return ReadChunkStart(queries, num_queries, row_stride, out, kernels,
                           scratch);
   }

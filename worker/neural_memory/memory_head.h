@@ -15,6 +15,7 @@
 #include "worker/backends/cpu/memory_kernels.h"
 #include "worker/neural_memory/aligned_floats.h"
 #include "worker/neural_memory/memory_scratch.h"
+#include "worker/neural_memory/memory_undo.h"
 #include "worker/neural_memory/open_chunk.h"
 
 namespace headwise {
@@ -68,8 +69,22 @@ class MemoryHead {
   // chunk, and the chunk's rows are dropped: num_tokens() says so; rows of
   // chunks before it stay written. What `out` and `surprise` have for rows from
   // that chunk on means nothing then.
+  // With `undo`, which Mark began, Swap takes all of it back, also after an
+  // error. Rows of one mark may come in several calls.
   absl::Status Write(const MemoryRows& rows, const MemoryKernels& kernels,
-                     MemoryScratch& scratch);
+                     MemoryScratch& scratch, MemoryUndo* undo = nullptr);
+
+  // Drops the rows of the open chunk, num_open_rows(): back to where it began.
+  // What they did to the weights and the momentum is known when a chunk ends
+  // alone, so rows that lead beyond max_norm may be written, and none can end
+  // their chunk then; this is the way on.
+  void DropOpenRows();
+
+  // From now on `undo` leads back to here. O(1).
+  void Mark(MemoryUndo& undo) const;
+  // Goes back to the mark; called again, on to where it came from. O(1); no
+  // bit of what either answers depends on it.
+  void Swap(MemoryUndo& undo);
 
   // What queries read now: after the last row, which need not end a chunk.
   // queries, out [num_queries][head_dim] with the stride.
@@ -103,13 +118,18 @@ class MemoryHead {
   void ReadWritten(const QueryRows& rows, int64_t first_row,
                    const MemoryKernels& kernels, MemoryScratch& scratch);
   // Ends the open chunk, or drops it with OutOfRange.
-  absl::Status CloseChunk(const MemoryKernels& kernels, MemoryScratch& scratch);
+  absl::Status CloseChunk(const MemoryKernels& kernels, MemoryScratch& scratch,
+                          MemoryUndo* undo);
+  // The mark's state into `undo`, as the first chunk since it ends.
+  void KeepChunkStart(bool weights_are_new, MemoryScratch& scratch,
+                      MemoryUndo& undo);
+  bool has_open_rows() const { return open_ != nullptr && open_->num_rows > 0; }
 
   MemorySpec spec_;
   int64_t num_tokens_ = 0;
   AlignedFloats weights_;
   AlignedFloats momentum_;
-  std::unique_ptr<OpenChunk> open_;  // null if no row is open
+  std::unique_ptr<OpenChunk> open_;  // null or empty if no row is open
 };
 
 // One head's state as bytes, and back: the same bits in all that follows.

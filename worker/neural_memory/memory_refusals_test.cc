@@ -46,7 +46,8 @@ TEST(MemoryRefusalsTest, AChunkThatBlowsUpIsUndone) {
     EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange);
     EXPECT_THAT(status.message(), HasSubstr("token 79"));
     EXPECT_THAT(status.message(), HasSubstr("max_norm is 100"));
-    EXPECT_THAT(status.message(), HasSubstr("undone from token 60"));
+    EXPECT_THAT(status.message(),
+                HasSubstr("its chunk's 20 tokens, from 60 on, are dropped"));
     EXPECT_EQ(head.num_tokens(), 60);
     EXPECT_EQ(head.num_open_rows(), 0);
     EXPECT_EQ(SaveMemoryHead(head), SaveMemoryHead(last_good));

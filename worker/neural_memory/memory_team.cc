@@ -77,7 +77,8 @@ void WriteHeads(const HeadWrites& writes, const MemoryKernels& kernels,
       const MemoryRows& rows = writes.rows[part.head];
       HEADWISE_CHECK(rows.num_rows == num_rows);
       status = writes.heads[part.head]->Write(
-          PartOfRows(rows, part.begin, part.end), kernels, scratches[member]);
+          PartOfRows(rows, part.begin, part.end), kernels, scratches[member],
+          writes.undos.empty() ? nullptr : &writes.undos[part.head]);
       begun[part.head] = true;
       begun[part.head].notify_one();
     }

@@ -40,6 +40,7 @@ struct HeadWrites {
   absl::Span<MemoryHead* const> heads;
   absl::Span<const MemoryRows> rows;
   absl::Span<absl::Status> statuses;
+  absl::Span<MemoryUndo> undos = {};  // of marked heads; or empty
 };
 void WriteHeads(const HeadWrites& writes, const MemoryKernels& kernels,
                 ThreadTeam& team, absl::Span<MemoryScratch> scratches);

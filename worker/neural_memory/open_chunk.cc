@@ -1,6 +1,7 @@
 #include "worker/neural_memory/open_chunk.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 #include "worker/neural_memory/memory_head.h"
@@ -33,6 +34,21 @@ void OpenChunk::Reset() {
   num_computed = 0;
   num_readable = 0;
   prefix.Reset();
+}
+
+ChunkProgress OpenChunk::progress() const {
+  ChunkProgress place;
+  place.num_rows = num_rows;
+  place.num_computed = num_computed;
+  place.num_readable = num_readable;
+  return place;
+}
+
+void OpenChunk::SwapProgress(ChunkProgress& place) {
+  std::swap(num_rows, place.num_rows);
+  std::swap(num_computed, place.num_computed);
+  std::swap(num_readable, place.num_readable);
+  std::swap(prefix, place.prefix);
 }
 
 void OpenChunk::Append(const MemoryRows& rows, int64_t first, int64_t count) {

@@ -13,6 +13,14 @@ namespace headwise {
 
 struct MemoryRows;
 
+// How far a chunk has come. Taken back to an earlier one, it is what it was.
+struct ChunkProgress {
+  int64_t num_rows = 0;
+  int64_t num_computed = 0;
+  int64_t num_readable = 0;
+  PrefixSums prefix;  // may have passed fewer rows, never more
+};
+
 // The rows are state. All else follows from them and the weights that the chunk
 // began with: it is kept so that nothing is worked out twice, and may be
 // missing (num_computed and num_readable say how far it goes).
@@ -20,6 +28,11 @@ struct OpenChunk {
   explicit OpenChunk(const MemorySpec& spec);
   // As new.
   void Reset();
+  // Where it is now; its prefix sums are left out, to be made anew.
+  ChunkProgress progress() const;
+  // Goes to a place where it was, with no row since overwritten, and leaves
+  // the place that it comes from.
+  void SwapProgress(ChunkProgress& place);
   // Copies rows [first, first + count) of `rows`, which must fit.
   void Append(const MemoryRows& rows, int64_t first, int64_t count);
   MemoryRows Rows() const;  // views of those that are here

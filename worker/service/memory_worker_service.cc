@@ -66,6 +66,16 @@ grpc::ServerUnaryReactor* MemoryWorkerService::Read(
       });
 }
 
+grpc::ServerUnaryReactor* MemoryWorkerService::DropOpenRows(
+    grpc::CallbackServerContext* context,
+    const worker::v1::DropOpenRowsRequest* request,
+    worker::v1::DropOpenRowsResponse* response) {
+  return Answer(context, [request](MemoryStore& store) {
+    return store.DropOpenRows(
+        {request->memory_id(), request->version(), request->next_version()});
+  });
+}
+
 grpc::ServerUnaryReactor* MemoryWorkerService::Fork(
     grpc::CallbackServerContext* context,
     const worker::v1::ForkMemoryRequest* request,

@@ -37,6 +37,10 @@ class MemoryWorkerService final
       grpc::CallbackServerContext* context,
       const worker::v1::ReadMemoryRequest* request,
       worker::v1::ReadMemoryResponse* response) override;
+  grpc::ServerUnaryReactor* DropOpenRows(
+      grpc::CallbackServerContext* context,
+      const worker::v1::DropOpenRowsRequest* request,
+      worker::v1::DropOpenRowsResponse* response) override;
   grpc::ServerUnaryReactor* Fork(grpc::CallbackServerContext* context,
                                  const worker::v1::ForkMemoryRequest* request,
                                  worker::v1::MemoryBytes* response) override;

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import grpc
@@ -47,6 +47,12 @@ class Written:
     surprise: np.ndarray       # [tokens, num_heads]
 
 
+def _set_gates(config: pb.MemoryConfig, gates: Gates | None) -> None:
+    if gates is not None:
+        config.default_gates.CopyFrom(pb.MemoryGates(
+            theta=gates.theta, eta=gates.eta, alpha=gates.alpha))
+
+
 class NeuralMemory(Leased):
     """Keys and values that a cluster learns as they come. Not to be shared
     between threads."""
@@ -81,15 +87,31 @@ class NeuralMemory(Leased):
                 norm=_NORMS[norm], residual=residual, rule=_RULES[rule],
                 chunk_len=chunk_len, loss_scale=loss_scale, max_norm=max_norm),
             input_type=FLOAT_TYPES[input_type], ttl_seconds=ttl_seconds)
-        if gates is not None:
-            config.default_gates.CopyFrom(pb.MemoryGates(
-                theta=gates.theta, eta=gates.eta, alpha=gates.alpha))
+        _set_gates(config, gates)
         request = pb.CreateMemoryRequest(
             config=config, session_id=session.session_id if session else "")
         if weights is None:
             request.seed = seed
         else:
             request.weights = np.asarray(weights, "<f4").tobytes()
+        return cls._started(address, tenant, timeout, "Create", request)
+
+    @classmethod
+    def of_model(cls, address: str, model: str, *, layer: int = 0,
+                 heads: Iterable[int] = (), gates: Gates | None = None,
+                 input_type: str = "fp32", session: Session | None = None,
+                 ttl_seconds: int = 0, tenant: str = "",
+                 timeout: float = 600.0) -> NeuralMemory:
+        """A memory with the spec and the first weights of heads of a layer of
+        the served Titans model; none: of all. gates: of writes that bring
+        none; None: what the model's biases give. Keys, values and queries are
+        the caller's own."""
+        request = pb.CreateMemoryRequest(
+            config=pb.MemoryConfig(input_type=FLOAT_TYPES[input_type],
+                                   ttl_seconds=ttl_seconds),
+            model=model, layer=layer, heads=heads,
+            session_id=session.session_id if session else "")
+        _set_gates(request.config, gates)
         return cls._started(address, tenant, timeout, "Create", request)
 
     @classmethod
@@ -150,6 +172,14 @@ class NeuralMemory(Leased):
             for i in range(0, len(queries), step)]
         return tensors.floats_of(b"".join(p.outputs for p in parts), "fp32",
                                  queries.shape)
+
+    def drop_open_tokens(self) -> int:
+        """Forgets the tokens since the last whole chunk, and says how many:
+        the way on if they lead beyond max_norm."""
+        answer = self._server.call("DropOpenTokens", pb.DropOpenTokensRequest(
+            memory_id=self.memory_id))
+        self.num_tokens = answer.num_tokens
+        return answer.num_dropped
 
     def freeze(self) -> None:
         """Writes are refused until unfreeze()."""
