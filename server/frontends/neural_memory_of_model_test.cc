@@ -7,6 +7,7 @@
 #include "gtest/gtest.h"
 #include "model/files/test_titans_folder.h"
 #include "server/frontends/neural_memory_service_fixture.h"
+#include "server/neural_memory/model_memory.h"
 
 namespace headwise {
 namespace {

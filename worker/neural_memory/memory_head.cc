@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -136,11 +137,16 @@ absl::Status MemoryHead::CloseChunk(const MemoryKernels& kernels,
   if (open_ != nullptr) open_->Reset();
   if (is_good) return absl::OkStatus();
   num_tokens_ -= n;
-  return absl::OutOfRangeError(absl::StrCat(
+  std::string message = absl::StrCat(
       "token ", num_tokens_ + n - 1, ": norm of the memory's weights ",
       weights_norm, ", of its momentum ", momentum_norm, "; max_norm is ",
-      spec_.max_norm, "; its chunk's ", n, " tokens, from ", num_tokens_,
-      " on, are dropped"));
+      spec_.max_norm);
+  // With an undo, what becomes of the tokens is the caller's to say.
+  if (undo == nullptr) {
+    absl::StrAppend(&message, "; its chunk's ", n, " tokens, from ",
+                    num_tokens_, " on, are dropped");
+  }
+  return absl::OutOfRangeError(message);
 }
 
 void MemoryHead::KeepChunkStart(bool weights_are_new, MemoryScratch& scratch,
