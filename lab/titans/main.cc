@@ -27,7 +27,8 @@ constexpr char kDescription[] =
 `train` writes a model that the service loads (docs/titans-models.md) beside
 loss.csv and lab.json; with --state a run that was ended goes on where it was.
 `recall` streams text through a model and asks for pairs from its begin. `table`
-compares runs: PREFIX.csv, PREFIX.svg and, of their losses, PREFIX-loss.svg.
+compares runs: PREFIX.csv, PREFIX.svg and, of their losses, PREFIX-loss.csv and
+-loss.svg.
 
 Exit status: 0; 2 for flags, a model or a state that can't be used, or if an
 output can't be written; 100 and above: wrong usage.
@@ -36,8 +37,8 @@ output can't be written; 100 and above: wrong usage.
 // What replaces the preset's.
 struct Overrides {
   std::optional<int64_t> steps, sequences, min_length, length, detach_chunks;
-  std::optional<double> learning_rate, gate_penalty, eta_penalty, theta_bias,
-      alpha_bias;
+  std::optional<double> learning_rate, gate_penalty, eta_penalty,
+      growth_penalty, theta_bias, alpha_bias;
   std::optional<float> theta_max;
   std::optional<uint64_t> seed;
 };
@@ -87,6 +88,8 @@ void AddTrain(CLI::App& app, Flags& flags) {
   add("--gate-penalty", overrides.gate_penalty,
       "of the mean sigma of write and forget gates");
   add("--eta-penalty", overrides.eta_penalty, "of that of momentum's");
+  add("--growth-penalty", overrides.growth_penalty,
+      "of memories that grow beyond twice their initial squared norm");
   add("--theta-bias", overrides.theta_bias, "of write gates, to start with");
   add("--alpha-bias", overrides.alpha_bias, "of forget gates");
   add("--theta-max", overrides.theta_max, "theta where its gate is 1");
@@ -128,6 +131,7 @@ void Apply(const Overrides& overrides, TitansRun& run) {
   set(overrides.learning_rate, training.learning_rate);
   set(overrides.gate_penalty, training.gate_penalty);
   set(overrides.eta_penalty, training.eta_penalty);
+  set(overrides.growth_penalty, training.growth_penalty);
   set(overrides.theta_bias, training.theta_bias);
   set(overrides.alpha_bias, training.alpha_bias);
   set(overrides.theta_max, run.hyper.titans->theta_max);

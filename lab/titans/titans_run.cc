@@ -147,11 +147,7 @@ std::string TaskJson() {
   const Json json = {{"kind", "recall"},
                      {"key_ids", {kFirstTitansKey, kFirstTitansValue}},
                      {"value_ids", {kFirstTitansValue, kTitansEnd}},
-                     {"text_ids", {0, kFirstTitansKey}},
-                     {"begin", Json::array()},
-                     {"needle", {"key", "value"}},
-                     {"question", Json::array({"key"})},
-                     {"lead", Json::array()}};
+                     {"text_ids", {0, kFirstTitansKey}}};
   return json.dump(2) + "\n";
 }
 
@@ -180,12 +176,12 @@ absl::StatusOr<TitansRun> TitansPreset(const std::string& name) {
     run.training.num_steps = 1500;
   }
   if (titans.variant == TitansVariant::kMac) {
-    titans.window = 32;
+    titans.window = titans.memory.chunk_len;
     titans.conv_kernel = 1;
-    titans.memory.chunk_len = 32;
     // Its keys, which attention gives, are alike.
-    titans.theta_max = 0.25f;
+    titans.theta_max = 0.1f;
   }
+  if (titans.is_mixed()) run.training.growth_penalty = 1.0;
   const std::string ablation = parts.size() == 3 ? parts[2] : "";
   if (ablation == "linear") {
     titans.memory.num_layers = 1;

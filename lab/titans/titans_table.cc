@@ -202,9 +202,15 @@ std::string TableSvg(const std::vector<Row>& rows) {
   return svg + "</svg>\n";
 }
 
-// Means of runs of steps, so that a curve has at most 200 points.
+constexpr size_t kMaxPoints = 200;
+
+// Steps that a point of a curve is the mean of.
+size_t StepsOfPoint(const std::vector<double>& losses) {
+  return std::max<size_t>(1, losses.size() / kMaxPoints);
+}
+
 std::vector<double> Smoothed(const std::vector<double>& losses) {
-  const size_t group = std::max<size_t>(1, losses.size() / 200);
+  const size_t group = StepsOfPoint(losses);
   std::vector<double> means;
   for (size_t i = 0; i + group <= losses.size(); i += group) {
     double sum = 0.0;
@@ -212,6 +218,19 @@ std::vector<double> Smoothed(const std::vector<double>& losses) {
     means.push_back(sum / static_cast<double>(group));
   }
   return means;
+}
+
+// A line for each point of each curve.
+std::string LossCsv(const std::vector<Run>& runs) {
+  std::string csv = "run,step,loss\n";
+  for (const Run& run : runs) {
+    const std::vector<double> losses = Smoothed(run.losses);
+    for (size_t i = 0; i < losses.size(); ++i) {
+      absl::StrAppendFormat(&csv, "%s,%d,%.4f\n", run.name,
+                            i * StepsOfPoint(run.losses), losses[i]);
+    }
+  }
+  return csv;
 }
 
 std::string LossSvg(const std::vector<Run>& runs) {
@@ -277,6 +296,7 @@ absl::Status WriteTitansTable(const std::vector<std::string>& folders,
   }
   HEADWISE_RETURN_IF_ERROR(WriteTextFile(prefix + ".csv", csv));
   HEADWISE_RETURN_IF_ERROR(WriteTextFile(prefix + ".svg", TableSvg(rows)));
+  HEADWISE_RETURN_IF_ERROR(WriteTextFile(prefix + "-loss.csv", LossCsv(runs)));
   return WriteTextFile(prefix + "-loss.svg", LossSvg(runs));
 }
 

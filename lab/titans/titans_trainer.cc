@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
-#include "lab/titans/titans_forward.h"
 
 namespace headwise {
 namespace {
@@ -17,6 +17,7 @@ using Json = nlohmann::ordered_json;
 constexpr double kMaxGradientNorm = 1.0;
 constexpr double kLeastRate = 0.05;
 constexpr double kLearnedAccuracy = 0.8;
+constexpr double kFreeGrowth = 2.0;  // of a memory's squared norm
 
 template <typename T>
 absl::Status CheckRange(const char* name, T value, T min, T max) {
@@ -65,6 +66,7 @@ torch::Tensor OfKind(const torch::Tensor& gates, int64_t kind) {
 struct LabelledLoss {
   torch::Tensor loss;  // mean nats
   double accuracy = 0.0;
+  TitansState state;  // at the sequences' end
 };
 
 LabelledLoss LossOf(const TitansWeights& weights, const TitansBatch& batch,
@@ -80,7 +82,17 @@ LabelledLoss LossOf(const TitansWeights& weights, const TitansBatch& batch,
   const double accuracy =
       logits.argmax(-1).eq(targets).to(torch::kFloat64).mean().item<double>();
   return {.loss = torch::nn::functional::cross_entropy(logits, targets),
-          .accuracy = accuracy};
+          .accuracy = accuracy,
+          .state = std::move(state)};
+}
+
+torch::Tensor SquaredNorms(const MemoryParts& parts) {
+  torch::Tensor sum;
+  for (const torch::Tensor& part : parts) {
+    const torch::Tensor squares = part.square().flatten(1).sum(1);
+    sum = sum.defined() ? sum + squares : squares;
+  }
+  return sum;
 }
 
 torch::Tensor PenaltyOf(const TitansTraining& training,
@@ -146,6 +158,8 @@ absl::Status CheckTitansTraining(const TitansTraining& training,
   HEADWISE_RETURN_IF_ERROR(
       CheckRange("eta-penalty", training.eta_penalty, 0.0, 1000.0));
   HEADWISE_RETURN_IF_ERROR(
+      CheckRange("growth-penalty", training.growth_penalty, 0.0, 1000.0));
+  HEADWISE_RETURN_IF_ERROR(
       CheckRange("theta-bias", training.theta_bias, -100.0, 100.0));
   HEADWISE_RETURN_IF_ERROR(
       CheckRange("alpha-bias", training.alpha_bias, -100.0, 100.0));
@@ -175,6 +189,7 @@ Json TitansManifest(const Hyperparameters& hyper,
           {"learning_rate", training.learning_rate},
           {"gate_penalty", training.gate_penalty},
           {"eta_penalty", training.eta_penalty},
+          {"growth_penalty", training.growth_penalty},
           {"theta_bias", training.theta_bias},
           {"alpha_bias", training.alpha_bias},
           {"detach_chunks", training.detach_chunks},
@@ -182,6 +197,19 @@ Json TitansManifest(const Hyperparameters& hyper,
           {"no_forgetting", training.no_forgetting},
           {"seed", training.seed},
           {"text_sha256", TextHash(text.train)}};
+}
+
+torch::Tensor MemoryGrowth(const TitansWeights& weights,
+                           const TitansState& state) {
+  torch::Tensor sum = torch::zeros({}, weights.tensor_options());
+  for (size_t i = 0; i < state.layers.size(); ++i) {
+    const torch::Tensor squares = SquaredNorms(state.layers[i].memory.weights);
+    const torch::Tensor initial = weights.layers()[i].mem_init.square().sum(1);
+    const torch::Tensor growth =
+        (squares.view({-1, initial.size(0)}) / initial).log();
+    sum = sum + torch::relu(growth - std::log(kFreeGrowth)).mean();
+  }
+  return sum / static_cast<double>(state.layers.size());
 }
 
 double TitansRateFactor(int64_t step, int64_t num_steps) {
@@ -247,7 +275,12 @@ absl::StatusOr<TitansStep> TitansTrainer::Step() {
   report.loss = labelled.loss.item<double>();
   report.accuracy = labelled.accuracy;
   const double factor = PenaltyFactor(num_learned_, training_.num_steps);
-  (labelled.loss + factor * PenaltyOf(training_, gates)).backward();
+  torch::Tensor loss = labelled.loss + factor * PenaltyOf(training_, gates);
+  if (weights_.titans().has_memory() && training_.growth_penalty > 0) {
+    loss = loss +
+           training_.growth_penalty * MemoryGrowth(weights_, labelled.state);
+  }
+  loss.backward();
   const std::vector<torch::Tensor> tensors = weights_.list();
   report.is_skipped =
       !std::isfinite(report.loss) || !HaveFiniteGradients(tensors);

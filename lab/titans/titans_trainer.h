@@ -14,6 +14,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "lab/titans/titans_forward.h"
 #include "lab/titans/titans_task.h"
 #include "lab/titans/titans_weights.h"
 #include "nlohmann/json.hpp"
@@ -28,13 +29,14 @@ struct TitansTraining {
   int64_t length = 256;     // a multiple of min_length
   int64_t num_pairs = 8;    // recall alone
   double learning_rate = 3e-3;
-  double gate_penalty = 2.0;   // of mean sigma(z) of theta and of alpha
-  double eta_penalty = 0.01;   // of eta
-  double theta_bias = -2.0;    // of gates, to start with: at a stretch of 0.1
-  double alpha_bias = -8.0;    // a gate is 0 below -2.4
-  int64_t detach_chunks = 0;   // truncation of gradients; 0: none
-  bool no_momentum = false;    // eta is 0
-  bool no_forgetting = false;  // alpha is 0
+  double gate_penalty = 2.0;    // of mean sigma(z) of theta and of alpha
+  double eta_penalty = 0.01;    // of eta
+  double growth_penalty = 0.0;  // of MemoryGrowth
+  double theta_bias = -2.0;     // of gates, to start with: at a stretch of 0.1
+  double alpha_bias = -8.0;     // a gate is 0 below -2.4
+  int64_t detach_chunks = 0;    // truncation of gradients; 0: none
+  bool no_momentum = false;     // eta is 0
+  bool no_forgetting = false;   // alpha is 0
   uint64_t seed = 0;
 };
 
@@ -46,6 +48,14 @@ absl::Status CheckTitansTraining(const TitansTraining& training,
 nlohmann::ordered_json TitansManifest(const Hyperparameters& hyper,
                                       const TitansTraining& training,
                                       const TitansText& text);
+
+// Mean over memories of how far the logarithm of the squared norm is beyond
+// that of twice the initial one: 0 while none has grown much. What a memory
+// gives is normed, so a loss does not tell that it grows; yet with one that
+// does, a chunk of keys that are alike runs away, within a few steps, to where
+// nothing is finite. Of a variant with memories.
+torch::Tensor MemoryGrowth(const TitansWeights& weights,
+                           const TitansState& state);
 
 // Of a step from 0: rises over the first twentieth, then falls as a cosine to a
 // twentieth.

@@ -85,6 +85,17 @@ TEST(TitansTraining, RefusesNameTheOptionTheValueAndTheLimit) {
               HasSubstr("gate-penalty: nan"));
 }
 
+TEST(MemoryGrowthTest, CountsWhatGoesBeyondTwiceTheSquaredNorm) {
+  torch::manual_seed(3);
+  const TitansWeights weights(ToyTitans(TitansVariant::kMal));
+  TitansState state = BeginTitans(weights, /*num_sequences=*/2);
+  EXPECT_EQ(MemoryGrowth(weights, state).item<float>(), 0.0f);
+  for (TitansLayerState& layer : state.layers) {
+    for (torch::Tensor& part : layer.memory.weights) part = part * 2;
+  }
+  EXPECT_NEAR(MemoryGrowth(weights, state).item<float>(), std::log(2.0), 1e-5);
+}
+
 TEST(TitansPresets, AreKnownOrRefusedByName) {
   for (const char* name : {"smallest", "mac-recall", "swa-text",
                            "lmm-recall-linear", "mal-text-keep"}) {
