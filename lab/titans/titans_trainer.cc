@@ -205,9 +205,10 @@ torch::Tensor MemoryGrowth(const TitansWeights& weights,
   for (size_t i = 0; i < state.layers.size(); ++i) {
     const torch::Tensor squares = SquaredNorms(state.layers[i].memory.weights);
     const torch::Tensor initial = weights.layers()[i].mem_init.square().sum(1);
+    // Not of 0 where a memory has forgotten all: the gradient would be NaN.
     const torch::Tensor growth =
-        (squares.view({-1, initial.size(0)}) / initial).log();
-    sum = sum + torch::relu(growth - std::log(kFreeGrowth)).mean();
+        (squares.view({-1, initial.size(0)}) / initial).clamp_min(kFreeGrowth);
+    sum = sum + (growth.log() - std::log(kFreeGrowth)).mean();
   }
   return sum / static_cast<double>(state.layers.size());
 }
