@@ -24,9 +24,11 @@ std::function<void(const GroupChange&)> ClusterFrontends::on_change() {
   return [this](const GroupChange& change) {
     ServerFrontends* frontends = published_;
     if (frontends == nullptr) return;
-    if (!change.reason.ok() && !change.to_grow) {
-      frontends->step_observer().OnGroupLost(GroupChoiceName(change.group),
-                                             change.reason);
+    StepObserver& observer = frontends->step_observer();
+    if (change.reason.ok() && change.end.has_value()) {
+      observer.OnRebuild(*change.end, change.resumed);
+    } else if (change.end == GroupEnd::kLost) {
+      observer.OnGroupLost(GroupChoiceName(change.group), change.reason);
     }
     frontends->UpdateReadiness();
   };

@@ -52,6 +52,8 @@ struct Flags {
   int64_t max_step_tokens = 512;
   int64_t max_sequences = 64;
   double step_timeout = 3.0;
+  double rebuild_wait = 30.0;
+  double grow_patience = 10.0;
   double drain = 5.0;
   SelectionFolders selection;
   std::vector<std::string> input_roots;  // NAME=FOLDER
@@ -140,6 +142,16 @@ void AddClusterFlags(CLI::App& app, Flags& flags) {
                  "in flight, after which the group is given up")
       ->check(CLI::Range(0.1, 3600.0))
       ->capture_default_str();
+  app.add_option("--rebuild-wait", flags.rebuild_wait,
+                 "seconds that requests wait for another group when theirs is "
+                 "lost; then they end with UNAVAILABLE")
+      ->check(CLI::Range(0.0, 3600.0))
+      ->capture_default_str();
+  app.add_option("--grow-patience", flags.grow_patience,
+                 "seconds that a new worker waits for no request to run; then "
+                 "those that do pause while it is taken in")
+      ->check(CLI::Range(0.0, 3600.0))
+      ->capture_default_str();
   app.add_option("--drain", flags.drain,
                  "seconds that requests may go on after SIGTERM")
       ->check(CLI::Range(0.0, 3600.0))
@@ -218,7 +230,9 @@ absl::StatusOr<CoordinatorOptions> Program::MakeOptions(const Flags& flags) {
   options.engine.prefill_chunk = flags.prefill_chunk;
   options.engine.max_step_tokens = flags.max_step_tokens;
   options.engine.max_running_sequences = flags.max_sequences;
+  options.engine.rebuild_wait = absl::Seconds(flags.rebuild_wait);
   options.step_timeout = absl::Seconds(flags.step_timeout);
+  options.grow_patience = absl::Seconds(flags.grow_patience);
   options.log = [](const std::string& line) { spdlog::info("{}", line); };
   options.on_sample = frontends_.on_sample();
   options.on_change = frontends_.on_change();

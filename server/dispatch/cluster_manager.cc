@@ -23,17 +23,10 @@ bool HasRegistration(const std::vector<Member>& members, uint64_t id) {
       [id](const Member& member) { return member.registration_id == id; });
 }
 
-std::string Describe(const FormedGroup& group) {
-  std::string text =
-      absl::StrCat("epoch ", group.membership_epoch, ": ", group.members.size(),
-                   " workers over ", GroupChoiceName(group.group), ", ",
-                   group.kv_capacity_tokens, " tokens of KV;");
-  for (size_t rank = 0; rank < group.members.size(); ++rank) {
-    absl::StrAppend(&text, rank == 0 ? " " : ", ",
-                    group.members[rank].info.name, " has ",
-                    group.plan.ranks[rank].num_units, " units");
-  }
-  return text;
+std::vector<uint64_t> RegistrationsOf(const std::vector<Member>& members) {
+  std::vector<uint64_t> ids;
+  for (const Member& member : members) ids.push_back(member.registration_id);
+  return ids;
 }
 
 }  // namespace
@@ -110,7 +103,7 @@ void ClusterManager::NoticeLoss() {
   }
   const std::shared_ptr<const FormedGroup> group = group_;
   const GroupLoss& loss = lost->second;
-  EndGroup(loss.reason);
+  EndGroup(loss.reason, GroupEnd::kLost);
   const std::vector<size_t> silent = former_.FindSilent(group->links);
   if (loss.rank.has_value()) {
     const Member& member = group->members.at(*loss.rank);
@@ -139,7 +132,8 @@ void ClusterManager::NoticeMembership() {
   for (const Member& member : group->members) {
     if (HasRegistration(view->members, member.registration_id)) continue;
     EndGroup(absl::UnavailableError(
-        absl::StrCat("worker ", member.info.name, " has left")));
+                 absl::StrCat("worker ", member.info.name, " has left")),
+             GroupEnd::kLost);
     // A worker that dies in each group often leaves before its step fails.
     Suspect(member, "has left");
     return;
@@ -150,7 +144,7 @@ void ClusterManager::NoticeMembership() {
   if (MayGrow()) {
     EndGroup(absl::UnavailableError("the group is formed anew to take in a "
                                     "worker that has come"),
-             /*to_grow=*/true);
+             GroupEnd::kPlanned);
   }
 }
 
@@ -220,8 +214,11 @@ std::string ClusterManager::WhyTooFew(size_t have, size_t needed) const {
 }
 
 void ClusterManager::MaybeForm() {
-  if (group_ != nullptr || deps_.clock.Now() < next_attempt_) return;
+  if (group_ != nullptr) return;
   std::vector<Member> members = FitMembers();
+  std::vector<uint64_t> ids = RegistrationsOf(members);
+  if (ids == last_members_ && deps_.clock.Now() < next_attempt_) return;
+  last_members_ = std::move(ids);
   const size_t needed = formed_before_ ? 1 : options_.min_workers;
   if (members.size() < needed) {
     const std::string why = WhyTooFew(members.size(), needed);
@@ -260,10 +257,16 @@ void ClusterManager::Serve(FormedGroup formed) {
   deps_.dispatcher.SetGroup(
       std::move(steps),
       [this, epoch](const GroupLoss& loss) { OnLost(epoch, loss); });
-  deps_.engine.Resume(group_->kv_capacity);
-  Log(absl::StrCat("serving, ", Describe(*group_)));
-  SetStatus(true, Describe(*group_), group_);
-  Tell({absl::OkStatus(), group_->group});
+  const ResumeReport resumed = deps_.engine.Resume(group_->kv_capacity);
+  Log(absl::StrCat("serving, ", DescribeGroup(*group_)));
+  if (last_end_.has_value()) {
+    Log(absl::StrCat(
+        "after ", absl::ToInt64Milliseconds(resumed.paused),
+        " ms without a group, requests go on: ", resumed.num_rebuilt,
+        "; no longer fit: ", resumed.num_ended));
+  }
+  SetStatus(true, DescribeGroup(*group_), group_);
+  Tell({absl::OkStatus(), group_->group, last_end_, resumed});
 }
 
 void ClusterManager::HandleFailure(const std::vector<Member>& members,
@@ -301,9 +304,7 @@ void ClusterManager::BlameNewest(const std::vector<Member>& members,
                                  const FormationFailure& failure) {
   std::vector<uint64_t> nameless;
   if (failure.in_join && failure.silent.empty() && members.size() > 1) {
-    for (const Member& member : members) {
-      nameless.push_back(member.registration_id);
-    }
+    nameless = RegistrationsOf(members);
   }
   const bool again = !nameless.empty() && nameless == nameless_failure_;
   nameless_failure_ = std::move(nameless);
@@ -315,14 +316,16 @@ void ClusterManager::BlameNewest(const std::vector<Member>& members,
   Blame(newest, "came last of those that can't join");
 }
 
-void ClusterManager::EndGroup(const absl::Status& reason, bool to_grow) {
+void ClusterManager::EndGroup(const absl::Status& reason, GroupEnd end) {
   const std::shared_ptr<const FormedGroup> ended = std::move(group_);
   deps_.dispatcher.ClearGroup(reason);
-  deps_.engine.Suspend(absl::UnavailableError(reason.message()));
-  Log(absl::StrCat(to_grow ? "the group ends: " : "the group is lost: ",
-                   reason.ToString()));
+  deps_.engine.Suspend(absl::UnavailableError(reason.message()), end);
+  Log(absl::StrCat(
+      end == GroupEnd::kPlanned ? "the group ends: " : "the group is lost: ",
+      reason.ToString()));
   SetStatus(false, std::string(reason.message()), nullptr);
-  Tell({reason, ended->group, to_grow});
+  last_end_ = end;
+  Tell({reason, ended->group, end});
   BackOff();
 }
 

@@ -32,7 +32,10 @@ namespace headwise {
 struct GroupChange {
   absl::Status reason;  // OK: one serves now; else why it was lost
   GroupChoice group = GroupChoice::kInProcess;  // its kind
-  bool to_grow = false;  // nothing failed: it ended to take in a worker
+  // Of a group that is no more: whether something failed. Of one that serves:
+  // how the one before it ended, none if it is the first.
+  std::optional<GroupEnd> end = std::nullopt;
+  ResumeReport resumed = {};  // of one that serves
 };
 
 struct ClusterManagerOptions {
@@ -48,8 +51,9 @@ struct ClusterManagerOptions {
   // for so long, and twice as long each further time; one that is silent or
   // breaks off, from the second time on and for a tenth.
   absl::Duration quarantine = absl::Seconds(30);
-  // A new worker joins when no request runs, or after this long at the price of
-  // those that do. It must answer a probe before the group is given up for it.
+  // A new worker joins when no request runs, or after this long: those that do
+  // then pause while a new group runs their tokens again. It must answer a
+  // probe before the group is given up for it.
   absl::Duration grow_patience = absl::Seconds(10);
   // Called without a lock held; must not block.
   std::function<void(const GroupChange&)> on_change;
@@ -113,7 +117,7 @@ class ClusterManager {
                      const FormationFailure& failure);
   void BlameNewest(const std::vector<Member>& members,
                    const FormationFailure& failure);
-  void EndGroup(const absl::Status& reason, bool to_grow = false);
+  void EndGroup(const absl::Status& reason, GroupEnd end);
   void Tell(const GroupChange& change) const;
   // Counts against the member in future groups; it stays in the book.
   void Blame(const Member& member, const std::string& why);
@@ -147,7 +151,11 @@ class ClusterManager {
   // without naming anybody.
   std::vector<uint64_t> nameless_failure_;
   absl::Duration backoff_;
+  // Of the same members as the last one; with others, an attempt waits for
+  // nothing.
   absl::Time next_attempt_ = absl::InfinitePast();
+  std::vector<uint64_t> last_members_;  // by registration
+  std::optional<GroupEnd> last_end_;
   absl::Time formed_at_ = absl::InfinitePast();
   absl::Time newcomer_since_ = absl::InfiniteFuture();
 

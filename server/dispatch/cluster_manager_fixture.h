@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,19 +25,22 @@ namespace headwise {
 // Remembers what it was told.
 class FakeEngine final : public EngineStub {
  public:
-  void Suspend(absl::Status reason) override {
+  void Suspend(absl::Status reason, GroupEnd end) override {
     history.push_back("suspend");
+    last_end = end;
     last_reason = reason;
   }
-  void Resume(KvCapacity capacity) override {
+  ResumeReport Resume(KvCapacity capacity) override {
     const int64_t sum = std::accumulate(capacity.rank_bytes.begin(),
                                         capacity.rank_bytes.end(), int64_t{0});
     history.push_back("resume " + std::to_string(sum));
+    return {.num_rebuilt = 3, .num_ended = 1, .paused = absl::Seconds(2)};
   }
   EngineStats stats() const override { return engine_stats; }
 
   std::vector<std::string> history;
   absl::Status last_reason;
+  std::optional<GroupEnd> last_end;
   EngineStats engine_stats;
 };
 

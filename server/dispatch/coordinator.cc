@@ -56,6 +56,7 @@ ClusterManagerOptions ManagerOptions(const CoordinatorOptions& options,
   out.former.group_timeout = options.group_timeout;
   out.former.on_progress = options.on_progress;
   out.min_workers = options.min_workers;
+  out.grow_patience = options.grow_patience;
   out.on_change = options.on_change;
   out.log = options.log;
   return out;
@@ -117,7 +118,8 @@ absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(
   coordinator->engine_ =
       Engine::Create(engine, coordinator->dispatcher_, Clock::Monotonic());
   coordinator->engine_->Suspend(
-      absl::UnavailableError("no group of workers stands yet"));
+      absl::UnavailableError("no group of workers stands yet"),
+      GroupEnd::kPlanned);
   coordinator->manager_ = std::make_unique<ClusterManager>(
       ManagerOptions(options, *coordinator->model_, shape),
       ClusterManagerDeps{coordinator->membership_, coordinator->dispatcher_,

@@ -34,6 +34,7 @@ struct CoordinatorOptions {
   // Limits of the scheduler; capacity and context are filled in from the model.
   EngineOptions engine;
   absl::Duration step_timeout = absl::Seconds(3);
+  absl::Duration grow_patience = absl::Seconds(10);  // as of ClusterManager
   // Ranks that every unit's context is cut over; 1: none is (CutContexts).
   int ranks_per_context = 1;
   absl::Duration group_timeout = absl::Milliseconds(2500);

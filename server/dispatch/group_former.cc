@@ -114,6 +114,19 @@ GroupChoice ResolveGroup(GroupChoice choice,
   return GroupChoice::kSharedMemory;
 }
 
+std::string DescribeGroup(const FormedGroup& group) {
+  std::string text =
+      absl::StrCat("epoch ", group.membership_epoch, ": ", group.members.size(),
+                   " workers over ", GroupChoiceName(group.group), ", ",
+                   group.kv_capacity_tokens, " tokens of KV;");
+  for (size_t rank = 0; rank < group.members.size(); ++rank) {
+    absl::StrAppend(&text, rank == 0 ? " " : ", ",
+                    group.members[rank].info.name, " has ",
+                    group.plan.ranks[rank].num_units, " units");
+  }
+  return text;
+}
+
 GroupFormer::GroupFormer(const GroupFormerOptions& options)
     : options_(options) {}
 

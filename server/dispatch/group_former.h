@@ -62,6 +62,9 @@ struct FormedGroup {
   KvCapacity kv_capacity;
 };
 
+// For operators: epoch, kind, KV and who has how much.
+std::string DescribeGroup(const FormedGroup& group);
+
 struct FormationFailure {
   absl::Status status;
   std::vector<size_t> silent;  // ranks that are gone: no answer, no connection

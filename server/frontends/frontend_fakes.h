@@ -186,13 +186,13 @@ class FakeEngine final : public EngineStub {
     absl::MutexLock lock(&mutex_);
     cancelled_.insert(id);
   }
-  void Suspend(absl::Status reason) override {
+  void Close(absl::Status reason) override {
     absl::MutexLock lock(&mutex_);
-    suspension_ = std::move(reason);
+    closed_ = std::move(reason);
   }
-  absl::Status suspension() {
+  absl::Status closed() {
     absl::MutexLock lock(&mutex_);
-    return suspension_;
+    return closed_;
   }
   EngineStats stats() const override {
     return {.running = 2,
@@ -207,7 +207,7 @@ class FakeEngine final : public EngineStub {
   Script script_;
   absl::Status refusal_;
   absl::Mutex mutex_;
-  absl::Status suspension_ ABSL_GUARDED_BY(mutex_);
+  absl::Status closed_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_id_ ABSL_GUARDED_BY(mutex_) = 0;
   std::set<uint64_t> cancelled_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::thread> threads_;

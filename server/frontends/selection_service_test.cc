@@ -182,8 +182,8 @@ TEST_F(SelectionServiceTest, StreamsAreBoundedAndAPlaceIsFreeAgain) {
 TEST_F(SelectionServiceTest, ADrainingServerEndsStreams) {
   Start(false);
   engine_.SetScript([this](const FakeEngine::Call& call) {
-    while (engine_.suspension().ok()) std::this_thread::yield();
-    call.sink.OnFinished(engine_.suspension(), RequestUsage());
+    while (engine_.closed().ok()) std::this_thread::yield();
+    call.sink.OnFinished(engine_.closed(), RequestUsage());
   });
   grpc::ClientContext context;
   SetDeadline(context);

@@ -113,8 +113,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
   std::unique_ptr<NeuralMemoryService> MakeMemory(
       const ServerFrontendsDeps& deps) {
     if (deps.memories == nullptr) return nullptr;
-    memory_collector_ =
-        std::make_shared<NeuralMemoryCollector>(*deps.memories);
+    memory_collector_ = std::make_shared<NeuralMemoryCollector>(*deps.memories);
     return std::make_unique<NeuralMemoryService>(frontend_, *deps.memories);
   }
 
@@ -156,7 +155,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
     TurnRed();
     selection_.Stop();
     if (open_calls_.AwaitNone(grace)) return;
-    engine_.Suspend(absl::UnavailableError("the server is shutting down"));
+    engine_.Close(absl::UnavailableError("the server is shutting down"));
   }
 
   void Shutdown(absl::Duration grace) override {

@@ -126,7 +126,7 @@ TEST_F(ListeningTest, DrainEndsWhatOutlastsItsGraceWithUnavailable) {
   engine_.SetScript([&](const FakeEngine::Call& call) {
     started.Notify();
     may_end.WaitForNotification();
-    call.sink.OnFinished(engine_.suspension(), {});
+    call.sink.OnFinished(engine_.closed(), {});
   });
   absl::Status status;
   std::thread caller([&] {

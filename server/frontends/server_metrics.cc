@@ -134,6 +134,17 @@ void ServerMetrics::AddStepFamilies() {
                       .Name("headwise_groups_lost_total")
                       .Help("Groups of workers lost, by the error's code.")
                       .Register(*registry_);
+  rebuild_ = &BuildHistogram()
+                  .Name("headwise_rebuild_seconds")
+                  .Help(
+                      "Without a group of workers until the next one stood, "
+                      "by cause: death, or scale.")
+                  .Register(*registry_);
+  rebuilds_ = &BuildCounter()
+                   .Name("headwise_rebuilds_total")
+                   .Help("Requests that went on in another group of workers.")
+                   .Register(*registry_)
+                   .Add({{"model", model_}});
   steps_ = &BuildCounter()
                 .Name("headwise_steps_total")
                 .Help("Steps that a worker has answered: its heartbeat.")
@@ -235,6 +246,13 @@ void ServerMetrics::OnGroupLost(absl::string_view group,
       ->Add({{"group", std::string(group)},
              {"code", absl::StatusCodeToString(reason.code())}})
       .Increment();
+}
+
+void ServerMetrics::OnRebuild(GroupEnd end, const ResumeReport& resumed) {
+  const char* cause = end == GroupEnd::kPlanned ? "scale" : "death";
+  rebuild_->Add({{"cause", cause}}, RequestBuckets())
+      .Observe(absl::ToDoubleSeconds(resumed.paused));
+  rebuilds_->Increment(static_cast<double>(resumed.num_rebuilt));
 }
 
 }  // namespace headwise

@@ -63,6 +63,7 @@ class ServerMetrics final : public StepObserver {
   void OnWorkerStep(const WorkerStepSample& sample) override;
   void OnGroupLost(absl::string_view group,
                    const absl::Status& reason) override;
+  void OnRebuild(GroupEnd end, const ResumeReport& resumed) override;
 
   // What an exposer serves; they live as long as this object.
   const std::vector<std::shared_ptr<prometheus::Collectable>>& collectables()
@@ -113,6 +114,8 @@ class ServerMetrics final : public StepObserver {
   prometheus::Family<prometheus::Histogram>* collective_ = nullptr;
   prometheus::Family<prometheus::Counter>* collective_bytes_ = nullptr;
   prometheus::Family<prometheus::Counter>* groups_lost_ = nullptr;
+  prometheus::Family<prometheus::Histogram>* rebuild_ = nullptr;
+  prometheus::Counter* rebuilds_ = nullptr;
   prometheus::Family<prometheus::Counter>* steps_ = nullptr;
 
   absl::Mutex mutex_;

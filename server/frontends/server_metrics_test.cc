@@ -143,6 +143,8 @@ TEST_F(ServerMetricsTest, StepsAreCountedForEachWorker) {
                          .num_collectives = 5});
   metrics_.OnWorkerStep({.worker = "w1", .compute_seconds = 0.125});
   metrics_.OnGroupLost("gloo", absl::DeadlineExceededError("frozen"));
+  metrics_.OnRebuild(GroupEnd::kLost,
+                     {.num_rebuilt = 3, .paused = absl::Milliseconds(500)});
   const std::string page = Page();
   for (const char* series :
        {"headwise_steps_total{worker=\"w0\"} 1",
@@ -153,6 +155,8 @@ TEST_F(ServerMetricsTest, StepsAreCountedForEachWorker) {
         "headwise_collective_seconds_sum{group=\"gloo\"} 0.05",
         "headwise_collective_seconds_count{group=\"gloo\"} 1",
         "headwise_collective_bytes_total{group=\"gloo\"} 1000",
+        "headwise_rebuild_seconds_sum{cause=\"death\"} 0.5",
+        "headwise_rebuilds_total{model=\"tiny\"} 3",
         "headwise_groups_lost_total{code=\"DEADLINE_EXCEEDED\","
         "group=\"gloo\"} 1"}) {
     EXPECT_THAT(page, HasSubstr(series));

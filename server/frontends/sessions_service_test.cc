@@ -12,10 +12,10 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "headwise/v1/inference.grpc.pb.h"
-#include "server/leases/task_pool.h"
 #include "server/frontends/attention_wire.h"
 #include "server/frontends/frontend_fakes.h"
 #include "server/frontends/server_frontends.h"
+#include "server/leases/task_pool.h"
 #include "server/scheduler/model_workers.h"
 
 namespace headwise {
@@ -227,11 +227,19 @@ TEST_F(SessionsServiceTest, BadChunksAreNamedAndWhatRanStays) {
   EXPECT_EQ(engine_->stats().held, 0);
 }
 
-TEST_F(SessionsServiceTest, LostWithItsWorkersIsDataLoss) {
+TEST_F(SessionsServiceTest, OutlivesTheWorkersThatHeldIt) {
   ASSERT_TRUE(Upload({Ids({1, 2, 3})}).ok());
-  engine_->Suspend(absl::UnavailableError("gone"));
+  const std::vector<int32_t> before = Generate(grpc::OK);
+  engine_->Suspend(absl::UnavailableError("gone"), GroupEnd::kLost);
   dispatcher_.Renew();
   engine_->Resume(RealEngineOptions().kv_capacity);
+  EXPECT_EQ(Generate(grpc::OK), before);
+  EXPECT_EQ(engine_->stats().held, 1);
+}
+
+TEST_F(SessionsServiceTest, ThatCantBeRunAgainIsDataLoss) {
+  ASSERT_TRUE(Upload({Ids({1, 2, 3})}).ok());
+  engine_->Release(1);
   Generate(grpc::DATA_LOSS);
   EXPECT_THAT(error_, HasSubstr("upload it again"));
   EXPECT_EQ(Move(&v1::Sessions::Stub::GetSession).error_code(),

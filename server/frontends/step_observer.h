@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "server/scheduler/engine.h"
 
 namespace headwise {
 
@@ -29,6 +30,8 @@ class StepObserver {
   // A group of that kind was lost; `reason` is not OK.
   virtual void OnGroupLost(absl::string_view group,
                            const absl::Status& reason) = 0;
+  // A group serves after one that ended so.
+  virtual void OnRebuild(GroupEnd end, const ResumeReport& resumed) = 0;
 };
 
 }  // namespace headwise

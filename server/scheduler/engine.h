@@ -32,10 +32,11 @@ struct RequestUsage {
   absl::Duration decode_time;
 };
 
-// Receives what happens to one request. Calls come one at a time from the
-// engine's thread and must not block; OnFinished is the last one and comes
-// exactly once, with OK, Cancelled, DeadlineExceeded, Unavailable or another
-// error.
+// Receives what happens to one request; nothing of it when the request's group
+// of workers is lost and it goes on in another one. Calls come one at a time
+// from the engine's thread and must not block; OnFinished is the last one and
+// comes exactly once, with OK, Cancelled, DeadlineExceeded, Unavailable or
+// another error.
 class RequestSink {
  public:
   virtual ~RequestSink() = default;
@@ -85,6 +86,8 @@ struct EngineOptions {
   // Rows in one step of background requests: what another request may find in
   // its way. A row with a contrast counts as two, here and above.
   int64_t max_background_rows = 256;
+  // Requests wait so long for another group when theirs was lost.
+  absl::Duration rebuild_wait = absl::Seconds(30);
   KvGeometry kv;
   KvCapacity kv_capacity;
   // Tokens of one sequence, as the model was trained; more where a plan
@@ -103,6 +106,23 @@ struct EngineStats {
   uint64_t steps_total = 0;
 };
 
+// Why there is no group for a while.
+enum class GroupEnd {
+  kLost,     // something failed
+  kPlanned,  // it ends only to be formed anew
+};
+
+// What waited for a group.
+struct ResumeReport {
+  int64_t num_rebuilt = 0;  // requests that ran in an earlier one and go on
+  int64_t num_ended = 0;    // that can't be served by this one
+  absl::Duration paused;    // since there was none
+};
+
+// A request that groups were lost under so often in a row, without its coming
+// any further, is taken for their cause. The last time it runs alone.
+inline constexpr int kMaxLosses = 3;
+
 // Owns one thread. Thread-safe.
 class Engine {
  public:
@@ -118,8 +138,9 @@ class Engine {
   // Release. OutOfRange: it can never fit (needed and available bytes, longest
   // context that fits under its plan). ResourceExhausted: the queue is full.
   // NotFound: no prefix of the id fork_from is held. InvalidArgument: a plan of
-  // another shape, or one that the prefix can't go on under. Unavailable: the
-  // group is lost. On an error the sink is never called.
+  // another shape, or one that the prefix can't go on under. Unavailable: there
+  // has been no group yet, or none for rebuild_wait. On an error the sink is
+  // never called.
   virtual absl::StatusOr<uint64_t> Submit(
       EngineRequest request, std::shared_ptr<RequestSink> sink) = 0;
   // The work stops within one step and the KV is freed; the sink hears
@@ -140,17 +161,27 @@ class Engine {
   // NotFound: no such prefix is held. FailedPrecondition: it is elsewhere or on
   // its way, or requests that begin with it wait or run. ResourceExhausted:
   // kMaxParks others wait, or Unpark's memory is not free now. Submit refuses
-  // forks of a parked prefix with FailedPrecondition; Release takes it.
+  // forks of a parked prefix with FailedPrecondition; Release takes it. One
+  // that a lost group took along is in no memory already: both succeed at once,
+  // and it is run again when something begins with it.
   virtual absl::StatusOr<uint64_t> Park(uint64_t id,
                                         std::shared_ptr<RequestSink> sink) = 0;
   virtual absl::StatusOr<uint64_t> Unpark(
       uint64_t id, std::shared_ptr<RequestSink> sink) = 0;
 
-  // The group was lost: all requests end with Unavailable, prefixes are
-  // forgotten and new requests refused until Resume.
-  virtual void Suspend(absl::Status reason) = 0;
-  // A new group stands, with empty caches of the given capacity.
-  virtual void Resume(KvCapacity capacity) = 0;
+  // There is no group. What runs is kept: what its sink has not heard is
+  // computed again by the next group, from the request's tokens, so that the
+  // sink hears but a pause. Prefixes are kept as tokens, and run again when
+  // something begins with them; moves of prefixes end with Unavailable. What
+  // waits for longer than rebuild_wait ends with Unavailable. Had a group been
+  // lost kMaxLosses times while a request ran, without its coming any further,
+  // it ends with Internal. Another call changes nothing but the reason.
+  virtual void Suspend(absl::Status reason, GroupEnd end) = 0;
+  // A new group stands, with empty caches of the given capacity. Requests that
+  // can't fit there end with OutOfRange.
+  virtual ResumeReport Resume(KvCapacity capacity) = 0;
+  // Ends all requests with `reason`, which new ones get too.
+  virtual void Close(absl::Status reason) = 0;
 
   virtual EngineStats stats() const = 0;
 };

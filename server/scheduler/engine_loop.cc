@@ -23,9 +23,7 @@ absl::StatusOr<uint64_t> EngineLoop::Begin(
   absl::StatusOr<uint64_t> id;
   {
     absl::MutexLock lock(&mutex_);
-    if (is_shutting_down_) {
-      return absl::UnavailableError("the engine is shutting down");
-    }
+    if (!closed_.ok()) return closed_;
     id = start(scheduler_);
     if (!id.ok()) return id;
     sinks_.emplace(*id, std::move(sink));
@@ -71,18 +69,29 @@ void EngineLoop::Release(uint64_t id) {
   inbox_->Wake();
 }
 
-void EngineLoop::Suspend(absl::Status reason) {
+void EngineLoop::Suspend(absl::Status reason, GroupEnd end) {
   {
     absl::MutexLock lock(&mutex_, absl::Condition(&IsFalse, &is_sending_));
-    scheduler_.Suspend(reason, clock_.Now());
+    scheduler_.Suspend(reason, end, clock_.Now());
   }
   inbox_->Wake();
 }
 
-void EngineLoop::Resume(KvCapacity capacity) {
+ResumeReport EngineLoop::Resume(KvCapacity capacity) {
+  ResumeReport report;
   {
     absl::MutexLock lock(&mutex_, absl::Condition(&IsFalse, &is_sending_));
-    scheduler_.Resume(std::move(capacity), clock_.Now());
+    report = scheduler_.Resume(std::move(capacity), clock_.Now());
+  }
+  inbox_->Wake();
+  return report;
+}
+
+void EngineLoop::Close(absl::Status reason) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (closed_.ok()) closed_ = std::move(reason);
+    scheduler_.EndAll(closed_, clock_.Now());
   }
   inbox_->Wake();
 }
@@ -90,6 +99,9 @@ void EngineLoop::Resume(KvCapacity capacity) {
 void EngineLoop::BeginShutdown() {
   {
     absl::MutexLock lock(&mutex_);
+    if (closed_.ok()) {
+      closed_ = absl::UnavailableError("the engine is shutting down");
+    }
     is_shutting_down_ = true;
     scheduler_.CancelAll(clock_.Now());
   }

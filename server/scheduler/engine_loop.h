@@ -42,8 +42,9 @@ class EngineLoop : public Engine {
                                 std::shared_ptr<RequestSink> sink) override;
   absl::StatusOr<uint64_t> Unpark(uint64_t id,
                                   std::shared_ptr<RequestSink> sink) override;
-  void Suspend(absl::Status reason) override;
-  void Resume(KvCapacity capacity) override;
+  void Suspend(absl::Status reason, GroupEnd end) override;
+  ResumeReport Resume(KvCapacity capacity) override;
+  void Close(absl::Status reason) override;
   EngineStats stats() const override;
 
   // Applies what has arrived, tells sinks, sends steps. If the workers have
@@ -91,6 +92,7 @@ class EngineLoop : public Engine {
   // A step is formed, and Dispatcher::Submit has not returned.
   bool is_sending_ ABSL_GUARDED_BY(mutex_) = false;
   bool is_shutting_down_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status closed_ ABSL_GUARDED_BY(mutex_);  // not OK: why
 };
 
 }  // namespace headwise

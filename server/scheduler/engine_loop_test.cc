@@ -5,6 +5,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -53,11 +54,11 @@ class ManualDispatcher final : public Dispatcher {
   void Answer() {
     auto [step, done] = std::move(sent.front());
     sent.pop_front();
-    done(workers.Execute(step));
+    done(workers->Execute(step));
   }
 
   std::deque<std::pair<Step, Done>> sent;
-  ModelWorkers workers{kTinyKv, CapacityOf(1024)};
+  std::optional<ModelWorkers> workers{std::in_place, kTinyKv, CapacityOf(1024)};
   std::function<void()> on_submit;
 };
 
@@ -151,7 +152,7 @@ TEST_F(EngineLoopTest, ShutdownCancelsFreesAndWaitsForStepsInFlight) {
     loop_.Step();
   }
   EXPECT_TRUE(loop_.finished());
-  EXPECT_EQ(dispatcher_.workers.num_sequences(), 0);
+  EXPECT_EQ(dispatcher_.workers->num_sequences(), 0);
 }
 
 TEST_F(EngineLoopTest, AwaitWorkReturnsForADeadlineThatHasPassed) {
@@ -172,7 +173,7 @@ TEST_F(EngineLoopTest, SuspendWaitsForASubmitThatRuns) {
   std::atomic<bool> has_suspended = false;
   std::thread suspender([&] {
     in_submit.WaitForNotification();
-    loop_.Suspend(absl::UnavailableError("gone"));
+    loop_.Suspend(absl::UnavailableError("gone"), GroupEnd::kLost);
     has_suspended = true;
   });
   dispatcher_.on_submit = [&] {
@@ -187,7 +188,51 @@ TEST_F(EngineLoopTest, SuspendWaitsForASubmitThatRuns) {
   loop_.Step();
   suspender.join();
   loop_.Step();
+  EXPECT_EQ(sink->num_finished, 0) << "it waits for the next group";
+  loop_.Close(absl::UnavailableError("shutting down"));
+  loop_.Step();
+  EXPECT_EQ(sink->end, absl::UnavailableError("shutting down"));
+  EXPECT_EQ(loop_.Submit(Generate(1, 1), nullptr).status(),
+            absl::UnavailableError("shutting down"));
+}
+
+// Nobody calls the loop then but its own clock.
+TEST_F(EngineLoopTest, WithoutAGroupForTooLongRequestsEnd) {
+  const auto sink = Submit(Generate(3, 9));
+  loop_.Step();
+  loop_.Suspend(absl::UnavailableError("gone"), GroupEnd::kLost);
+  loop_.Step();
+  loop_.AwaitWork();  // the news of Suspend
+  clock_.Advance(Options().rebuild_wait);
+  loop_.AwaitWork();
+  loop_.Step();
   EXPECT_EQ(sink->end, absl::UnavailableError("gone"));
+}
+
+TEST_F(EngineLoopTest, TheNextGroupGoesOnWhereTheSinkIs) {
+  const auto whole = ExpectedAnswerOf(Generate(3, 9)).tokens;
+  const auto sink = Submit(Generate(3, 9));
+  loop_.Step();
+  dispatcher_.Answer();
+  loop_.Step();
+  dispatcher_.Answer();  // it is not heard of before the loss
+  loop_.Suspend(absl::UnavailableError("gone"), GroupEnd::kLost);
+  loop_.Step();
+  EXPECT_EQ(sink->tokens.size(), 1u);
+  while (!dispatcher_.sent.empty()) {
+    dispatcher_.sent.front().second(absl::UnavailableError("gone"));
+    dispatcher_.sent.pop_front();
+  }
+  dispatcher_.workers.emplace(kTinyKv, CapacityOf(1024));
+  clock_.Advance(absl::Seconds(2));
+  const ResumeReport report = loop_.Resume(CapacityOf(1024));
+  EXPECT_EQ(report.num_rebuilt, 1);
+  EXPECT_EQ(report.paused, absl::Seconds(2));
+  while (loop_.Step() || !dispatcher_.sent.empty()) {
+    if (!dispatcher_.sent.empty()) dispatcher_.Answer();
+  }
+  EXPECT_EQ(sink->end, absl::OkStatus());
+  EXPECT_EQ(sink->tokens, whole);
 }
 
 }  // namespace

@@ -25,8 +25,9 @@ class EngineStub : public Engine {
                                   std::shared_ptr<RequestSink>) override {
     return absl::UnimplementedError("fake");
   }
-  void Suspend(absl::Status) override {}
-  void Resume(KvCapacity) override {}
+  void Suspend(absl::Status, GroupEnd) override {}
+  ResumeReport Resume(KvCapacity) override { return {}; }
+  void Close(absl::Status) override {}
   EngineStats stats() const override { return {}; }
 };
 

@@ -158,21 +158,35 @@ TEST(EngineTest, DeadlineEndsARequestThatNoStepReaches) {
   dispatcher.SetPaused(false);
 }
 
-TEST(EngineTest, SuspendEndsAllAndResumeServesAgain) {
+TEST(EngineTest, WhatWaitsForAGroupIsServedByTheNext) {
   ThreadedDispatcher dispatcher;
   dispatcher.SetPaused(true);
   const std::unique_ptr<Engine> engine =
       Engine::Create(Options(), dispatcher, Clock::Monotonic());
-  engine->Suspend(absl::UnavailableError("no group yet"));
-  EXPECT_EQ(engine->Submit(Generate(3, 9), nullptr).status(),
-            absl::UnavailableError("no group yet"));
-  engine->Resume(CapacityOf(1024));
-  dispatcher.SetPaused(false);
+  engine->Suspend(absl::UnavailableError("gone"), GroupEnd::kLost);
   const auto sink = std::make_shared<RecordingSink>();
   ASSERT_TRUE(engine->Submit(Generate(3, 9), sink).ok());
+  engine->Resume(CapacityOf(1024));
+  dispatcher.SetPaused(false);
   sink->finished.WaitForNotification();
   EXPECT_EQ(sink->end, absl::OkStatus());
   EXPECT_EQ(sink->tokens, ExpectedAnswerOf(Generate(3, 9)).tokens);
+}
+
+// Its clock alone wakes the thread.
+TEST(EngineTest, WhatWaitsForAGroupInVainEnds) {
+  ThreadedDispatcher dispatcher;
+  dispatcher.SetPaused(true);
+  EngineOptions options = Options();
+  options.rebuild_wait = absl::Milliseconds(20);
+  const std::unique_ptr<Engine> engine =
+      Engine::Create(options, dispatcher, Clock::Monotonic());
+  const auto sink = std::make_shared<RecordingSink>();
+  ASSERT_TRUE(engine->Submit(Generate(3, 400), sink).ok());
+  engine->Suspend(absl::UnavailableError("gone"), GroupEnd::kLost);
+  sink->finished.WaitForNotification();
+  EXPECT_EQ(sink->end, absl::UnavailableError("gone"));
+  dispatcher.SetPaused(false);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "server/scheduler/free_queue.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace headwise {
@@ -41,6 +42,13 @@ void FreeQueue::OnStepFailed(const Batch& batch) {
   if (batch.is_retry) return;
   retries_.insert(retries_.end(), batch.sequence_ids.begin(),
                   batch.sequence_ids.end());
+}
+
+bool FreeQueue::Holds(uint64_t sequence_id) const {
+  const auto has = [sequence_id](const auto& ids) {
+    return std::find(ids.begin(), ids.end(), sequence_id) != ids.end();
+  };
+  return has(ready_) || has(retries_) || unconfirmed_.contains(sequence_id);
 }
 
 }  // namespace headwise

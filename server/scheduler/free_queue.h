@@ -38,6 +38,9 @@ class FreeQueue {
   // The step with `batch` changed nothing. An id that failed alone is dropped.
   void OnStepFailed(const Batch& batch);
 
+  // The sequence has ended, and no step has freed it yet.
+  bool Holds(uint64_t sequence_id) const;
+
   bool empty() const {
     return ready_.empty() && retries_.empty() && unconfirmed_.empty();
   }

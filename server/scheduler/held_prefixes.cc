@@ -19,11 +19,16 @@ const HeldPrefix* HeldPrefixes::Find(uint64_t id) const {
   return &found->second.prefix;
 }
 
+std::optional<uint64_t> HeldPrefixes::OriginOf(uint64_t fork_id) const {
+  const auto found = forks_.find(fork_id);
+  return found == forks_.end() ? std::nullopt : std::optional(found->second);
+}
+
 std::vector<uint64_t> HeldPrefixes::ChainOf(uint64_t id) const {
-  std::vector<uint64_t> chain = {id};
-  for (auto next = forks_.find(id); next != forks_.end();
-       next = forks_.find(next->second)) {
-    chain.push_back(next->second);
+  std::vector<uint64_t> chain;
+  for (std::optional<uint64_t> next = id; next.has_value();
+       next = OriginOf(*next)) {
+    chain.push_back(*next);
   }
   return chain;
 }
@@ -59,30 +64,66 @@ void HeldPrefixes::AddFork(uint64_t fork_id, uint64_t id) {
   forks_.emplace(fork_id, id);
 }
 
-std::optional<uint64_t> HeldPrefixes::EndFork(uint64_t fork_id) {
+std::optional<GonePrefix> HeldPrefixes::EndFork(uint64_t fork_id) {
   const auto fork = forks_.find(fork_id);
   if (fork == forks_.end()) return std::nullopt;
-  const uint64_t id = fork->second;
-  const auto found = held_.find(id);
+  const auto found = held_.find(fork->second);
   forks_.erase(fork);
   HEADWISE_CHECK(found != held_.end() && found->second.num_forks > 0);
   --found->second.num_forks;
-  return EraseIfGone(found) ? std::optional(id) : std::nullopt;
+  return EraseIfGone(found);
 }
 
-bool HeldPrefixes::Release(uint64_t id) {
+void HeldPrefixes::TakeTokensOfOrigin(uint64_t id) {
+  HeldPrefix& prefix = At(id);
+  std::vector<int32_t> tokens;
+  std::vector<uint64_t> chain = ChainOf(id);
+  for (auto link = chain.rbegin(); link != chain.rend(); ++link) {
+    const HeldPrefix& part = At(*link);
+    if (part.plan != prefix.plan) {
+      tokens.clear();
+      break;
+    }
+    tokens.insert(tokens.end(), part.tokens.begin(), part.tokens.end());
+  }
+  const bool is_whole = static_cast<int64_t>(tokens.size()) == prefix.length;
+  prefix.tokens = is_whole ? std::move(tokens) : std::vector<int32_t>();
+}
+
+std::optional<GonePrefix> HeldPrefixes::Release(uint64_t id) {
   const auto found = held_.find(id);
-  if (found == held_.end()) return false;
+  if (found == held_.end()) return std::nullopt;
   found->second.is_released = true;
   return EraseIfGone(found);
 }
 
-std::vector<uint64_t> HeldPrefixes::ReleaseAll() {
-  std::vector<uint64_t> gone;
+std::vector<GonePrefix> HeldPrefixes::ReleaseAll() {
+  std::vector<GonePrefix> gone;
   for (const uint64_t id : ids()) {
-    if (Release(id)) gone.push_back(id);
+    if (const auto prefix = Release(id)) gone.push_back(*prefix);
   }
   return gone;
+}
+
+void HeldPrefixes::Lose(const std::function<bool(uint64_t)>& lives) {
+  for (auto& [id, entry] : held_) {
+    entry.prefix.place = PrefixPlace::kLost;
+    entry.prefix.file_bytes.clear();
+    entry.is_released |= entry.prefix.tokens.empty();
+  }
+  // Forks are younger than their origins: by the time that a prefix is looked
+  // at, those of its forks that are prefixes have been.
+  const std::vector<std::pair<uint64_t, uint64_t>> forks(forks_.rbegin(),
+                                                         forks_.rend());
+  for (const auto& [fork_id, id] : forks) {
+    const auto held = held_.find(fork_id);
+    if (held == held_.end() ? lives(fork_id) : !EraseIfGone(held)) continue;
+    --held_.at(id).num_forks;
+    forks_.erase(fork_id);
+  }
+  for (auto held = held_.begin(); held != held_.end();) {
+    EraseIfGone(held++);
+  }
 }
 
 std::vector<uint64_t> HeldPrefixes::ids() const {
@@ -91,10 +132,14 @@ std::vector<uint64_t> HeldPrefixes::ids() const {
   return ids;
 }
 
-bool HeldPrefixes::EraseIfGone(std::map<uint64_t, Entry>::iterator entry) {
-  if (!entry->second.is_released || entry->second.num_forks > 0) return false;
+std::optional<GonePrefix> HeldPrefixes::EraseIfGone(
+    std::map<uint64_t, Entry>::iterator entry) {
+  if (!entry->second.is_released || entry->second.num_forks > 0) {
+    return std::nullopt;
+  }
+  const GonePrefix gone = {entry->first, entry->second.prefix.place};
   held_.erase(entry);
-  return true;
+  return gone;
 }
 
 }  // namespace headwise

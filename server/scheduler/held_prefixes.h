@@ -4,6 +4,7 @@
 #define HEADWISE_SERVER_SCHEDULER_HELD_PREFIXES_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -13,13 +14,26 @@
 
 namespace headwise {
 
-enum class PrefixPlace { kMemory, kMoving, kFile };
+// kLost: it went with its group, and is only here as the tokens that it is run
+// of again once something is to begin with it.
+enum class PrefixPlace { kMemory, kMoving, kFile, kLost };
 
 struct HeldPrefix {
   int64_t length = 0;  // positions
   std::shared_ptr<const HeadPlan> plan;
+  // The last ones of its positions: after those of its origin, the prefix that
+  // it began as a fork of, as long as it has one. Empty: unknown.
+  std::vector<int32_t> tokens;
   PrefixPlace place = PrefixPlace::kMemory;
   std::vector<int64_t> file_bytes;  // kFile: by rank
+  // Groups that were lost in a row while it was run again.
+  int num_losses = 0;
+};
+
+// One that is no longer held.
+struct GonePrefix {
+  uint64_t id = 0;
+  PrefixPlace place = PrefixPlace::kMemory;  // its last one
 };
 
 // A prefix goes once it was released and no fork of it is left: while one runs,
@@ -30,8 +44,15 @@ class HeldPrefixes {
   // nullptr if none of that id is held, or it was released.
   const HeldPrefix* Find(uint64_t id) const;
 
-  // The prefix, the one that it began as a fork of, and so on: all stay as long
-  // as it does.
+  // Also of one that was released, and lives on for its forks. Requires that it
+  // does.
+  const HeldPrefix& At(uint64_t id) const { return held_.at(id).prefix; }
+  HeldPrefix& At(uint64_t id) { return held_.at(id).prefix; }
+  bool Has(uint64_t id) const { return held_.contains(id); }
+
+  // What `fork_id` began, or will begin, as a fork of.
+  std::optional<uint64_t> OriginOf(uint64_t fork_id) const;
+  // The prefix, its origin, and so on: all stay as long as it does.
   std::vector<uint64_t> ChainOf(uint64_t id) const;
 
   // Requires Find(id).
@@ -44,12 +65,21 @@ class HeldPrefixes {
   void AddFork(uint64_t fork_id, uint64_t id);
   // Its share of the caches is free again; the prefix that goes with it, if one
   // does. No effect if it is no fork.
-  std::optional<uint64_t> EndFork(uint64_t fork_id);
+  std::optional<GonePrefix> EndFork(uint64_t fork_id);
 
-  // No new forks. True if it goes at once; false also if none is held.
-  bool Release(uint64_t id);
-  // The ids of those that go at once.
-  std::vector<uint64_t> ReleaseAll();
+  // It will do without its origin, whose tokens become its own; under another
+  // plan they would not make the same KV, and its tokens become unknown. O(its
+  // length).
+  void TakeTokensOfOrigin(uint64_t id);
+
+  // No new forks. The prefix, if it goes at once; none also if none is held.
+  std::optional<GonePrefix> Release(uint64_t id);
+  // Those that go at once.
+  std::vector<GonePrefix> ReleaseAll();
+
+  // All memory and files are gone, and all forks have ended of which `lives` is
+  // false. Prefixes of unknown tokens take no more forks.
+  void Lose(const std::function<bool(uint64_t fork_id)>& lives);
 
   std::vector<uint64_t> ids() const;
 
@@ -65,7 +95,8 @@ class HeldPrefixes {
     bool is_released = false;
   };
 
-  bool EraseIfGone(std::map<uint64_t, Entry>::iterator entry);
+  std::optional<GonePrefix> EraseIfGone(
+      std::map<uint64_t, Entry>::iterator entry);
 
   std::map<uint64_t, Entry> held_;
   std::map<uint64_t, uint64_t> forks_;  // -> prefix

@@ -13,7 +13,8 @@ Scheduler::Scheduler(const EngineOptions& options)
       max_running_(
           std::min(options.max_running_sequences, options.max_step_tokens)),
       needs_(options.kv, options.kv_capacity),
-      kv_(needs_.capacity().rank_bytes) {
+      kv_(needs_.capacity().rank_bytes),
+      had_group_(!options.kv_capacity.rank_bytes.empty()) {
   HEADWISE_CHECK(options.max_step_tokens >= 1);
   HEADWISE_CHECK(options.max_running_sequences >= 1);
   HEADWISE_CHECK(options.max_queued_requests >= 1);
@@ -23,6 +24,7 @@ Scheduler::Scheduler(const EngineOptions& options)
 }
 
 void Scheduler::Cancel(uint64_t id, absl::Time now) {
+  if (held_.Has(id)) return;  // it has ended, whether or not it is restored
   End(id, absl::CancelledError("cancelled by the client"), now);
 }
 
@@ -31,6 +33,10 @@ void Scheduler::Stop(uint64_t id, absl::Time now) {
 }
 
 void Scheduler::Release(uint64_t id, absl::Time now) {
+  if (held_.Has(id)) {
+    if (const auto gone = held_.Release(id)) FreePrefix(*gone);
+    return;
+  }
   const auto is_prefix = [](const EngineRequest& request) {
     return request.kind == WorkKind::kPrefix;
   };
@@ -40,12 +46,11 @@ void Scheduler::Release(uint64_t id, absl::Time now) {
       (running != running_.end() && is_prefix(running->second.request()))) {
     End(id, absl::CancelledError("the prefix was released"), now);
   }
-  if (held_.Release(id)) FreePrefix(id);
 }
 
 void Scheduler::CancelAll(absl::Time now) {
   EndAll(absl::CancelledError("the engine is shutting down"), now);
-  for (const uint64_t id : held_.ReleaseAll()) FreePrefix(id);
+  for (const GonePrefix& gone : held_.ReleaseAll()) FreePrefix(gone);
 }
 
 void Scheduler::Expire(absl::Time now) {
@@ -53,34 +58,10 @@ void Scheduler::Expire(absl::Time now) {
     End(deadlines_.begin()->second,
         absl::DeadlineExceededError("the request's deadline has passed"), now);
   }
-}
-
-void Scheduler::Suspend(const absl::Status& reason, absl::Time now) {
-  suspended_ = absl::IsUnavailable(reason)
-                   ? reason
-                   : absl::UnavailableError(absl::StrCat(
-                         "the group of workers is lost: ", reason.message()));
-  EndAll(*suspended_, now);
-  while (!parks_.empty()) EndPark(parks_.begin()->first, *suspended_);
-  for (const SentStep& step : steps_) {
-    if (!step.outcome.has_value()) ++lost_steps_unanswered_;
+  if (suspended_.has_value() &&
+      now - suspended_since_ >= options_.rebuild_wait) {
+    EndAll(*suspended_, now);
   }
-  steps_.clear();
-  frees_ = FreeQueue();
-  held_ = HeldPrefixes();
-  plans_ = PlanTable();
-  kv_ = KvLedger(needs_.capacity().rank_bytes);
-  ++group_;
-  last_step_id_ = 0;
-}
-
-void Scheduler::Resume(KvCapacity capacity, absl::Time now) {
-  // Caches of a new group are empty, whether or not we heard of the old one's
-  // end.
-  Suspend(absl::UnavailableError("the group of workers was replaced"), now);
-  needs_ = KvNeeds(options_.kv, std::move(capacity));
-  kv_ = KvLedger(needs_.capacity().rank_bytes);
-  suspended_.reset();
 }
 
 std::optional<TicketedStep> Scheduler::NextStep(absl::Time now) {
@@ -155,9 +136,9 @@ void Scheduler::AddPrompts(bool of_background, int64_t room, int64_t probe_room,
     const int64_t cost = sequence.row_cost();
     int64_t max_rows =
         std::min(std::max<int64_t>(room / cost, 1), options_.prefill_chunk);
-    if (const int64_t row_bytes = ProbeBytes(sequence, 1); row_bytes > 0) {
-      max_rows = std::min(max_rows, probe_room / row_bytes);
-    }
+    const int64_t row_bytes =
+        sequence.is_replaying() ? 0 : ProbeBytes(sequence, 1);
+    if (row_bytes > 0) max_rows = std::min(max_rows, probe_room / row_bytes);
     if (max_rows == 0) continue;
     if (sequence.is_new()) {
       if (step.forks.size() == static_cast<size_t>(kMaxForks)) break;
@@ -165,23 +146,26 @@ void Scheduler::AddPrompts(bool of_background, int64_t room, int64_t probe_room,
       plans_.AddTo(step, sequence.contrast_plan_id());
       if (const auto fork = sequence.FirstFork()) step.forks.push_back(*fork);
     }
+    const bool is_replay = sequence.is_replaying();
     Slice slice = sequence.NextPrefillSlice(max_rows);
     room = std::max<int64_t>(room - slice.num_rows() * cost, 0);
-    probe_room -= ProbeBytes(sequence, slice.num_rows());
+    probe_room -= slice.num_rows() * row_bytes;
     AddSlice(std::move(slice), step, sent);
+    sent.slices.back().is_replay = is_replay;
   }
 }
 
 void Scheduler::AddSlice(Slice slice, Step& step, SentStep& sent) {
-  sent.slices.push_back({.sequence_id = slice.sequence_id,
-                         .first_position = slice.first_position,
-                         .num_rows = slice.num_rows(),
-                         .sample = slice.sample,
-                         .score = !slice.score_targets.empty(),
-                         .contrast = slice.contrast_plan_id != 0,
-                         .hash_logits = slice.hash_logits,
-                         .embed = slice.embed,
-                         .probe = !slice.probe.empty()});
+  sent.slices.push_back(
+      {.sequence_id = slice.sequence_id,
+       .first_position = slice.first_position,
+       .num_rows = slice.num_rows(),
+       .sample = slice.sample,
+       .score = !slice.score_targets.empty(),
+       .contrast = slice.contrast_plan_id != 0 && !slice.score_targets.empty(),
+       .hash_logits = slice.hash_logits,
+       .embed = slice.embed,
+       .probe = !slice.probe.empty()});
   step.slices.push_back(std::move(slice));
 }
 
@@ -206,19 +190,41 @@ void Scheduler::ReleaseKv(uint64_t sequence_id) {
   if (const auto gone = held_.EndFork(sequence_id)) FreePrefix(*gone);
 }
 
-void Scheduler::FreePrefix(uint64_t id) {
-  frees_.Add(id, /*known_to_workers=*/true, /*slices_in_flight=*/0);
+void Scheduler::FreePrefix(GonePrefix prefix) {
+  if (prefix.place != PrefixPlace::kLost) {
+    frees_.Add(prefix.id, /*known_to_workers=*/true, /*slices_in_flight=*/0);
+    return;
+  }
+  waiting_.erase(prefix.id);
+  const auto running = running_.find(prefix.id);
+  if (running != running_.end()) {
+    const Sequence ended = std::move(running->second);
+    running_.erase(running);
+    ForgetRunning(ended);
+  } else if (!frees_.Holds(prefix.id)) {
+    ReleaseKv(prefix.id);
+  }
 }
 
 void Scheduler::Hold(uint64_t id, absl::Time now) {
   const auto running = running_.find(id);
-  const Sequence& sequence = running->second;
-  held_.Add(id, {.length = sequence.prefix_len() + sequence.prompt_len(),
-                 .plan = sequence.request().plan});
+  Sequence& sequence = running->second;
   plans_.Release(sequence.plan_id());  // workers keep a sequence's own
-  EmitEnd(id, sequence.request().deadline, absl::OkStatus(),
-          sequence.Usage(now));
+  if (held_.Has(id)) {                 // a restore
+    HeldPrefix& restored = held_.At(id);
+    restored.place = PrefixPlace::kMemory;
+    restored.num_losses = 0;
+    running_.erase(running);
+    return;
+  }
+  const RequestUsage usage = sequence.Usage(now);
+  const int64_t length = sequence.prefix_len() + sequence.prompt_len();
+  EngineRequest request = sequence.Release().request;
   running_.erase(running);
+  held_.Add(id, {.length = length,
+                 .plan = std::move(request.plan),
+                 .tokens = std::move(request.prompt)});
+  EmitEnd(id, request.deadline, absl::OkStatus(), usage);
 }
 
 void Scheduler::EmitEnd(uint64_t id, absl::Time deadline,
@@ -230,7 +236,17 @@ void Scheduler::EmitEnd(uint64_t id, absl::Time deadline,
         .usage = usage});
 }
 
+void Scheduler::ForgetRunning(const Sequence& sequence) {
+  plans_.Release(sequence.plan_id());
+  plans_.Release(sequence.contrast_plan_id());
+  if (frees_.Add(sequence.id(), sequence.known_to_workers(),
+                 sequence.slices_in_flight())) {
+    ReleaseKv(sequence.id());
+  }
+}
+
 void Scheduler::End(uint64_t id, const absl::Status& status, absl::Time now) {
+  if (held_.Has(id)) return EndRestore(id, status, now);
   if (const auto waiting = waiting_.find(id); waiting != waiting_.end()) {
     const WaitingRequest ended = std::move(waiting->second);
     waiting_.erase(waiting);
@@ -240,11 +256,7 @@ void Scheduler::End(uint64_t id, const absl::Status& status, absl::Time now) {
              running != running_.end()) {
     const Sequence ended = std::move(running->second);
     running_.erase(running);
-    plans_.Release(ended.plan_id());
-    plans_.Release(ended.contrast_plan_id());
-    if (frees_.Add(id, ended.known_to_workers(), ended.slices_in_flight())) {
-      ReleaseKv(id);
-    }
+    ForgetRunning(ended);
     EmitEnd(id, ended.request().deadline, status, ended.Usage(now));
   }
 }
@@ -268,8 +280,12 @@ bool Scheduler::idle() const {
 }
 
 absl::Time Scheduler::next_deadline() const {
-  return deadlines_.empty() ? absl::InfiniteFuture()
-                            : deadlines_.begin()->first;
+  absl::Time next = absl::InfiniteFuture();
+  if (!deadlines_.empty()) next = deadlines_.begin()->first;
+  if (suspended_.has_value() && !waiting_.empty()) {
+    next = std::min(next, suspended_since_ + options_.rebuild_wait);
+  }
+  return next;
 }
 
 EngineStats Scheduler::stats() const {

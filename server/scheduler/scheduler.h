@@ -76,6 +76,12 @@ struct SchedulerEvent {
 // own, one at a time and of at most max_background_rows, while no other request
 // waits or has a row to run, and take half of the places and of the caches.
 //
+// When a group is lost, what ran waits again, with what its sink has heard (see
+// RequestProgress), and is admitted anew by the next group, before requests
+// that came later. A fork of a prefix that was lost waits for that to be run
+// again: a restore, which is a request of the prefix's own id that no sink
+// hears of. Outcomes that were in flight are computed again.
+//
 // Steps that move prefixes between memory and files go alone, and before
 // others: ranks take different times for their files, and a collective that
 // follows would wait for the slowest.
@@ -100,11 +106,14 @@ class Scheduler {
   absl::StatusOr<uint64_t> Unpark(uint64_t id);
   // Releases prefixes too; what is being parked goes once it is.
   void CancelAll(absl::Time now);
-  // Ends requests whose deadline is at or before `now`.
+  // As Engine::Close, but for later requests.
+  void EndAll(const absl::Status& status, absl::Time now);
+  // Ends requests whose deadline is at or before `now`, and all if there has
+  // been no group for rebuild_wait.
   void Expire(absl::Time now);
   // As Engine::Suspend and Engine::Resume.
-  void Suspend(const absl::Status& reason, absl::Time now);
-  void Resume(KvCapacity capacity, absl::Time now);
+  void Suspend(const absl::Status& reason, GroupEnd end, absl::Time now);
+  ResumeReport Resume(KvCapacity capacity, absl::Time now);
 
   // The next step to send, if there is room in the pipeline and work to do.
   std::optional<TicketedStep> NextStep(absl::Time now);
@@ -136,6 +145,7 @@ class Scheduler {
     bool hash_logits = false;
     bool embed = false;
     bool probe = false;
+    bool is_replay = false;
   };
   struct SentStep {
     uint64_t step_id = 0;
@@ -163,6 +173,8 @@ class Scheduler {
   TicketedStep Send(Step step, SentStep sent);
   absl::StatusOr<const HeldPrefix*> CheckPark(uint64_t id,
                                               PrefixPlace place) const;
+  bool IsLost(uint64_t prefix_id) const;
+  uint64_t EndAtOnce();
   uint64_t StartPark(ParkJob job);
   TicketedStep NextParkStep();
   void ApplyPark(uint64_t id, const absl::StatusOr<StepResult>& outcome);
@@ -170,8 +182,24 @@ class Scheduler {
   void AdmitWaiting(absl::Time now);
   // Only background requests, or all others. False if one of them still waits.
   bool AdmitWaiting(bool of_background, absl::Time now);
+  // True if a request runs alone, now or already: groups were lost under it.
+  bool AdmitSuspect(absl::Time now);
   bool MayRunInBackground(const WaitingRequest& waiting) const;
   bool AdmitOne(uint64_t id, WaitingRequest& waiting, absl::Time now);
+  // What the request needs of this group's caches, or why it can't be served.
+  // Requires that its prefix, if it has one, lives.
+  absl::StatusOr<std::vector<int64_t>> AdmitToGroup(
+      const EngineRequest& request) const;
+  // What a prefix has reserved, or will have once it is run again.
+  std::vector<int64_t> BytesOf(uint64_t prefix_id) const;
+  // Its prefix, if it has one, is where it can begin.
+  bool MayBegin(const WaitingRequest& waiting) const;
+  // Has a lost prefix run again, and before it those that it began with.
+  void Restore(uint64_t prefix_id);
+  void EndRestore(uint64_t prefix_id, const absl::Status& status,
+                  absl::Time now);
+  // Takes it off the group that is lost, or ends it.
+  void SetBack(Sequence sequence, GroupEnd end, absl::Time now);
   // Whether it would fit if nothing ran.
   bool FitsBesidePrefixes(const WaitingRequest& waiting) const;
   void AddSlices(Step& step, SentStep& sent);
@@ -187,13 +215,13 @@ class Scheduler {
   void OnSliceDone(uint64_t sequence_id, bool ran);
   // Its share of the caches is free, or will be once a step has told so.
   void ReleaseKv(uint64_t sequence_id);
-  void FreePrefix(uint64_t id);
+  void FreePrefix(GonePrefix prefix);
   // Its prompt has run; it stays.
   void Hold(uint64_t id, absl::Time now);
   void EmitEnd(uint64_t id, absl::Time deadline, const absl::Status& status,
                const RequestUsage& usage);
   void End(uint64_t id, const absl::Status& status, absl::Time now);
-  void EndAll(const absl::Status& status, absl::Time now);
+  void ForgetRunning(const Sequence& sequence);
   int64_t ProbeBytes(const Sequence& sequence, int64_t num_rows) const;
   void Emit(SchedulerEvent event) { events_.push_back(std::move(event)); }
 
@@ -211,6 +239,8 @@ class Scheduler {
   std::deque<SentStep> steps_;  // in flight, oldest first
   std::vector<SchedulerEvent> events_;
   std::optional<absl::Status> suspended_;  // Unavailable, with the reason
+  absl::Time suspended_since_ = absl::InfiniteFuture();
+  bool had_group_;
   uint64_t group_ = 1;
   uint64_t last_step_id_ = 0;  // of this group
   uint64_t last_request_id_ = 0;

@@ -1,39 +1,35 @@
 // The part of the scheduler that lets requests in.
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "server/scheduler/admission.h"
 #include "server/scheduler/scheduler.h"
 
 namespace headwise {
 
 absl::StatusOr<uint64_t> Scheduler::Submit(EngineRequest request,
                                            absl::Time now) {
-  if (suspended_.has_value()) return *suspended_;
-  AdmissionTerms terms = {.needs = needs_,
-                          .max_context_len = options_.max_context_len};
+  if (suspended_.has_value() &&
+      (!had_group_ || now - suspended_since_ >= options_.rebuild_wait)) {
+    return *suspended_;
+  }
+  const HeldPrefix* prefix = nullptr;
   if (request.fork_from != 0) {
-    terms.prefix = held_.Find(request.fork_from);
-    if (terms.prefix == nullptr) {
+    prefix = held_.Find(request.fork_from);
+    if (prefix == nullptr) {
       return absl::NotFoundError(absl::StrCat("fork_from ", request.fork_from,
                                               ": no such prefix is held"));
     }
-    if (terms.prefix->place != PrefixPlace::kMemory) {
+    if (prefix->place == PrefixPlace::kFile ||
+        prefix->place == PrefixPlace::kMoving) {
       return absl::FailedPreconditionError(
           absl::StrCat("fork_from ", request.fork_from, ": is parked"));
     }
-    terms.prefix_bytes.resize(kv_.capacity().size(), 0);
-    for (const uint64_t held : held_.ChainOf(request.fork_from)) {
-      const std::vector<int64_t> bytes = kv_.Reserved(held);
-      for (size_t rank = 0; rank < bytes.size(); ++rank) {
-        terms.prefix_bytes[rank] += bytes[rank];
-      }
-    }
   }
   HEADWISE_ASSIGN_OR_RETURN(std::vector<int64_t> kv_bytes,
-                            Admit(request, terms));
+                            AdmitToGroup(request));
   const int64_t num_waiting = static_cast<int64_t>(waiting_.size());
   if (num_waiting >= options_.max_queued_requests) {
     return absl::ResourceExhaustedError(
@@ -44,17 +40,20 @@ absl::StatusOr<uint64_t> Scheduler::Submit(EngineRequest request,
   if (request.deadline != absl::InfiniteFuture()) {
     deadlines_.emplace(request.deadline, id);
   }
-  if (terms.prefix != nullptr) held_.AddFork(id, request.fork_from);
+  if (prefix != nullptr) {
+    held_.AddFork(id, request.fork_from);
+    if (!suspended_.has_value()) Restore(request.fork_from);
+  }
   waiting_.emplace(
-      id, WaitingRequest{
-              .request = std::move(request),
-              .times = {.submitted = now},
-              .prefix_len = terms.prefix == nullptr ? 0 : terms.prefix->length,
-              .kv_bytes = std::move(kv_bytes)});
+      id, WaitingRequest{.request = std::move(request),
+                         .times = {.submitted = now},
+                         .prefix_len = prefix == nullptr ? 0 : prefix->length,
+                         .kv_bytes = std::move(kv_bytes)});
   return id;
 }
 
 void Scheduler::AdmitWaiting(absl::Time now) {
+  if (AdmitSuspect(now)) return;
   if (AdmitWaiting(/*of_background=*/false, now)) {
     AdmitWaiting(/*of_background=*/true, now);
   }
@@ -62,12 +61,17 @@ void Scheduler::AdmitWaiting(absl::Time now) {
 
 bool Scheduler::AdmitWaiting(bool of_background, absl::Time now) {
   bool only_forks = false;
+  bool all_begun = true;
   for (auto next = waiting_.begin(); next != waiting_.end();) {
     const auto waiting = next++;
     const EngineRequest& request = waiting->second.request;
     if (request.is_background != of_background) continue;
     if (static_cast<int64_t>(running_.size()) == max_running_) return false;
     if (only_forks && request.fork_from == 0) continue;
+    if (!MayBegin(waiting->second)) {
+      all_begun = false;  // what it waits for is before it
+      continue;
+    }
     if (of_background && !MayRunInBackground(waiting->second)) return false;
     if (AdmitOne(waiting->first, waiting->second, now)) {
       waiting_.erase(waiting);
@@ -77,7 +81,7 @@ bool Scheduler::AdmitWaiting(bool of_background, absl::Time now) {
       only_forks = true;
     }
   }
-  return !only_forks;
+  return all_begun && !only_forks;
 }
 
 // One alone may, however large it is.
@@ -103,7 +107,7 @@ bool Scheduler::AdmitOne(uint64_t id, WaitingRequest& waiting, absl::Time now) {
     return false;
   }
   kv_.Reserve(id, std::move(waiting.kv_bytes));
-  waiting.times.admitted = now;
+  waiting.times.admitted = std::min(waiting.times.admitted, now);
   running_.emplace(
       id, Sequence(id, *plan_id, *contrast_plan_id, std::move(waiting)));
   return true;
@@ -112,8 +116,10 @@ bool Scheduler::AdmitOne(uint64_t id, WaitingRequest& waiting, absl::Time now) {
 bool Scheduler::FitsBesidePrefixes(const WaitingRequest& waiting) const {
   std::vector<int64_t> free = kv_.capacity();
   for (const uint64_t id : held_.ids()) {
-    const std::vector<int64_t> bytes = kv_.Reserved(id);
-    for (size_t rank = 0; rank < free.size(); ++rank) free[rank] -= bytes[rank];
+    const std::vector<int64_t> bytes = kv_.Reserved(id);  // empty: not there
+    for (size_t rank = 0; rank < bytes.size(); ++rank) {
+      free[rank] -= bytes[rank];
+    }
   }
   for (size_t rank = 0; rank < free.size(); ++rank) {
     if (waiting.kv_bytes[rank] > free[rank]) return false;

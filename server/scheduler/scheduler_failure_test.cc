@@ -90,33 +90,7 @@ TEST_F(SchedulerFailureTest, AnswerWithTooFewSlicesEndsTheWholeStep) {
                                   std::pair(2, absl::StatusCode::kInternal)));
 }
 
-TEST_F(SchedulerFailureTest, LostGroupEndsAllAndItsLateAnswersAreIgnored) {
-  Submit(Generate(4, 9));
-  Next();
-  Next();
-  EngineOptions options = Options();
-  for (int64_t i = 0; i < options.max_running_sequences; ++i) {
-    Submit(Generate(4, 9));
-  }
-  AnswerWith(absl::UnavailableError("a worker is gone"));
-  EXPECT_EQ(Ends().size(), 9u);
-  EXPECT_THAT(scheduler_->stats().kv_bytes_used, ElementsAre(0));
-  EXPECT_EQ(scheduler_->Submit(Generate(1, 1), now_).status(),
-            absl::UnavailableError("a worker is gone"));
-  EXPECT_THAT(Next(), IsEmpty());
-
-  scheduler_->Resume(CapacityOf(64), now_);
-  EXPECT_THAT(scheduler_->stats().kv_bytes_capacity, ElementsAre(6400));
-  const uint64_t id = Submit(Generate(4, 9));
-  EXPECT_THAT(Next(), ElementsAre(std::to_string(id) + "@0+4*"));
-  EXPECT_EQ(sent_.back().step.step_id, 1u);
-  EXPECT_THAT(Next(), IsEmpty());  // the lost step is unanswered still
-  AnswerWith(StepResult{.step_id = 2, .results = {}});  // late
-  EXPECT_THAT(Ends(), IsEmpty());
-  EXPECT_EQ(Next().size(), 1u);
-}
-
-TEST_F(SchedulerFailureTest, UnknownErrorReachesItsRequestsAndLosesTheGroup) {
+TEST_F(SchedulerFailureTest, UnknownErrorReachesItsRequestsAndTheRestWaits) {
   EngineOptions options = Options();
   options.max_running_sequences = 1;
   Use(options);
@@ -124,9 +98,9 @@ TEST_F(SchedulerFailureTest, UnknownErrorReachesItsRequestsAndLosesTheGroup) {
   Submit(Generate(4, 9));
   Next();
   AnswerWith(absl::InternalError("NaN in layer 3"));
-  EXPECT_THAT(Ends(),
-              ElementsAre(std::pair(1, absl::StatusCode::kInternal),
-                          std::pair(2, absl::StatusCode::kUnavailable)));
+  EXPECT_THAT(Ends(), ElementsAre(std::pair(1, absl::StatusCode::kInternal)));
+  EXPECT_THAT(Next(), IsEmpty());
+  EXPECT_EQ(scheduler_->stats().waiting, 1);
 }
 
 TEST_F(SchedulerFailureTest, OutcomesAreAppliedInTheOrderOfTheirSteps) {

@@ -76,6 +76,18 @@ class SchedulerTest : public testing::Test {
     return rows;
   }
 
+  // The group is lost, and another one, of empty caches, comes.
+  ResumeReport LoseGroup(KvCapacity capacity = CapacityOf(1024),
+                         GroupEnd end = GroupEnd::kLost) {
+    scheduler_->Suspend(absl::UnavailableError("gone"), end, now_);
+    for (const TicketedStep& step : sent_) {
+      scheduler_->AddOutcome(step.ticket, absl::UnavailableError("gone"));
+    }
+    sent_.clear();
+    workers_.emplace(kTinyKv, capacity);
+    return scheduler_->Resume(capacity, now_);
+  }
+
   // Answers the oldest step.
   void Answer() { AnswerWith(workers_->Execute(sent_.front().step)); }
   void AnswerWith(absl::StatusOr<StepResult> outcome) {

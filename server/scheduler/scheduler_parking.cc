@@ -10,7 +10,6 @@ namespace headwise {
 
 absl::StatusOr<const HeldPrefix*> Scheduler::CheckPark(
     uint64_t id, PrefixPlace place) const {
-  if (suspended_.has_value()) return *suspended_;
   const HeldPrefix* prefix = held_.Find(id);
   if (prefix == nullptr) {
     return absl::NotFoundError(
@@ -19,6 +18,7 @@ absl::StatusOr<const HeldPrefix*> Scheduler::CheckPark(
   if (prefix->place != place) {
     const char* where = prefix->place == PrefixPlace::kMoving ? "on its way"
                         : prefix->place == PrefixPlace::kFile ? "parked"
+                        : prefix->place == PrefixPlace::kLost ? "run again"
                                                               : "not parked";
     return absl::FailedPreconditionError(
         absl::StrCat("prefix ", id, " is ", where));
@@ -44,12 +44,28 @@ uint64_t Scheduler::StartPark(ParkJob job) {
   return id;
 }
 
+bool Scheduler::IsLost(uint64_t prefix_id) const {
+  const HeldPrefix* prefix = held_.Find(prefix_id);
+  return prefix != nullptr && prefix->place == PrefixPlace::kLost &&
+         held_.num_forks(prefix_id) == 0;
+}
+
+// Nothing is in memory, and nothing comes there before something begins with
+// the prefix.
+uint64_t Scheduler::EndAtOnce() {
+  const uint64_t id = ++last_request_id_;
+  EmitEnd(id, absl::InfiniteFuture(), absl::OkStatus(), RequestUsage());
+  return id;
+}
+
 absl::StatusOr<uint64_t> Scheduler::Park(uint64_t id) {
+  if (IsLost(id)) return EndAtOnce();
   HEADWISE_RETURN_IF_ERROR(CheckPark(id, PrefixPlace::kMemory).status());
   return StartPark({.prefix_id = id});
 }
 
 absl::StatusOr<uint64_t> Scheduler::Unpark(uint64_t id) {
+  if (IsLost(id)) return EndAtOnce();
   HEADWISE_ASSIGN_OR_RETURN(const HeldPrefix* prefix,
                             CheckPark(id, PrefixPlace::kFile));
   std::vector<int64_t> bytes =
@@ -112,6 +128,7 @@ void Scheduler::ApplyPark(uint64_t id,
       if (job.is_unpark) {
         kv_.Release(job.prefix_id);
       } else {
+        held_.TakeTokensOfOrigin(job.prefix_id);
         ReleaseKv(job.prefix_id);
       }
       held_.SetPlace(job.prefix_id, PrefixPlace::kFile, job.file_bytes);

@@ -174,13 +174,56 @@ TEST_F(SchedulerParkingTest, NoRoomToComeBackIsSaidAtOnce) {
   EXPECT_TRUE(scheduler_->Unpark(prefix).ok());
 }
 
-TEST_F(SchedulerParkingTest, LossOfTheGroupEndsJobsAndForgetsFiles) {
+TEST_F(SchedulerParkingTest, LossOfTheGroupEndsJobsAndLeavesTokens) {
   const uint64_t prefix = HoldPrefix(100);
   const uint64_t park = *scheduler_->Park(prefix);
   EXPECT_EQ(NextAction(), ParkAction::kWrite);
-  scheduler_->Suspend(absl::UnavailableError("gone"), now_);
+  LoseGroup();
   EXPECT_EQ(Ends(), (EndList{{park, absl::StatusCode::kUnavailable}}));
-  EXPECT_EQ(scheduler_->stats().held, 0);
+  EXPECT_EQ(scheduler_->stats().held, 1);
+  EXPECT_EQ(scheduler_->stats().parked, 0);
+}
+
+// What lies in no memory is parked without work, and comes back with its use.
+TEST_F(SchedulerParkingTest, ALostPrefixIsParkedAndTakenUpAtOnce) {
+  const uint64_t prefix = HoldPrefix(100);
+  ASSERT_TRUE(scheduler_->Park(prefix).ok());
+  RunAll();
+  Ends();
+  LoseGroup();
+  const auto unpark = scheduler_->Unpark(prefix);
+  ASSERT_TRUE(unpark.ok()) << unpark.status();
+  const auto park = scheduler_->Park(prefix);
+  ASSERT_TRUE(park.ok()) << park.status();
+  EXPECT_EQ(Ends(), (EndList{{*unpark, absl::StatusCode::kOk},
+                             {*park, absl::StatusCode::kOk}}));
+  EXPECT_EQ(used(), 0);
+  EngineRequest fork = Generate(3, 2);
+  fork.fork_from = prefix;
+  const uint64_t answer = Submit(fork);
+  RunAll();
+  EXPECT_EQ(Ends(), (EndList{{answer, absl::StatusCode::kOk}}));
+  EXPECT_EQ(workers_->num_sequences(), 1) << "the prefix is back";
+}
+
+// Its origin is gone, and with it what was computed under another plan.
+TEST_F(SchedulerParkingTest, AParkedExtensionOfItsOriginComesBackWhole) {
+  const uint64_t prefix = HoldPrefix(100);
+  const uint64_t longer = HoldPrefix(30, prefix);
+  scheduler_->Release(prefix, now_);
+  ASSERT_TRUE(scheduler_->Park(longer).ok());
+  RunAll();
+  Ends();
+  LoseGroup();
+  EXPECT_EQ(scheduler_->stats().held, 1);
+  EngineRequest fork = Generate(3, 2);
+  fork.fork_from = longer;
+  const uint64_t answer = Submit(fork);
+  EXPECT_EQ(Next().size(), 1u);
+  EXPECT_EQ(sent_.back().step.slices[0].sequence_id, longer);
+  EXPECT_TRUE(sent_.back().step.forks.empty());
+  RunAll();
+  EXPECT_EQ(Ends(), (EndList{{answer, absl::StatusCode::kOk}}));
 }
 
 }  // namespace

@@ -221,20 +221,19 @@ TEST_F(SchedulerPlanTest, OnlyHeldPrefixesCanBeForked) {
   }
 }
 
-TEST_F(SchedulerPlanTest, ALostGroupForgetsPrefixesAndPlans) {
+TEST_F(SchedulerPlanTest, TheNextGroupIsToldThePlansAgain) {
   EngineRequest request = Prefix(40);
   request.plan = Scaled(2);
   const uint64_t id = HoldPrefix(request);
-  scheduler_->Suspend(absl::UnavailableError("gone"), now_);
-  scheduler_->Resume(CapacityOf(1024), now_);
-  EXPECT_EQ(scheduler_->stats().held, 0);
-  EXPECT_EQ(scheduler_->Submit(ForkOf(id, 1, 1), now_).status().code(),
-            absl::StatusCode::kNotFound);
-  scheduler_->Release(id, now_);
-  EXPECT_THAT(Next(), IsEmpty());
-  Submit(request);
-  Next();
+  LoseGroup();
+  EXPECT_EQ(scheduler_->stats().held, 1);
+  EngineRequest fork = ForkOf(id, 1, 1);
+  fork.plan = Scaled(3);
+  Submit(fork);
+  EXPECT_THAT(Next(), ElementsAre(std::to_string(id) + "@0+16"));
   EXPECT_THAT(LastPlans(), ElementsAre(1)) << "new workers know no plan";
+  RunAll();
+  EXPECT_EQ(workers_->num_plans(), 2);
 }
 
 TEST_F(SchedulerPlanTest, ShutdownReleasesPrefixes) {

@@ -41,9 +41,9 @@ bool Scheduler::ApplyOutcome(absl::Time now) {
     return true;
   }
   // Any other error leaves the workers in a state that we do not know. The
-  // step's requests hear what it was, the rest that the group is lost.
+  // step's requests hear what it was, the rest goes on in another group.
   if (!absl::IsUnavailable(status)) FailStep(step, status, now);
-  Suspend(status, now);
+  Suspend(status, GroupEnd::kLost, now);
   return true;
 }
 
@@ -95,6 +95,10 @@ void Scheduler::ApplyResult(const SentSlice& sent, SliceResult outcome,
                             absl::Time now) {
   Sequence& sequence = running_.at(sent.sequence_id);
   const uint64_t id = sequence.id();
+  if (sent.is_replay) {
+    if (sequence.OnReplayedRows(sent.num_rows)) Hold(id, now);
+    return;
+  }
   const bool is_prefill =
       sent.first_position < sequence.prefix_len() + sequence.prompt_len();
   if (is_prefill) {

@@ -31,6 +31,7 @@ SchedulerSimulation::SchedulerSimulation(uint64_t seed,
                                          const SimulatedFault& fault)
     : random_(seed),
       options_(RandomOptions()),
+      capacity_(options_.kv_capacity),
       fault_(fault),
       scheduler_(options_),
       workers_(std::in_place, options_.kv, options_.kv_capacity) {}
@@ -101,12 +102,19 @@ void SchedulerSimulation::FormStep() {
   step.failures_known = failures_applied_;
   EXPECT_LE(static_cast<int>(steps_.size() + lost_steps_.size()),
             kMaxStepsInFlight);
-  if (++num_steps_ != fault_.nth_step) return;
+  ++num_steps_;
+  if (!IsFaulty()) return;
   step.is_faulty = !fault_.is_suspend;
   if (!fault_.is_suspend) return;
-  scheduler_.Suspend(absl::NotFoundError("a worker is gone"), now_);
+  scheduler_.Suspend(absl::NotFoundError("a worker is gone"), GroupEnd::kLost,
+                     now_);
   LoseGroup();
   HearEvents();
+}
+
+bool SchedulerSimulation::IsFaulty() const {
+  return fault_.is_repeated ? num_steps_ % fault_.nth_step == 0
+                            : num_steps_ == fault_.nth_step;
 }
 
 // Within the bounds of the options, and only what is still wanted.
@@ -116,13 +124,21 @@ void SchedulerSimulation::CheckStep(const Step& step) {
   for (const Slice& slice : step.slices) {
     num_rows += slice.num_rows();
     const Record& record = records_.at(slice.sequence_id);
-    EXPECT_FALSE(record.finished.has_value());
+    EXPECT_TRUE(
+        !record.finished.has_value() ||
+        (record.request.kind == WorkKind::kPrefix && record.replay_rows > 0))
+        << "nobody wants " << slice.sequence_id;
     EXPECT_LE(slice.num_rows(), options_.prefill_chunk);
     const auto prompt_len = static_cast<int64_t>(record.request.prompt.size());
     const int64_t end = slice.first_position + slice.num_rows() -
                         static_cast<int64_t>(record.prefix.tokens.size());
     const bool generates = record.request.kind == WorkKind::kGenerate;
-    EXPECT_EQ(slice.sample, generates && end >= prompt_len);
+    const bool is_replay = end <= record.replay_rows;
+    EXPECT_EQ(slice.sample, generates && end >= prompt_len && !is_replay);
+    if (is_replay) {
+      EXPECT_TRUE(slice.score_targets.empty() && slice.probe.empty() &&
+                  !slice.hash_logits && !slice.embed);
+    }
     // A row whose sample would be one too many is never sent.
     EXPECT_LT(end - prompt_len, generates ? record.request.max_new_tokens : 1);
   }
@@ -193,8 +209,15 @@ void SchedulerSimulation::DeliverOne() {
 }
 
 void SchedulerSimulation::LoseGroup() {
+  if (!is_suspended_) suspended_since_ = now_;
   is_suspended_ = true;
-  held_.clear();
+  for (auto& [id, record] : records_) {
+    record.replay_rows =
+        record.tokens.empty()
+            ? record.num_prefilled
+            : static_cast<int64_t>(record.request.prompt.size() +
+                                   record.tokens.size() - 1);
+  }
   workers_.reset();
   ++failures_executed_;
   failures_applied_ = failures_executed_;
@@ -210,10 +233,18 @@ void SchedulerSimulation::LoseGroup() {
 
 void SchedulerSimulation::MaybeResume() {
   if (!is_suspended_) return;
-  workers_.emplace(options_.kv, options_.kv_capacity);
-  scheduler_.Resume(options_.kv_capacity, now_);
+  if (Below(4) == 0) {
+    capacity_ = RandomOptions().kv_capacity;
+  }
+  workers_.emplace(options_.kv, capacity_);
+  EXPECT_EQ(scheduler_.Resume(capacity_, now_).paused, now_ - suspended_since_);
   is_suspended_ = false;
+  ++num_resumes_;
   HearEvents();
+}
+
+bool SchedulerSimulation::HasGivenUp() const {
+  return is_suspended_ && now_ - suspended_since_ >= options_.rebuild_wait;
 }
 
 void SchedulerSimulation::HearEvents() {
@@ -282,11 +313,18 @@ void SchedulerSimulation::CheckEnd(const Record& record,
     case absl::StatusCode::kDeadlineExceeded:
       EXPECT_LE(record.request.deadline, now_);
       break;
+    case absl::StatusCode::kUnavailable:
+      EXPECT_TRUE(HasGivenUp()) << *record.finished;
+      break;
+    case absl::StatusCode::kOutOfRange:
+      EXPECT_GT(num_resumes_, 0) << *record.finished;
+      break;
     default:
       EXPECT_GT(failures_executed_, 0) << *record.finished;
+      EXPECT_FALSE(fault_.is_loss() && !fault_.is_repeated) << *record.finished;
       EXPECT_THAT(record.finished->code(),
                   testing::AnyOf(absl::StatusCode::kInternal,
-                                 absl::StatusCode::kUnavailable));
+                                 absl::StatusCode::kDataLoss));
   }
   // What it heard before it ended is the beginning of its own answer.
   if (!record.finished->ok()) expected.resize(num_tokens);
@@ -295,8 +333,11 @@ void SchedulerSimulation::CheckEnd(const Record& record,
 
 void SchedulerSimulation::CheckDrains() {
   // Every round moves each stage of the pipeline once; a request needs at most
-  // one step for each of its 140 rows, and a few to be freed.
-  const int64_t max_rounds = static_cast<int64_t>(records_.size()) * 200 + 100;
+  // one step for each of its 140 rows, and a few to be freed; all of it again
+  // after each loss.
+  const int64_t num_runs = fault_.is_repeated ? 100 : 2;
+  const int64_t max_rounds =
+      (static_cast<int64_t>(records_.size()) * 200 + 100) * num_runs;
   while (!held_.empty()) ReleaseOne();
   for (int64_t i = 0; i < max_rounds && !scheduler_.idle(); ++i) {
     FormStep();

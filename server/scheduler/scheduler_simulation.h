@@ -27,13 +27,20 @@ struct SimulatedFault {
   int64_t nth_step = std::numeric_limits<int64_t>::max();
   absl::StatusCode code = absl::StatusCode::kInvalidArgument;
   bool is_suspend = false;
+  bool is_repeated = false;  // each n-th step, not only the first one
+
+  bool is_loss() const {
+    return is_suspend || code == absl::StatusCode::kUnavailable;
+  }
 };
 
 // Whatever mix of requests, plans, prefixes, forks, options, cancels, stops,
 // deadlines and faults comes out of the seed, it expects (with GoogleTest) that
 // every step is one that workers accept, within the bounds of the options, and
 // that every request hears its own answer, or the beginning of it, and one end.
-// Steps run in order, outcomes arrive in any.
+// The loss of a group ends none of them, unless the next one is too small for
+// it, or there is none for too long. Steps run in order, outcomes arrive in
+// any.
 class SchedulerSimulation {
  public:
   SchedulerSimulation(uint64_t seed, const SimulatedFault& fault);
@@ -56,7 +63,8 @@ class SchedulerSimulation {
     SliceResult rows;  // concatenated
     int64_t num_rows = 0;
     int64_t num_prefilled = 0;
-    int64_t num_probed = 0;  // rows
+    int64_t num_probed = 0;   // rows
+    int64_t replay_rows = 0;  // heard before the last loss
     std::optional<absl::Status> finished;
   };
   struct SentStep {
@@ -83,7 +91,9 @@ class SchedulerSimulation {
   void FormStep();
   void ExecuteOldest();
   void DeliverOne();
+  bool IsFaulty() const;
   void LoseGroup();
+  bool HasGivenUp() const;
   void MaybeResume();
   void HearEvents();
 
@@ -93,6 +103,7 @@ class SchedulerSimulation {
 
   std::mt19937_64 random_;
   const EngineOptions options_;
+  KvCapacity capacity_;
   const SimulatedFault fault_;
   Scheduler scheduler_;
   std::optional<ModelWorkers> workers_;  // none: the group is lost
@@ -106,6 +117,8 @@ class SchedulerSimulation {
   int64_t failures_executed_ = 0;
   int64_t failures_applied_ = 0;
   bool is_suspended_ = false;
+  absl::Time suspended_since_;
+  int64_t num_resumes_ = 0;
 };
 
 }  // namespace headwise

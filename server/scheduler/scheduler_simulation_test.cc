@@ -37,6 +37,26 @@ TEST_P(SchedulerFaultTest, AnyStepMayFailAndTheRestGoesOn) {
   }
 }
 
+// Groups that are lost again and again: requests that come further in each are
+// answered.
+TEST(SchedulerSimulationTest, RepeatedLossesChangeNoAnswer) {
+  int64_t num_answered_ok = 0;
+  for (uint64_t seed = 1; seed <= 100; ++seed) {
+    for (const int64_t n : {2, 5, 13, 40}) {
+      SCOPED_TRACE(testing::Message() << "seed " << seed << " n " << n);
+      SchedulerSimulation simulation(seed,
+                                     {.nth_step = n,
+                                      .code = absl::StatusCode::kUnavailable,
+                                      .is_suspend = seed % 2 == 0,
+                                      .is_repeated = true});
+      simulation.Run();
+      num_answered_ok += simulation.num_answered_ok();
+      if (HasFailure()) return;
+    }
+  }
+  EXPECT_GT(num_answered_ok, 700);
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Faults, SchedulerFaultTest,
     testing::Values(SimulatedFault{.code = absl::StatusCode::kInvalidArgument},

@@ -3,8 +3,10 @@
 #ifndef HEADWISE_SERVER_SCHEDULER_SEQUENCE_H_
 #define HEADWISE_SERVER_SCHEDULER_SEQUENCE_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -20,21 +22,49 @@ struct RequestTimes {
   absl::Time prompt_done = absl::InfiniteFuture();
 };
 
+// What the sink of a request has heard. It outlives the group of workers that
+// computed it, and with the request's tokens it is all that a rebuild needs.
+struct RequestProgress {
+  int64_t prompt_rows = 0;         // whose outcomes came
+  std::vector<int32_t> generated;  // kGenerate: tokens that came
+  // Groups that were lost while it ran, since it last came further.
+  int num_losses = 0;
+};
+
 struct WaitingRequest {
   EngineRequest request;
   RequestTimes times;
   int64_t prefix_len = 0;         // positions that it begins with, as a fork
   std::vector<int64_t> kv_bytes;  // what it needs, by rank
+  RequestProgress progress;
+
+  int64_t prompt_len() const {
+    return static_cast<int64_t>(request.prompt.size());
+  }
+  // Rows of its own whose outcomes came: after a loss they run again, unheard.
+  int64_t heard_rows() const;
+  // It runs a held prefix again that a lost group took along; has no sink.
+  bool is_restore() const {
+    return request.kind == WorkKind::kPrefix &&
+           progress.prompt_rows == prompt_len();
+  }
 };
 
 // Rows that are sent ("planned") run ahead of rows that came back ("done") by
-// the slices in flight. Plain state, no thread, no clock.
+// the slices in flight. A request that ran in an earlier group begins with a
+// replay of the rows that its sink has heard of; their slices ask for nothing.
+// Plain state, no thread, no clock.
 class Sequence {
  public:
   Sequence(uint64_t id, uint64_t plan_id, uint64_t contrast_plan_id,
            WaitingRequest waiting);
 
-  bool has_prompt_left() const { return planned_rows_ < prompt_len(); }
+  // Of the prompt or of a replay.
+  bool has_prompt_left() const {
+    return planned_rows_ < std::max(prompt_len(), replay_rows_);
+  }
+  // The next slice will be one of a replay.
+  bool is_replaying() const { return planned_rows_ < replay_rows_; }
   // True if one more decode row may be sent: a sample precedes it and it will
   // not be one too many.
   bool can_decode() const;
@@ -43,19 +73,26 @@ class Sequence {
   bool is_new() const { return planned_rows_ == 0; }
   std::optional<Fork> FirstFork() const;
 
-  // The next `max_rows` >= 1 rows of the prompt. Requires has_prompt_left().
+  // The next `max_rows` >= 1 rows of the prompt, or of the replay. Requires
+  // has_prompt_left().
   Slice NextPrefillSlice(int64_t max_rows);
   // Requires can_decode().
   Slice NextDecodeSlice();
 
   // A slice came back; `ran`: the workers executed it.
   void OnSliceDone(bool ran);
+  // Rows of a replay came back. True if they were a restore's last ones.
+  bool OnReplayedRows(int64_t rows);
   // Rows of the prompt came back.
   void OnPromptRowsDone(int64_t rows, absl::Time now);
   // A token came back. True if it is the last one.
   bool OnToken(int32_t token);
 
   RequestUsage Usage(absl::Time now) const;
+
+  // The request with what came of it, to run again in another group or to be
+  // held. The sequence is of no use afterwards.
+  WaitingRequest Release() { return std::move(waiting_); }
 
   uint64_t id() const { return id_; }
   uint64_t plan_id() const { return plan_id_; }
@@ -64,28 +101,30 @@ class Sequence {
   int64_t row_cost() const { return contrast_plan_id_ == 0 ? 1 : 2; }
   int64_t prefix_len() const { return waiting_.prefix_len; }
   const EngineRequest& request() const { return waiting_.request; }
-  int64_t prompt_len() const {
-    return static_cast<int64_t>(waiting_.request.prompt.size());
-  }
-  int64_t done_prompt_rows() const { return done_prompt_rows_; }
+  const RequestProgress& progress() const { return waiting_.progress; }
+  bool is_restore() const { return waiting_.is_restore(); }
+  int64_t prompt_len() const { return waiting_.prompt_len(); }
+  int64_t done_prompt_rows() const { return waiting_.progress.prompt_rows; }
   int64_t slices_in_flight() const { return slices_in_flight_; }
   bool known_to_workers() const { return known_to_workers_; }
 
  private:
+  // What the slice of the prompt's rows [first, end) is to answer.
+  void AskForPromptRows(int64_t first, int64_t end, Slice& slice);
+
   uint64_t id_;
   uint64_t plan_id_;
   uint64_t contrast_plan_id_;  // 0: none
   WaitingRequest waiting_;
-  int64_t planned_rows_ = 0;  // its own, after the prefix
-  int64_t done_prompt_rows_ = 0;
-  int64_t planned_samples_ = 0;
-  int64_t done_samples_ = 0;
-  int32_t last_token_ = 0;  // of sample done_samples_ - 1
+  int64_t replay_rows_;        // its own, after the prefix
+  int64_t replayed_rows_ = 0;  // came back
+  int64_t planned_rows_ = 0;   // its own
+  int64_t planned_samples_;
   int64_t slices_in_flight_ = 0;
   bool known_to_workers_ = false;
 };
 
-// Usage of a request that never ran.
+// Usage of a request that does not run.
 RequestUsage UsageOf(const WaitingRequest& waiting, absl::Time now);
 
 }  // namespace headwise

@@ -23,6 +23,7 @@ EngineOptions SchedulerSimulation::RandomOptions() {
           .max_running_sequences = 1 + Below(8),
           .max_queued_requests = 1 + Below(6),
           .prefill_chunk = 1 + Below(20),
+          .rebuild_wait = absl::Milliseconds(1 + Below(400)),
           .kv = kSimulatedKv,
           .kv_capacity = {.unit_rank = {0, 1},
                           .rank_bytes = {kSimulatedBlock + Below(25'000),
@@ -96,7 +97,7 @@ void SchedulerSimulation::MakeFork(Record& record) {
 // it: of a fork only that it may be refused.
 absl::Status SchedulerSimulation::ExpectedRefusal(const Record& record) const {
   const EngineRequest& request = record.request;
-  if (is_suspended_) return absl::UnavailableError("");
+  if (HasGivenUp()) return absl::UnavailableError("");
   if (request.fork_from != 0) {
     return held_.contains(request.fork_from) ? absl::OkStatus()
                                              : absl::NotFoundError("");
@@ -116,9 +117,9 @@ absl::Status SchedulerSimulation::ExpectedRefusal(const Record& record) const {
                  {.head_dim = kSimulatedKv.head_dim,
                   .context_len = length,
                   .prompt_len = prompt_len,
-                  .unit_rank = options_.kv_capacity.unit_rank});
+                  .unit_rank = capacity_.unit_rank});
   for (size_t rank = 0; rank < 2; ++rank) {
-    if (forecast.ranks[rank].reserved > options_.kv_capacity.rank_bytes[rank]) {
+    if (forecast.ranks[rank].reserved > capacity_.rank_bytes[rank]) {
       return absl::OutOfRangeError("");
     }
   }
@@ -134,7 +135,7 @@ void SchedulerSimulation::SubmitOne() {
   if (Below(4) == 0) record.stop_after = 1 + Below(8);
   absl::Status expected = ExpectedRefusal(record);
   if (expected.ok() &&
-      scheduler_.stats().waiting == options_.max_queued_requests) {
+      scheduler_.stats().waiting >= options_.max_queued_requests) {
     expected = absl::ResourceExhaustedError("");
   }
   const absl::StatusOr<uint64_t> id = scheduler_.Submit(record.request, now_);

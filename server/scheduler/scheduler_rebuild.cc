@@ -1,0 +1,199 @@
+// The part of the scheduler that outlives a group of workers.
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/scheduler/admission.h"
+#include "server/scheduler/scheduler.h"
+
+namespace headwise {
+namespace {
+
+// Of what was admitted before, and is not now.
+absl::Status NoLongerServed(const absl::Status& status) {
+  return {status.code(),
+          absl::StrCat("after a loss of workers: ", status.message())};
+}
+
+}  // namespace
+
+void Scheduler::Suspend(const absl::Status& reason, GroupEnd end,
+                        absl::Time now) {
+  if (!suspended_.has_value()) suspended_since_ = now;
+  suspended_ = absl::IsUnavailable(reason)
+                   ? reason
+                   : absl::UnavailableError(absl::StrCat(
+                         "the group of workers is lost: ", reason.message()));
+  while (!parks_.empty()) EndPark(parks_.begin()->first, *suspended_);
+  for (RunningMap ran = std::exchange(running_, {});
+       auto& [id, sequence] : ran) {
+    SetBack(std::move(sequence), end, now);
+  }
+  for (const uint64_t id : held_.ids()) waiting_.erase(id);  // restores
+  held_.Lose([this](uint64_t id) { return waiting_.contains(id); });
+  for (const SentStep& step : steps_) {
+    if (!step.outcome.has_value()) ++lost_steps_unanswered_;
+  }
+  steps_.clear();
+  frees_ = FreeQueue();
+  plans_ = PlanTable();
+  kv_ = KvLedger(needs_.capacity().rank_bytes);
+  ++group_;
+  last_step_id_ = 0;
+}
+
+void Scheduler::SetBack(Sequence sequence, GroupEnd end, absl::Time now) {
+  const uint64_t id = sequence.id();
+  const bool counts = end == GroupEnd::kLost && sequence.slices_in_flight() > 0;
+  WaitingRequest waiting = sequence.Release();
+  const int num_losses = waiting.progress.num_losses += counts ? 1 : 0;
+  if (held_.Has(id)) {
+    HeldPrefix& prefix = held_.At(id);
+    prefix.num_losses = num_losses;
+    if (num_losses >= kMaxLosses) prefix.tokens.clear();
+    return;
+  }
+  const auto back = waiting_.emplace(id, std::move(waiting)).first;
+  if (num_losses < kMaxLosses) return;
+  const absl::Status status = absl::InternalError(absl::StrCat(
+      "the group of workers was lost ", num_losses,
+      " times in a row while the request ran, and it came no further; it is "
+      "not tried again. The last time: ",
+      suspended_->message()));
+  const WaitingRequest ended = std::move(back->second);
+  waiting_.erase(back);
+  EmitEnd(id, ended.request.deadline, status, UsageOf(ended, now));
+}
+
+ResumeReport Scheduler::Resume(KvCapacity capacity, absl::Time now) {
+  // Caches of a new group are empty, whether or not we heard of the old one's
+  // end.
+  if (!suspended_.has_value()) {
+    Suspend(absl::UnavailableError("the group of workers was replaced"),
+            GroupEnd::kPlanned, now);
+  }
+  needs_ = KvNeeds(options_.kv, std::move(capacity));
+  kv_ = KvLedger(needs_.capacity().rank_bytes);
+  had_group_ = true;
+  suspended_.reset();
+  ResumeReport report = {.paused = now - suspended_since_};
+  std::vector<uint64_t> ids;
+  for (const auto& [id, waiting] : waiting_) ids.push_back(id);
+  for (const uint64_t id : ids) {
+    WaitingRequest& waiting = waiting_.at(id);
+    absl::StatusOr<std::vector<int64_t>> kv_bytes =
+        AdmitToGroup(waiting.request);
+    if (!kv_bytes.ok()) {
+      ++report.num_ended;
+      End(id, NoLongerServed(kv_bytes.status()), now);
+      continue;
+    }
+    waiting.kv_bytes = *std::move(kv_bytes);
+    if (waiting.times.admitted <= now) ++report.num_rebuilt;
+    if (waiting.request.fork_from != 0) Restore(waiting.request.fork_from);
+  }
+  return report;
+}
+
+absl::StatusOr<std::vector<int64_t>> Scheduler::AdmitToGroup(
+    const EngineRequest& request) const {
+  AdmissionTerms terms = {.needs = needs_,
+                          .max_context_len = options_.max_context_len};
+  if (request.fork_from == 0) return Admit(request, terms);
+  terms.prefix = &held_.At(request.fork_from);
+  if (terms.prefix->place == PrefixPlace::kLost &&
+      terms.prefix->tokens.empty()) {
+    return absl::DataLossError(
+        absl::StrCat("fork_from ", request.fork_from,
+                     ": the prefix is gone with the workers that held it"));
+  }
+  terms.prefix_bytes.resize(kv_.capacity().size(), 0);
+  for (const uint64_t held : held_.ChainOf(request.fork_from)) {
+    const std::vector<int64_t> bytes = BytesOf(held);
+    for (size_t rank = 0; rank < bytes.size(); ++rank) {
+      terms.prefix_bytes[rank] += bytes[rank];
+    }
+  }
+  return Admit(request, terms);
+}
+
+std::vector<int64_t> Scheduler::BytesOf(uint64_t prefix_id) const {
+  std::vector<int64_t> bytes = kv_.Reserved(prefix_id);
+  if (!bytes.empty()) return bytes;
+  const HeldPrefix& prefix = held_.At(prefix_id);
+  const KvExtent extent = {.length = prefix.length,
+                           .prompt_len = prefix.length};
+  const std::optional<uint64_t> origin_id = held_.OriginOf(prefix_id);
+  if (!origin_id.has_value()) {
+    return needs_.Reserved(prefix.plan.get(), extent);
+  }
+  const HeldPrefix& origin = held_.At(*origin_id);
+  return needs_.ReservedByFork(origin.plan.get(), prefix.plan.get(),
+                               origin.length, extent);
+}
+
+bool Scheduler::MayBegin(const WaitingRequest& waiting) const {
+  const uint64_t origin = waiting.request.fork_from;
+  return origin == 0 || held_.At(origin).place == PrefixPlace::kMemory;
+}
+
+void Scheduler::Restore(uint64_t prefix_id) {
+  for (std::optional<uint64_t> id = prefix_id; id.has_value();
+       id = held_.OriginOf(*id)) {
+    const HeldPrefix& prefix = held_.At(*id);
+    if (prefix.place != PrefixPlace::kLost || waiting_.contains(*id) ||
+        running_.contains(*id)) {
+      return;
+    }
+    WaitingRequest restore;
+    restore.request.request_id = absl::StrCat("prefix-", *id);
+    restore.request.kind = WorkKind::kPrefix;
+    restore.request.prompt = prefix.tokens;
+    restore.request.plan = prefix.plan;
+    restore.request.fork_from = held_.OriginOf(*id).value_or(0);
+    restore.prefix_len = prefix.length - restore.prompt_len();
+    restore.kv_bytes = BytesOf(*id);
+    restore.progress = {.prompt_rows = restore.prompt_len(),
+                        .num_losses = prefix.num_losses};
+    waiting_.emplace(*id, std::move(restore));
+  }
+}
+
+// Nobody tries again: what waits for the prefix ends as it did, and the prefix
+// is forgotten.
+void Scheduler::EndRestore(uint64_t prefix_id, const absl::Status& status,
+                           absl::Time now) {
+  waiting_.erase(prefix_id);
+  if (const auto running = running_.find(prefix_id);
+      running != running_.end()) {
+    const Sequence ended = std::move(running->second);
+    running_.erase(running);
+    ForgetRunning(ended);
+  }
+  held_.At(prefix_id).tokens.clear();
+  if (const auto gone = held_.Release(prefix_id)) return FreePrefix(*gone);
+  std::vector<uint64_t> forks;
+  for (const auto& [id, waiting] : waiting_) {
+    if (waiting.request.fork_from == prefix_id) forks.push_back(id);
+  }
+  for (const uint64_t id : forks) End(id, status, now);
+}
+
+bool Scheduler::AdmitSuspect(absl::Time now) {
+  const auto is_suspect = [](const RequestProgress& progress) {
+    return progress.num_losses == kMaxLosses - 1;
+  };
+  for (const auto& [id, sequence] : running_) {
+    if (is_suspect(sequence.progress())) return true;
+  }
+  if (!running_.empty()) return false;
+  for (auto& [id, waiting] : waiting_) {
+    if (!is_suspect(waiting.progress) || !MayBegin(waiting)) continue;
+    if (!AdmitOne(id, waiting, now)) continue;
+    waiting_.erase(uint64_t{id});
+    return true;
+  }
+  return false;
+}
+
+}  // namespace headwise
