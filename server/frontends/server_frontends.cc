@@ -11,6 +11,7 @@
 #include "base/status_macros.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/resource_quota.h"
 #include "grpcpp/server.h"
 #include "grpcpp/server_builder.h"
 #include "model/head_plan/head_plan_check.h"
@@ -37,6 +38,9 @@ constexpr int kKeepaliveTimeoutMs = 10'000;
 constexpr int kMinPingIntervalMs = 5'000;
 // What a client may send ahead of what was read, of one call.
 constexpr int kLookaheadBytes = 256 << 10;
+// Of all calls together that have not been read; then gRPC ends some. It holds
+// a message until its end, however long it says it is, before it is refused.
+constexpr size_t kMaxBufferBytes = 512 << 20;
 constexpr size_t kMaxModelNameBytes = 128;
 
 absl::Status CheckOptions(const ServerFrontendsOptions& options) {
@@ -242,6 +246,12 @@ class ServerFrontendsImpl final : public ServerFrontends {
     grpc::ServerBuilder builder;
     builder.SetMaxReceiveMessageSize(options_.max_request_bytes);
     builder.SetMaxSendMessageSize(-1);
+    builder.SetResourceQuota(
+        grpc::ResourceQuota("headwise").Resize(kMaxBufferBytes));
+    // gRPC unpacks a message before it looks how large it has become: 16 MiB
+    // may be 16 GiB.
+    builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
+    builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
     builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
                                options_.max_concurrent_streams);
     // Measuring the link costs a ping for each message read: 9 % of a stream's

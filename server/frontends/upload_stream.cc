@@ -172,7 +172,12 @@ void UploadStream::Run() {
   request.deadline = arrival_.deadline;
   {
     absl::MutexLock lock(&mutex_);
-    request.prompt = std::exchange(waiting_, {});
+    // No more than that: a run is lost as a whole if its caller leaves.
+    const auto end = waiting_.begin() +
+                     std::min<int64_t>(static_cast<int64_t>(waiting_.size()),
+                                       terms_.run_tokens);
+    request.prompt.assign(waiting_.begin(), end);
+    waiting_.erase(waiting_.begin(), end);
     request.plan = session_->plan.plan;
     request.fork_from = session_->prefix_id;
     run_tokens_ = static_cast<int64_t>(request.prompt.size());

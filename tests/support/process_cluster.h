@@ -30,46 +30,50 @@ class ProcessCluster : public testing::Test {
         << "no model at " << model_path_ << "; ./run.sh installs it";
   }
 
+  // How a program is started, beside what it always gets.
+  struct Started {
+    std::vector<std::string> flags;
+    std::vector<std::string> prefix;  // a command that runs it, such as env
+    std::string host = "127.0.0.1";   // where it listens
+  };
+
   // Until it answers; `flags` come beside addresses and model.
   void StartCoordinator(const std::vector<std::string>& flags) {
+    StartCoordinatorWith({.flags = flags});
+  }
+  void StartCoordinatorWith(const Started& how) {
     const std::string port_file = folder_.Path("coordinator.port");
-    std::vector<std::string> command = {
-        std::string(HEADWISE_BINARY_DIR) + "/headwise-coordinator",
-        "--listen",
-        "127.0.0.1:0",
-        "--model",
-        model_path_,
-        "--port-file",
-        port_file};
-    command.insert(command.end(), flags.begin(), flags.end());
-    auto process =
-        ChildProcess::Start(command, folder_.Path("coordinator.log"));
-    ASSERT_TRUE(process.ok()) << process.status();
-    coordinator_ = *std::move(process);
+    coordinator_ = Start("coordinator", how,
+                         {"--model", model_path_, "--port-file", port_file});
+    if (coordinator_ == nullptr) return;
     const auto port = WaitForPortFile(port_file, *coordinator_, kReady);
     ASSERT_TRUE(port.ok()) << port.status();
-    address_ = "127.0.0.1:" + std::to_string(*port);
+    address_ = how.host + ":" + std::to_string(*port);
     channel_ =
         grpc::CreateChannel(address_, grpc::InsecureChannelCredentials());
   }
 
-  // Of one thread; it joins by itself.
+  // Of one thread; it joins by itself if a coordinator was started before.
   void StartWorker(const std::string& name,
                    const std::vector<std::string>& flags = {}) {
-    std::vector<std::string> command = {
-        std::string(HEADWISE_BINARY_DIR) + "/headwise-worker",
-        "--listen",
-        "127.0.0.1:0",
-        "--coordinator",
-        address_,
-        "--name",
-        name,
-        "--threads",
-        "1"};
-    command.insert(command.end(), flags.begin(), flags.end());
-    auto process = ChildProcess::Start(command, folder_.Path(name + ".log"));
-    ASSERT_TRUE(process.ok()) << process.status();
-    workers_.push_back(*std::move(process));
+    StartWorkerWith(name, {.flags = flags});
+  }
+  void StartWorkerWith(const std::string& name, const Started& how) {
+    std::vector<std::string> flags = {"--name", name,          "--threads",
+                                      "1",      "--port-file", PortFile(name)};
+    if (!address_.empty()) {
+      flags.insert(flags.end(), {"--coordinator", address_});
+    }
+    auto process = Start(name, how, flags);
+    if (process != nullptr) workers_.push_back(std::move(process));
+  }
+  // Where the last worker that was started serves; empty, and a failure, if it
+  // does not.
+  std::string WaitForWorkerAddress(const std::string& name,
+                                   const std::string& host = "127.0.0.1") {
+    const auto port = WaitForPortFile(PortFile(name), *workers_.back(), kReady);
+    EXPECT_TRUE(port.ok()) << port.status();
+    return port.ok() ? host + ":" + std::to_string(*port) : "";
   }
 
   static std::unique_ptr<grpc::ClientContext> Context(
@@ -85,6 +89,27 @@ class ProcessCluster : public testing::Test {
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<ChildProcess> coordinator_;
   std::vector<std::unique_ptr<ChildProcess>> workers_;  // in order of start
+
+ private:
+  std::string PortFile(const std::string& name) const {
+    return folder_.Path(name + ".port");
+  }
+  // headwise-coordinator, or headwise-worker of that name; null, and a failure,
+  // if it can't be started.
+  std::unique_ptr<ChildProcess> Start(const std::string& name,
+                                      const Started& how,
+                                      const std::vector<std::string>& flags) {
+    std::vector<std::string> command = how.prefix;
+    command.push_back(
+        std::string(HEADWISE_BINARY_DIR) +
+        (name == "coordinator" ? "/headwise-coordinator" : "/headwise-worker"));
+    command.insert(command.end(), {"--listen", how.host + ":0"});
+    command.insert(command.end(), flags.begin(), flags.end());
+    command.insert(command.end(), how.flags.begin(), how.flags.end());
+    auto process = ChildProcess::Start(command, folder_.Path(name + ".log"));
+    EXPECT_TRUE(process.ok()) << process.status();
+    return process.ok() ? *std::move(process) : nullptr;
+  }
 };
 
 }  // namespace headwise

@@ -1,0 +1,232 @@
+// What becomes of sessions when their callers break off or fork them often.
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "base/sha256.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "headwise/v1/attention.grpc.pb.h"
+#include "headwise/v1/sessions.grpc.pb.h"
+#include "tests/cluster/served_cluster.h"
+
+namespace headwise {
+namespace {
+
+class SessionFaultTest : public ServedCluster {
+ protected:
+  static constexpr int64_t kPieceTokens = 1000;
+
+  // Pieces [begin, end) of a long prompt, as an upload of its own. It is ended
+  // as its caller's death would, in the middle, or in order.
+  grpc::Status Upload(const std::string& id, int64_t begin, int64_t end,
+                      bool breaks_off, v1::PromptSession* session) {
+    grpc::ClientContext context;
+    context.set_deadline(absl::ToChronoTime(absl::Now() + kReady));
+    const auto stream = sessions_->Upload(&context);
+    v1::UploadRequest request;
+    if (!id.empty()) request.set_session_id(id);
+    for (int64_t at = begin; at < end; at += kPieceTokens) {
+      request.set_offset(at);
+      request.clear_tokens();
+      for (int64_t i = at; i < std::min(at + kPieceTokens, end); ++i) {
+        request.mutable_tokens()->add_ids(static_cast<int32_t>(i * 7 % 250));
+      }
+      if (!stream->Write(request)) break;
+      request.clear_session_id();
+    }
+    v1::UploadProgress progress;
+    if (breaks_off) {
+      while (stream->Read(&progress) && progress.processed_tokens() < end / 2) {
+      }
+      context.TryCancel();
+    } else {
+      stream->WritesDone();
+    }
+    while (stream->Read(&progress)) {
+    }
+    *session = progress.session();
+    return stream->Finish();
+  }
+
+  v1::PromptSession Get(const std::string& id) {
+    v1::GetPromptSessionRequest request;
+    request.set_session_id(id);
+    v1::PromptSession session;
+    sessions_->GetSession(Context().get(), request, &session);
+    return session;
+  }
+
+  // Memory of all workers that is not the system's to take back.
+  int64_t WorkerBytes() {
+    int64_t sum = 0;
+    for (const auto& worker : workers_) sum += MemoryBytes(*worker, "RssAnon");
+    return sum;
+  }
+
+  HeardAnswer Continue(const std::string& id) {
+    v1::GenerateRequest request = PromptOf(5, 20);
+    request.set_session_id(id);
+    return history_.Generate(*inference_, request, {});
+  }
+
+  void ServeSessions() {
+    UseTinyModel(1 << 16);
+    ASSERT_FALSE(HasFatalFailure());
+    StartServing(2, {"--kv-bytes", "67108864"});
+    ASSERT_FALSE(HasFatalFailure());
+    sessions_ = v1::Sessions::NewStub(channel_);
+  }
+
+  std::unique_ptr<v1::Sessions::Stub> sessions_;
+};
+
+// Case 45.
+TEST_F(SessionFaultTest, AnUploadThatBreaksOffGoesOnWhereItHadCome) {
+  ServeSessions();
+  ASSERT_FALSE(HasFatalFailure());
+  v1::PromptSession whole, broken;
+  ASSERT_TRUE(Upload("", 0, 40'000, false, &whole).ok());
+  EXPECT_EQ(whole.num_tokens(), 40'000);
+  const HeardAnswer expected = Continue(whole.session_id());
+  ASSERT_TRUE(expected.is_whole()) << expected.end->error_message();
+  // A first piece gives the session its id; then the caller vanishes.
+  ASSERT_TRUE(Upload("", 0, 1000, false, &broken).ok());
+  const std::string id = broken.session_id();
+  EXPECT_FALSE(Upload(id, 1000, 38'000, true, &broken).ok());
+  v1::PromptSession found;
+  ASSERT_TRUE(WaitUntil(
+      [&] {
+        found = Get(id);
+        return found.state() == v1::PROMPT_SESSION_STATE_READY;
+      },
+      absl::Seconds(20)))
+      << found.ShortDebugString();
+  // In runs of 16,384 tokens; one that is on its way is lost.
+  EXPECT_GE(found.num_tokens(), 1000 + 16'384) << "what has run stays";
+  EXPECT_LE(found.num_tokens(), 38'000);
+  // A wrong offset is refused and changes nothing; the right one goes on.
+  EXPECT_FALSE(Upload(id, found.num_tokens() + 1, 40'000, false, &broken).ok());
+  EXPECT_EQ(Get(id).num_tokens(), found.num_tokens());
+  const grpc::Status rest =
+      Upload(id, found.num_tokens(), 40'000, false, &broken);
+  ASSERT_TRUE(rest.ok()) << rest.error_message();
+  EXPECT_EQ(broken.num_tokens(), 40'000);
+  const HeardAnswer answer = Continue(id);
+  EXPECT_EQ(answer.text, expected.text) << "the same bits as in one upload";
+}
+
+// Case 31, of prompts: requests share what they begin with.
+TEST_F(SessionFaultTest, AThousandForksOfAPromptHoldTheirOwnTokensAlone) {
+  ServeSessions();
+  ASSERT_FALSE(HasFatalFailure());
+  v1::PromptSession session;
+  ASSERT_TRUE(Upload("", 0, 8000, false, &session).ok());
+  const double base = Metric("headwise_kv_bytes", "tier=\"memory\"");
+  ASSERT_GT(base, 0.0);
+  std::vector<std::thread> callers;
+  double most = 0.0;
+  std::atomic<int> num_whole = 0, num_left = 1000;
+  for (int thread = 0; thread < 32; ++thread) {
+    callers.emplace_back([&] {
+      while (num_left.fetch_sub(1) > 0) {
+        if (Continue(session.session_id()).is_whole()) ++num_whole;
+      }
+    });
+  }
+  while (num_left > 0) {
+    most = std::max(most, Metric("headwise_kv_bytes", "tier=\"memory\""));
+  }
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_EQ(num_whole, 1000);
+  // 32 at once, each with 25 tokens of its own: two blocks at most, and one of
+  // the prompt's end, of 8,000 tokens.
+  EXPECT_LE(most, base * (1.0 + 32.0 * 3 * 64 / 8000)) << base;
+  EXPECT_TRUE(WaitUntil(
+      [&] { return Metric("headwise_kv_bytes", "tier=\"memory\"") == base; },
+      absl::Seconds(20)));
+  std::string text;
+  for (const HeardAnswer& answer : history_.answers()) {
+    if (text.empty()) text = answer.text;
+    EXPECT_EQ(answer.text, text);
+  }
+}
+
+// Case 31, of attention sessions.
+TEST_F(SessionFaultTest, AThousandForksOfAnAttentionSessionShareItsBlocks) {
+  constexpr int64_t kPositions = 8000;
+  constexpr int kHeads = 2, kDim = 16, kNumForks = 1000;
+  ServeSessions();
+  ASSERT_FALSE(HasFatalFailure());
+  const auto attention = v1::Attention::NewStub(channel_);
+  v1::OpenSessionRequest open;
+  open.set_num_heads(kHeads);
+  open.set_num_kv_heads(kHeads);
+  open.set_head_dim(kDim);
+  open.set_softmax_scale(0.25);
+  open.set_max_positions(kPositions + 1000);
+  v1::AttentionSession session;
+  ASSERT_TRUE(attention->Open(Context().get(), open, &session).ok());
+  // `num_positions` of them from `begin` on, of the same bytes for all.
+  const auto append = [&](const std::string& id, int64_t begin,
+                          int64_t num_positions) {
+    const auto floats = static_cast<size_t>(num_positions * kHeads * kDim);
+    v1::AppendRequest request;
+    request.set_session_id(id);
+    request.set_offset(begin);
+    request.set_keys(std::string(4 * floats, '\x3c'));
+    request.set_values(std::string(4 * floats, '\x3d'));
+    const std::string bytes = request.keys() + request.values();
+    const Sha256Digest digest = Sha256Of(absl::MakeConstSpan(
+        reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()));
+    request.set_sha256(digest.data(), digest.size());
+    const auto context = Context();
+    v1::AppendResponse response;
+    const auto writer = attention->Append(context.get(), &response);
+    writer->Write(request);
+    writer->WritesDone();
+    return writer->Finish();
+  };
+  for (int64_t at = 0; at < kPositions; at += 1000) {
+    const grpc::Status status = append(session.session_id(), at, 1000);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+  }
+  const double base = Metric("headwise_attention_bytes");
+  const int64_t bytes_before = WorkerBytes();
+  std::vector<std::string> forks;
+  for (int i = 0; i < kNumForks; ++i) {
+    v1::ForkSessionRequest request;
+    request.set_session_id(session.session_id());
+    v1::AttentionSession fork;
+    const grpc::Status status =
+        attention->Fork(Context().get(), request, &fork);
+    ASSERT_TRUE(status.ok()) << i << ": " << status.error_message();
+    forks.push_back(fork.session_id());
+  }
+  // Each is promised what it may ever have; what it has is its open block,
+  // where a thousand copies would be 2 GiB.
+  EXPECT_EQ(Metric("headwise_attention_bytes"), (1 + kNumForks) * base);
+  EXPECT_LT(WorkerBytes() - bytes_before, 200 << 20);
+  // One that grows, grows alone.
+  ASSERT_TRUE(append(forks[0], kPositions, 10).ok());
+  v1::GetSessionRequest get;
+  get.set_session_id(forks[1]);
+  v1::AttentionSession other;
+  ASSERT_TRUE(attention->GetSession(Context().get(), get, &other).ok());
+  EXPECT_EQ(other.stored_positions(), kPositions);
+  for (const std::string& id : forks) {
+    v1::DeleteSessionRequest request;
+    request.set_session_id(id);
+    v1::DeleteSessionResponse response;
+    EXPECT_TRUE(attention->Delete(Context().get(), request, &response).ok());
+  }
+  EXPECT_EQ(Metric("headwise_attention_bytes"), base);
+}
+
+}  // namespace
+}  // namespace headwise
