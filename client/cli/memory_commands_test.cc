@@ -159,7 +159,9 @@ TEST_F(MemoryCommandsTest, OpenTokensAreDropped) {
 
 TEST_F(MemoryCommandsTest, WhatIsWrongIsNamed) {
   EXPECT_THAT(AtServer("create --model m --layer 1 --of-heads 0,1"),
-              HasSubstr("error: model: \"m\" is not served here"));
+              HasSubstr("error: model: \"tiny\" has no neural memories"));
+  EXPECT_THAT(AtServer("create --model other"),
+              HasSubstr("error: model: \"other\" is not served here"));
   EXPECT_THAT(AtServer("create --model m --heads 2"), StartsWith("usage: "));
   EXPECT_THAT(AtServer("create --heads 2 --head-dim 16 --of-heads 1"),
               StartsWith("usage: "));

@@ -11,11 +11,12 @@ namespace {
 // Embeddings are small beside what layers add, and logits start even.
 constexpr double kEmbeddingDeviation = 0.3;
 constexpr double kHeadDeviation = 0.05;
-// In mac and mag the memory is seen as gates of what attention gives. That
-// varies with the tokens of the window; large persistent values are a part of
-// it that does not, or a memory's gates have nothing to say anything with.
+// In mag the memory is seen as gates of what attention gives. That varies with
+// the tokens of the window; large persistent values are a part of it that does
+// not, or a memory's gates have nothing to say anything with. Not in mac, whose
+// memory would learn them, and run away.
 constexpr double kPersistentDeviation = 0.1;
-constexpr double kMixedPersistentDeviation = 4.0;
+constexpr double kMagPersistentDeviation = 4.0;
 constexpr double kForbidden = -100.0;  // sigma of it is below every stretch
 
 }  // namespace
@@ -95,11 +96,11 @@ void TitansWeights::AddAttention(const std::string& prefix,
     layer.persistent_k =
         Add(prefix + "persistent_k",
             torch::randn(rows, options_) * kPersistentDeviation);
-    layer.persistent_v =
-        Add(prefix + "persistent_v",
-            torch::randn(rows, options_) * (titans().is_mixed()
-                                                ? kMixedPersistentDeviation
-                                                : kPersistentDeviation));
+    layer.persistent_v = Add(
+        prefix + "persistent_v",
+        torch::randn(rows, options_) * (titans().variant == TitansVariant::kMag
+                                            ? kMagPersistentDeviation
+                                            : kPersistentDeviation));
   }
   if (titans().is_mixed()) {
     layer.attn_mix_norm = AddOnes(prefix + "attn_mix_norm.weight", width);
