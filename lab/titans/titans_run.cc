@@ -181,7 +181,7 @@ absl::StatusOr<TitansRun> TitansPreset(const std::string& name) {
     titans.window = titans.memory.chunk_len;
     titans.conv_kernel = 1;
     // Its keys, which attention gives, are alike.
-    titans.theta_max = std::min(titans.theta_max, 0.1f);
+    titans.theta_max = parts[1] == "text" ? 0.01f : 0.1f;
   }
   if (titans.is_mixed()) run.training.growth_penalty = 1.0;
   const std::string ablation = parts.size() == 3 ? parts[2] : "";
