@@ -56,6 +56,7 @@ void ThreadTeam::Run(const std::function<void(int)>& function) {
 }
 
 void ThreadTeam::MemberLoop(int member) {
+  pthread_setname_np(pthread_self(), "hw-compute");
   if (!pin_to_cpus_.empty()) PinCaller(pin_to_cpus_[member]);
   uint32_t seen = 0;
   while (true) {

@@ -19,7 +19,8 @@ readonly BUILD_PACKAGES=(
   build-essential g++ cmake ninja-build pkg-config git ca-certificates
   python3 python3-venv python3-pip
   libgrpc++-dev libgrpc-dev protobuf-compiler protobuf-compiler-grpc
-  libprotobuf-dev libabsl-dev libgloo-dev prometheus-cpp-dev libspdlog-dev
+  libprotobuf-dev libabsl-dev libgloo-dev prometheus-cpp-dev libcivetweb-dev
+  libspdlog-dev
   nlohmann-json3-dev libcpp-httplib-dev libutf8proc-dev libcli11-dev
   libssl-dev libzstd-dev zlib1g-dev libsqlite3-dev
   libgtest-dev libgmock-dev libbenchmark-dev)

@@ -123,6 +123,9 @@ class EmbeddedClusterImpl final : public EmbeddedCluster {
   const Model& model() const override { return *model_; }
   const ModelShape& shape() const override { return coordinator_->shape(); }
   ClusterStatus status() const override { return coordinator_->status(); }
+  const Membership& membership() const override {
+    return coordinator_->membership();
+  }
   std::vector<int64_t> kv_bytes_used() const override {
     std::vector<int64_t> bytes;
     for (const auto& [name, node] : nodes_) {

@@ -77,6 +77,7 @@ class EmbeddedCluster {
   // `group` is what the head map needs; server/coordinator/cluster_state.h
   // turns it into the frontends' ClusterState.
   virtual ClusterStatus status() const = 0;
+  virtual const Membership& membership() const = 0;
   // By rank, after each one's last step; empty if the workers run elsewhere.
   virtual std::vector<int64_t> kv_bytes_used() const = 0;
   // Null unless options.attention.

@@ -197,6 +197,10 @@ std::string RenderHeadMap(const v1::HeadMap& map,
   for (const v1::WorkerShare& worker : map.workers()) {
     AppendWorker(map, worker, options.color, &out);
   }
+  for (const v1::MissingWorker& worker : map.missing()) {
+    absl::StrAppend(&out, "missing: ", worker.name(), ": ", worker.reason(),
+                    "\n");
+  }
   if (map.max_context_len() > 0) {
     absl::StrAppendFormat(&out, "longest sequence that fits: %d tokens\n",
                           map.max_context_len());

@@ -71,6 +71,15 @@ TEST(HeadMapPictureTest, OneLetterForEachUnitUnderALayerRuler) {
             "forecast: 2.500 ms for a token\n");
 }
 
+TEST(HeadMapPictureTest, WhoIsMissingIsNamed) {
+  v1::HeadMap map = MakeMap(1, 1, 1);
+  v1::MissingWorker* missing = map.add_missing();
+  missing->set_name("h:7001");
+  missing->set_reason("DNS resolution failed");
+  EXPECT_THAT(RenderHeadMap(map, {}),
+              HasSubstr("missing: h:7001: DNS resolution failed\n"));
+}
+
 TEST(HeadMapPictureTest, PoliciesOfAPlanHaveAGridAndALegend) {
   v1::HeadMap map = MakeMap(4, 2, 1);
   map.set_plan("dc9ad24e976ff3a0634b2d3c0d6c6872");

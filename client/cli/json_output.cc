@@ -48,6 +48,7 @@ Json HeadMapToJson(const v1::HeadMap& map) {
                {"max_context_len", map.max_context_len()},
                {"plan", map.plan()},
                {"workers", Json::array()},
+               {"missing", Json::array()},
                {"units", Json::array()}};
   for (const v1::WorkerShare& worker : map.workers()) {
     json["workers"].push_back(
@@ -73,6 +74,10 @@ Json HeadMapToJson(const v1::HeadMap& map) {
          {"context_ranks", unit.context_ranks()},
          {"weight_bytes", unit.weight_bytes()},
          {"kv_bytes_per_token", unit.kv_bytes_per_token()}});
+  }
+  for (const v1::MissingWorker& worker : map.missing()) {
+    json["missing"].push_back(
+        {{"name", worker.name()}, {"reason", worker.reason()}});
   }
   return json;
 }

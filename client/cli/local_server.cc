@@ -139,7 +139,7 @@ class LocalServerImpl final : public LocalServer {
     frontends.selection = options.selection;
     frontends.selection.has_exact_bits = options.cluster.reduction == "exact";
     return frontends_.Start(
-        frontends, model(), engine(),
+        frontends, model(), engine(), cluster_->membership(),
         [cluster = cluster_.get()] { return cluster->status(); },
         /*extra_services=*/{}, cluster_->attention(), cluster_->memories());
   }

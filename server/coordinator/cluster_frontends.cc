@@ -14,9 +14,13 @@ std::function<void(const StepSample&)> ClusterFrontends::on_sample() {
     ServerFrontends* frontends = published_;
     if (frontends == nullptr) return;
     frontends->step_observer().OnWorkerStep(
-        {sample.worker, GroupChoiceName(sample.group), sample.compute_seconds,
-         sample.collective_seconds, sample.collective_bytes,
-         sample.num_collectives});
+        {.worker = sample.worker,
+         .group = GroupChoiceName(sample.group),
+         .compute_seconds = sample.timing.compute_seconds,
+         .wait_seconds = sample.timing.wait_seconds,
+         .transfer_seconds = sample.timing.transfer_seconds,
+         .collective_bytes = sample.timing.collective_bytes,
+         .num_collectives = sample.timing.num_collectives});
   };
 }
 
@@ -36,13 +40,14 @@ std::function<void(const GroupChange&)> ClusterFrontends::on_change() {
 
 absl::Status ClusterFrontends::Start(const ServerFrontendsOptions& options,
                                      const Model& model, Engine& engine,
+                                     const Membership& membership,
                                      std::function<ClusterStatus()> status,
                                      std::vector<grpc::Service*> extra_services,
                                      AttentionSessions* attention,
                                      NeuralMemories* memories) {
   HEADWISE_RETURN_IF_ERROR(OpenText(model));
-  state_ = std::make_unique<LiveClusterState>(options.model_name, model,
-                                              options.shape, std::move(status));
+  state_ = std::make_unique<LiveClusterState>(
+      options.model_name, model, options.shape, membership, std::move(status));
   HEADWISE_ASSIGN_OR_RETURN(
       frontends_,
       ServerFrontends::Create(

@@ -29,11 +29,12 @@ class ClusterFrontends {
   std::function<void(const GroupChange&)> on_change();
 
   // Reads tokenizer and chat template of `model` and serves. `model`, `engine`,
-  // what `status` refers to, `extra_services`, `attention` and `memories` must
-  // live until Shutdown has returned. A chat template that can't be read only
-  // costs Chat: a warning.
+  // `membership`, what `status` refers to, `extra_services`, `attention` and
+  // `memories` must live until Shutdown has returned. A chat template that
+  // can't be read only costs Chat: a warning.
   absl::Status Start(const ServerFrontendsOptions& options, const Model& model,
-                     Engine& engine, std::function<ClusterStatus()> status,
+                     Engine& engine, const Membership& membership,
+                     std::function<ClusterStatus()> status,
                      std::vector<grpc::Service*> extra_services = {},
                      AttentionSessions* attention = nullptr,
                      NeuralMemories* memories = nullptr);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "model/head_plan/head_plan_check.h"
 #include "model/head_plan/policy_names.h"
 
@@ -84,10 +85,12 @@ HeadMap MakeHeadMap(const std::string& model_name, const Hyperparameters& hyper,
 
 LiveClusterState::LiveClusterState(std::string model_name, const Model& model,
                                    const ModelShape& shape,
+                                   const Membership& membership,
                                    std::function<ClusterStatus()> status)
     : model_name_(std::move(model_name)),
       model_(model),
       shape_(shape),
+      membership_(membership),
       status_(std::move(status)) {}
 
 std::shared_ptr<const HeadMap> LiveClusterState::head_map() const {
@@ -104,5 +107,33 @@ std::shared_ptr<const HeadMap> LiveClusterState::head_map() const {
 bool LiveClusterState::ready() const { return status_().serving; }
 
 std::string LiveClusterState::detail() const { return status_().detail; }
+
+// Those that are here and do not serve, then those that are not here.
+std::vector<MissingMember> LiveClusterState::missing_workers() const {
+  std::vector<MissingMember> missing;
+  const std::shared_ptr<const FormedGroup> group = status_().group;
+  if (group != nullptr) {
+    for (const Member& member : membership_.view()->members) {
+      const bool serves = std::any_of(
+          group->members.begin(), group->members.end(),
+          [&member](const Member& in_group) {
+            return in_group.registration_id == member.registration_id;
+          });
+      if (serves) continue;
+      missing.push_back({member.info.name,
+                         absl::StrCat("at ", member.info.address,
+                                      ", is here, and waits to be taken in or "
+                                      "is left out after it failed")});
+    }
+  }
+  for (MissingMember& absent : membership_.missing()) {
+    missing.push_back(std::move(absent));
+  }
+  return missing;
+}
+
+std::map<std::string, int64_t> LiveClusterState::worker_arrivals() const {
+  return membership_.arrivals();
+}
 
 }  // namespace headwise

@@ -85,7 +85,9 @@ TEST(LiveClusterStateTest, MakesOneMapForEachGroup) {
   } model;
   ClusterStatus status;
   status.detail = "no worker has come yet";
-  const LiveClusterState state("m", model, {}, [&] { return status; });
+  Membership membership({}, Clock::Monotonic());
+  const LiveClusterState state("m", model, {}, membership,
+                               [&] { return status; });
   EXPECT_EQ(state.detail(), "no worker has come yet");
   const auto none = state.head_map();
   EXPECT_EQ(none->world_size, 0);
@@ -98,6 +100,34 @@ TEST(LiveClusterStateTest, MakesOneMapForEachGroup) {
   EXPECT_EQ(state.head_map(), two);
   status.group = nullptr;
   EXPECT_EQ(state.head_map()->world_size, 0);
+}
+
+TEST(LiveClusterStateTest, NamesWhoIsHereAndDoesNotServeAndWhoIsNotHere) {
+  class : public StubModel {
+  } model;
+  Membership membership({}, Clock::Monotonic());
+  MemberInfo info;
+  info.name = "serves";
+  info.address = "h:1";
+  ASSERT_TRUE(membership.Register(info).ok());
+  auto group = std::make_shared<FormedGroup>();
+  group->members = membership.view()->members;
+  info.name = "waits";
+  info.address = "h:2";
+  ASSERT_TRUE(membership.Register(info).ok());
+  membership.Report("nowhere.example:7001", "DNS resolution failed");
+  const LiveClusterState state("m", model, {}, membership, [&] {
+    return ClusterStatus{.serving = true, .group = group};
+  });
+  const std::vector<MissingMember> missing = state.missing_workers();
+  ASSERT_EQ(missing.size(), 2u);
+  EXPECT_EQ(missing[0].name, "waits");
+  EXPECT_THAT(missing[0].reason, testing::HasSubstr("at h:2, is here"));
+  EXPECT_EQ(missing[1].name, "nowhere.example:7001");
+  EXPECT_EQ(missing[1].reason, "DNS resolution failed");
+  EXPECT_THAT(state.worker_arrivals(),
+              testing::ElementsAre(testing::Pair("serves", 1),
+                                   testing::Pair("waits", 1)));
 }
 
 }  // namespace

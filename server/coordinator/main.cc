@@ -258,6 +258,7 @@ absl::Status Program::StartFrontends(const Flags& flags) {
       std::make_unique<RegistryService>(registry, coordinator_->membership());
   return frontends_.Start(
       options, coordinator_->model(), coordinator_->engine(),
+      coordinator_->membership(),
       [coordinator = coordinator_.get()] { return coordinator->status(); },
       {registry_.get()}, attention_.get(), memories_.get());
 }

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "base/check.h"
+#include "base/pulse.h"
 
 namespace headwise {
 namespace {
@@ -48,8 +49,6 @@ class ClusterDispatcher::Core : public std::enable_shared_from_this<Core> {
 
   void OnAnswer(uint64_t membership_epoch, size_t rank, StepAnswer answer);
   void SendAll();
-  StepSample SampleLocked(size_t rank, const StepAnswer& answer) const
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool HasGroupLocked(uint64_t epoch) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return board_.has_value() && group_.membership_epoch == epoch;
@@ -158,51 +157,48 @@ void ClusterDispatcher::Core::SendAll() {
   }
 }
 
-StepSample ClusterDispatcher::Core::SampleLocked(
-    size_t rank, const StepAnswer& answer) const {
-  StepSample sample = {.worker = group_.names[rank], .group = group_.group};
-  if (!answer.result.ok()) return sample;
-  sample.compute_seconds = answer.result->compute_seconds;
-  sample.collective_seconds = answer.result->collective_seconds;
-  sample.collective_bytes = answer.result->collective_bytes;
-  sample.num_collectives = answer.result->num_collectives;
-  return sample;
-}
-
 void ClusterDispatcher::Core::OnAnswer(uint64_t membership_epoch, size_t rank,
                                        StepAnswer answer) {
-  StepSample sample;
   Verdict verdict;
   std::vector<StepBoard::Completed> completed;
+  std::vector<StepSample> samples;  // one a rank, without its timing
   {
     absl::MutexLock lock(&mutex_);
     // A late answer of a group that is no more.
     if (!HasGroupLocked(membership_epoch)) return;
     EnterLocked();
     if (answer.membership_epoch != membership_epoch) {
-      verdict = {
-          absl::AbortedError(absl::StrCat(
-              "rank ", rank, " answered for epoch ", answer.membership_epoch,
-              ", the group's is ", membership_epoch)),
-          Verdict::Fault::kWrong};
+      verdict.status = absl::AbortedError(absl::StrCat(
+          "rank ", rank, " answered for epoch ", answer.membership_epoch,
+          ", the group's is ", membership_epoch));
+      verdict.fault = Verdict::Fault::kWrong;
     } else {
       verdict = board_->TakeAnswer(rank, &answer);
     }
     last_progress_ = clock_.Now();
-    sample = SampleLocked(rank, answer);
     while (verdict.status.ok()) {
       std::optional<StepBoard::Completed> step = board_->PopCompleted();
       if (!step.has_value()) break;
       completed.push_back(*std::move(step));
     }
+    if (options_.on_sample && !completed.empty()) {
+      for (const std::string& name : group_.names) {
+        samples.push_back({.worker = name, .group = group_.group});
+      }
+    }
   }
   for (StepBoard::Completed& step : completed) {
     step.done(std::move(step.result));
+    for (size_t i = 0; i < samples.size(); ++i) {
+      samples[i].timing = step.timings[i];
+      options_.on_sample(samples[i]);
+    }
   }
-  if (options_.on_sample) options_.on_sample(sample);
   if (!verdict.status.ok()) {
     GroupLoss loss{verdict.status};
-    if (verdict.fault != Verdict::Fault::kNobodys) loss.rank = rank;
+    if (verdict.fault != Verdict::Fault::kNobodys) {
+      loss.rank = verdict.rank.value_or(rank);
+    }
     loss.is_wrong = verdict.fault == Verdict::Fault::kWrong;
     Lose(membership_epoch, loss, /*tell=*/true);
   }
@@ -258,7 +254,9 @@ void ClusterDispatcher::Core::CheckDeadline() {
 }
 
 void ClusterDispatcher::Core::WatchLoop() {
+  ThreadPulse pulse("hw-dispatch");
   while (true) {
+    pulse.Beat();
     std::vector<StepDone> refused;
     absl::Status reason;
     {

@@ -24,10 +24,7 @@ namespace headwise {
 struct StepSample {
   std::string worker;
   GroupChoice group = GroupChoice::kInProcess;
-  double compute_seconds = 0.0;
-  double collective_seconds = 0.0;
-  int64_t collective_bytes = 0;
-  int64_t num_collectives = 0;
+  RankTiming timing;
 };
 
 struct ClusterDispatcherOptions {
@@ -42,7 +39,7 @@ struct ClusterDispatcherOptions {
   // 100 MB/s.
   absl::Duration step_timeout_per_park = absl::Minutes(10);
   ResultLimits limits;
-  // Hears every rank's answer, after the step that it completed is done; called
+  // Hears of every rank once all have answered a step and it is done; called
   // without a lock held; must not block.
   std::function<void(const StepSample&)> on_sample;
 };

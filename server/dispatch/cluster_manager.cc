@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/pulse.h"
 
 namespace headwise {
 namespace {
@@ -60,7 +61,9 @@ void ClusterManager::Start() {
 }
 
 void ClusterManager::Loop() {
+  ThreadPulse pulse("hw-manager");
   while (true) {
+    pulse.Beat();
     RunOnce();
     absl::MutexLock lock(&mutex_);
     const auto awake = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {

@@ -16,6 +16,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
+#include "base/pulse.h"
 
 namespace headwise {
 
@@ -54,6 +55,7 @@ class Gather {
     absl::Time heard = clock_.Now();
     while (true) {
       const Look look = AwaitAll(absl::Milliseconds(50));
+      BeatThreadPulse();
       if (tell && look.mean_progress > told) tell(told = look.mean_progress);
       if (look.all) break;
       const absl::Time now = clock_.Now();

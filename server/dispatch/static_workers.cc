@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
+#include "base/pulse.h"
 #include "grpcpp/client_context.h"
 #include "headwise/worker/v1/worker.grpc.pb.h"
 #include "server/dispatch/grpc_worker_link.h"
@@ -55,6 +56,7 @@ StaticWorkers::StaticWorkers(const StaticWorkersOptions& options,
                              Membership& membership)
     : options_(options), membership_(membership) {
   for (const std::string& address : options_.addresses) {
+    membership_.Report(address, "not asked yet");
     auto worker = std::make_unique<Worker>();
     worker->address = address;
     worker->stub = worker::v1::Worker::NewStub(MakeWorkerChannel(address));
@@ -77,7 +79,9 @@ StaticWorkers::~StaticWorkers() {
 }
 
 void StaticWorkers::Loop() {
+  ThreadPulse pulse("hw-static");
   while (true) {
+    pulse.Beat(options_.interval + kPulseAllowance);
     for (const std::unique_ptr<Worker>& worker : workers_) {
       if (!worker->asking.exchange(true)) Ask(*worker);
     }
@@ -147,6 +151,7 @@ bool StaticWorkers::IsTakenByAnother(const MemberInfo& info) const {
 
 void StaticWorkers::Say(Worker& worker, const absl::Status& status) {
   const std::string complaint = status.ok() ? "" : status.ToString();
+  membership_.Report(worker.address, complaint);
   if (complaint == worker.last_complaint) return;
   worker.last_complaint = complaint;
   if (!status.ok() && options_.log) {

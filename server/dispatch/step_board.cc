@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -37,6 +38,25 @@ absl::Status CheckFinite(const char* what, absl::Span<const float> values) {
   return absl::OkStatus();
 }
 
+std::vector<RankTiming> TimingsOf(const std::vector<StepResult>& measured) {
+  double shortest = std::numeric_limits<double>::infinity();
+  for (const StepResult& rank : measured) {
+    shortest = std::min(shortest, rank.collective_seconds);
+  }
+  std::vector<RankTiming> timings;
+  for (const StepResult& rank : measured) {
+    const double wait = rank.wait_seconds < 0
+                            ? rank.collective_seconds - shortest
+                            : rank.wait_seconds;
+    timings.push_back({.compute_seconds = rank.compute_seconds,
+                       .wait_seconds = wait,
+                       .transfer_seconds = rank.collective_seconds - wait,
+                       .collective_bytes = rank.collective_bytes,
+                       .num_collectives = rank.num_collectives});
+  }
+  return timings;
+}
+
 Verdict Wrong(absl::Status status) {
   return {std::move(status), Verdict::Fault::kWrong};
 }
@@ -56,6 +76,7 @@ void StepBoard::Add(std::shared_ptr<const Step> step, StepDone done) {
   const bool probes = std::any_of(slices.begin(), slices.end(),
                                   [](auto& s) { return !s.probe.empty(); });
   if (probes) in_flight.probes.resize(slices.size());
+  in_flight.measured.resize(num_answered_.size());
   steps_.push_back(std::move(in_flight));
 }
 
@@ -87,14 +108,50 @@ Verdict StepBoard::TakeAnswer(size_t rank, StepAnswer* answer) {
   ++asked.num_answers;
   ++num_answered_[rank];
   // Which rank left a head out, nobody can tell.
-  if (asked.num_answers == num_answered_.size() && asked.status.ok()) {
-    return {JoinProbes(&asked)};
+  if (asked.num_answers < num_answered_.size() || !asked.status.ok()) return {};
+  Verdict verdict = CompareDraws(asked);
+  if (!verdict.status.ok()) return verdict;
+  return {JoinProbes(&asked)};
+}
+
+// Of two ranks that differ nobody can tell which is right.
+Verdict StepBoard::CompareDraws(const InFlight& asked) const {
+  const size_t num_ranks = asked.measured.size();
+  const auto num_like = [&asked](size_t rank) {
+    const uint64_t digest = asked.measured[rank].draws_digest;
+    return static_cast<size_t>(std::count_if(
+        asked.measured.begin(), asked.measured.end(),
+        [digest](const StepResult& r) { return r.draws_digest == digest; }));
+  };
+  if (num_like(0) == num_ranks) return {};
+  std::optional<size_t> odd;
+  bool has_majority = false;
+  for (size_t rank = 0; rank < num_ranks; ++rank) {
+    if (2 * num_like(rank) > num_ranks) {
+      has_majority = true;
+    } else if (!odd.has_value()) {
+      odd = rank;
+    }
   }
-  return {};
+  const std::string in_step = absl::StrCat(" in step ", asked.step->step_id);
+  if (!has_majority) {
+    return {absl::InternalError("ranks drew or scored differently" + in_step)};
+  }
+  Verdict verdict = Wrong(absl::InternalError(absl::StrCat(
+      "rank ", *odd, " drew or scored other than most ranks", in_step)));
+  verdict.rank = odd;
+  return verdict;
 }
 
 absl::Status StepBoard::TakeResult(size_t rank, StepResult result,
                                    InFlight* asked) const {
+  StepResult& measured = asked->measured[rank];
+  measured.compute_seconds = result.compute_seconds;
+  measured.collective_seconds = result.collective_seconds;
+  measured.wait_seconds = result.wait_seconds;
+  measured.collective_bytes = result.collective_bytes;
+  measured.num_collectives = result.num_collectives;
+  measured.draws_digest = result.draws_digest;
   if (rank == 0) HEADWISE_RETURN_IF_ERROR(CheckResult(*asked->step, result));
   if (!asked->probes.empty()) {
     HEADWISE_RETURN_IF_ERROR(TakeProbes(rank, &result.results, asked));
@@ -195,8 +252,12 @@ std::optional<StepBoard::Completed> StepBoard::PopCompleted() {
   InFlight step = std::move(steps_.front());
   steps_.pop_front();
   for (size_t& count : num_answered_) --count;
-  if (!step.status.ok()) return Completed{std::move(step.done), step.status};
-  return Completed{std::move(step.done), std::move(step.result)};
+  std::vector<RankTiming> timings = TimingsOf(step.measured);
+  if (!step.status.ok()) {
+    return Completed{std::move(step.done), step.status, std::move(timings)};
+  }
+  return Completed{std::move(step.done), std::move(step.result),
+                   std::move(timings)};
 }
 
 std::vector<StepDone> StepBoard::Clear() {

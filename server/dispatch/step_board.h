@@ -34,8 +34,22 @@ struct Verdict {
     kFailed,   // the rank says that it failed
     kWrong,    // no working rank answers so
   };
-  absl::Status status;            // OK: the group goes on
-  Fault fault = Fault::kNobodys;  // of the rank that answered
+  absl::Status status;  // OK: the group goes on
+  Fault fault = Fault::kNobodys;
+  // Whose fault it is; none: of the rank that answered.
+  std::optional<size_t> rank = std::nullopt;
+};
+
+// What one rank told of its time in a step; all 0 if the step was refused.
+struct RankTiming {
+  double compute_seconds = 0.0;  // outside collectives
+  // In collectives: for peers that had not come, and the rest. Where the
+  // transport can't tell, the rank of the group that was there for the shortest
+  // time has waited for nobody.
+  double wait_seconds = 0.0;
+  double transfer_seconds = 0.0;
+  int64_t collective_bytes = 0;
+  int64_t num_collectives = 0;
 };
 
 // The steps in flight of one group, in order. Calls no callback and knows no
@@ -54,6 +68,7 @@ class StepBoard {
   struct Completed {
     StepDone done;
     absl::StatusOr<StepResult> result;
+    std::vector<RankTiming> timings;  // by rank
   };
   // Removes the oldest step if all ranks have answered it.
   std::optional<Completed> PopCompleted();
@@ -74,6 +89,7 @@ class StepBoard {
     absl::Status status;  // of the first rank that answered
     StepResult result;    // of rank 0; parks of all ranks
     std::vector<std::vector<HeadProbe>> probes;  // by slice, of all ranks
+    std::vector<StepResult> measured;            // by rank, without results
   };
 
   Verdict JudgeStatus(size_t rank, const StepAnswer& answer) const;
@@ -84,6 +100,8 @@ class StepBoard {
   absl::Status TakeParks(size_t rank, std::vector<ParkOutcome> outcomes,
                          InFlight* asked) const;
   absl::Status JoinProbes(InFlight* asked) const;
+  // Whether all ranks have drawn the same; who has not, if most agree.
+  Verdict CompareDraws(const InFlight& asked) const;
   absl::Status CheckResult(const Step& step, const StepResult& result) const;
   absl::Status CheckSlice(const Slice& slice, const SliceResult& result) const;
   absl::Status CheckToken(int32_t token) const;

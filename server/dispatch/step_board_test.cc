@@ -61,6 +61,69 @@ TEST(StepBoardTest, CompletesInOrderForEveryInterleaving) {
   }
 }
 
+// The verdict of the last of the ranks, whose draws have these digests.
+Verdict VerdictOf(const std::vector<uint64_t>& digests) {
+  StepBoard board(digests.size(), kLimits);
+  board.Add(OneSlice(5), nullptr);
+  Verdict verdict;
+  for (size_t rank = 0; rank < digests.size(); ++rank) {
+    StepAnswer answer = rank == 0 ? AnswerOfRank0(5) : Answer(5);
+    answer.result->draws_digest = digests[rank];
+    EXPECT_TRUE(verdict.status.ok()) << "before all have answered";
+    verdict = board.TakeAnswer(rank, &answer);
+  }
+  return verdict;
+}
+
+TEST(StepBoardTest, OfRanksThatDrewDifferentlyTheOddOneIsBlamed) {
+  EXPECT_TRUE(VerdictOf({7, 7, 7}).status.ok());
+  for (const auto& [digests, odd] :
+       {std::pair{std::vector<uint64_t>{7, 7, 8}, 2},
+        std::pair{std::vector<uint64_t>{8, 7, 7}, 0},
+        std::pair{std::vector<uint64_t>{7, 8, 7, 9, 7}, 1}}) {
+    const Verdict verdict = VerdictOf(digests);
+    EXPECT_EQ(verdict.fault, Verdict::Fault::kWrong);
+    EXPECT_EQ(verdict.rank, odd);
+    EXPECT_THAT(std::string(verdict.status.message()),
+                HasSubstr("drew or scored other than most ranks in step 5"));
+  }
+}
+
+TEST(StepBoardTest, WithoutAMajorityNobodyIsBlamed) {
+  for (const auto& digests :
+       {std::vector<uint64_t>{7, 8}, std::vector<uint64_t>{7, 7, 8, 8},
+        std::vector<uint64_t>{1, 2, 3}}) {
+    const Verdict verdict = VerdictOf(digests);
+    EXPECT_EQ(verdict.status.code(), absl::StatusCode::kInternal);
+    EXPECT_EQ(verdict.fault, Verdict::Fault::kNobodys);
+  }
+}
+
+TEST(StepBoardTest, TellsHowLongEachRankHasWaited) {
+  StepBoard board(3, kLimits);
+  board.Add(OneSlice(5), nullptr);
+  const double reported[] = {0.25, -1, -1};
+  const double in_collectives[] = {1.0, 0.5, 4.0};
+  for (size_t rank = 0; rank < 3; ++rank) {
+    StepAnswer answer = rank == 0 ? AnswerOfRank0(5) : Answer(5);
+    answer.result->compute_seconds = 10.0 + static_cast<double>(rank);
+    answer.result->collective_seconds = in_collectives[rank];
+    answer.result->wait_seconds = reported[rank];
+    answer.result->num_collectives = 4;
+    ASSERT_TRUE(board.TakeAnswer(rank, &answer).status.ok());
+  }
+  const auto step = board.PopCompleted();
+  ASSERT_TRUE(step.has_value());
+  ASSERT_EQ(step->timings.size(), 3u);
+  EXPECT_EQ(step->timings[0].wait_seconds, 0.25) << "as it measured";
+  EXPECT_EQ(step->timings[0].transfer_seconds, 0.75);
+  EXPECT_EQ(step->timings[1].wait_seconds, 0.0) << "the last to come";
+  EXPECT_EQ(step->timings[1].transfer_seconds, 0.5);
+  EXPECT_EQ(step->timings[2].wait_seconds, 3.5);
+  EXPECT_EQ(step->timings[2].compute_seconds, 12.0);
+  EXPECT_EQ(step->timings[2].num_collectives, 4);
+}
+
 TEST(StepBoardTest, SameRefusalOfAllRanksIsTheStepsOwn) {
   for (const auto& status : {absl::InvalidArgumentError("position 7"),
                              absl::ResourceExhaustedError("blocks")}) {

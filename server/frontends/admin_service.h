@@ -22,11 +22,17 @@ class AdminService final : public v1::Admin::CallbackService {
   grpc::ServerUnaryReactor* PlanPlacement(
       grpc::CallbackServerContext* context,
       const v1::PlanPlacementRequest* request, v1::HeadMap* response) override;
+  grpc::ServerUnaryReactor* CheckCapacity(
+      grpc::CallbackServerContext* context,
+      const v1::CheckCapacityRequest* request,
+      v1::CheckCapacityResponse* response) override;
 
  private:
   grpc::ServerUnaryReactor* Reply(const Arrival& arrival,
                                   grpc::CallbackServerContext* context,
                                   const absl::Status& status);
+  absl::Status AnswerCapacity(const v1::CheckCapacityRequest& request,
+                              v1::CheckCapacityResponse* response) const;
   // The map as it is under the plan of that name.
   absl::Status Show(HeadMap map, const std::string& plan,
                     v1::HeadMap* response) const;

@@ -2,25 +2,12 @@
 
 #include <utility>
 
+#include "base/gauge_family.h"
+
 namespace headwise {
 namespace {
 
 using Labels = std::vector<prometheus::ClientMetric::Label>;
-
-prometheus::MetricFamily MakeGauge(const char* name, const char* help) {
-  prometheus::MetricFamily family;
-  family.name = name;
-  family.help = help;
-  family.type = prometheus::MetricType::Gauge;
-  return family;
-}
-
-void AddValue(Labels labels, double value, prometheus::MetricFamily* family) {
-  prometheus::ClientMetric metric;
-  metric.label = std::move(labels);
-  metric.gauge.value = value;
-  family->metric.push_back(std::move(metric));
-}
 
 // The engine may not have heard yet of the group that the map shows.
 double ValueOf(const std::vector<int64_t>& by_rank, size_t rank) {
@@ -30,8 +17,12 @@ double ValueOf(const std::vector<int64_t>& by_rank, size_t rank) {
 }  // namespace
 
 ClusterCollector::ClusterCollector(std::string model, const Engine& engine,
-                                   const ClusterState& cluster)
-    : model_(std::move(model)), engine_(engine), cluster_(cluster) {}
+                                   const ClusterState& cluster,
+                                   const WorkerSkew& skew)
+    : model_(std::move(model)),
+      engine_(engine),
+      cluster_(cluster),
+      skew_(skew) {}
 
 std::vector<prometheus::MetricFamily> ClusterCollector::Collect() const {
   const EngineStats stats = engine_.stats();
@@ -44,6 +35,11 @@ std::vector<prometheus::MetricFamily> ClusterCollector::Collect() const {
   auto waiting =
       MakeGauge("headwise_requests_waiting", "Requests in the queue.");
   AddValue({{"model", model_}}, static_cast<double>(stats.waiting), &waiting);
+
+  auto limit = MakeGauge("headwise_requests_waiting_limit",
+                         "Requests that the queue takes.");
+  AddValue({{"model", model_}}, static_cast<double>(stats.waiting_limit),
+           &limit);
 
   auto kv = MakeGauge("headwise_kv_bytes",
                       "KV cache in use, in memory and in parked files.");
@@ -80,7 +76,37 @@ std::vector<prometheus::MetricFamily> ClusterCollector::Collect() const {
   auto build = MakeGauge("headwise_build_info", "1; see the labels.");
   AddValue({{"version", HEADWISE_VERSION}, {"compiler", __VERSION__}}, 1,
            &build);
-  return {running, waiting, kv, capacity, epoch, up, build};
+  return {running, waiting,        limit,          kv,   capacity, epoch,
+          up,      MakeSkew(*map), MakeArrivals(), build};
+}
+
+prometheus::MetricFamily ClusterCollector::MakeSkew(const HeadMap& map) const {
+  auto family = MakeGauge("headwise_worker_skew_ratio",
+                          "A worker's time to compute over that of the others "
+                          "of its group, of the last steps.");
+  std::vector<std::string> names;
+  for (const HeadMap::Worker& worker : map.workers) {
+    names.push_back(worker.name);
+  }
+  const std::vector<double> ratios = skew_.Ratios(names);
+  for (size_t i = 0; i < names.size(); ++i) {
+    AddValue({{"worker", names[i]}}, ratios[i], &family);
+  }
+  return family;
+}
+
+prometheus::MetricFamily ClusterCollector::MakeArrivals() const {
+  prometheus::MetricFamily family;
+  family.name = "headwise_worker_arrivals_total";
+  family.help = "How often a worker came, each start of its process counted.";
+  family.type = prometheus::MetricType::Counter;
+  for (const auto& [name, count] : cluster_.worker_arrivals()) {
+    prometheus::ClientMetric metric;
+    metric.label = {{"worker", name}};
+    metric.counter.value = static_cast<double>(count);
+    family.metric.push_back(std::move(metric));
+  }
+  return family;
 }
 
 }  // namespace headwise

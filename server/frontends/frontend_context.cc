@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/error_facts.h"
 #include "server/frontends/request_log.h"
 
 namespace headwise {
@@ -34,7 +35,9 @@ void EndCall(const FrontendContext& frontend, const Arrival& arrival,
 }
 
 absl::Status DrainingError() {
-  return absl::UnavailableError("the server is draining: it will shut down");
+  return WithFacts(
+      absl::UnavailableError("the server is draining: it will shut down"),
+      {.reason = "DRAINING"});
 }
 
 }  // namespace headwise

@@ -127,6 +127,12 @@ class FakeCluster final : public ClusterState {
     return ready_;
   }
   std::string detail() const override { return "1 workers are ready"; }
+  std::vector<MissingMember> missing_workers() const override {
+    return {{"w1", "at h:1, gone for 3s"}};
+  }
+  std::map<std::string, int64_t> worker_arrivals() const override {
+    return {{"w0", 1}, {"w1", 4}};
+  }
   void Set(std::shared_ptr<const HeadMap> map, bool ready) {
     absl::MutexLock lock(&mutex_);
     if (map != nullptr) map_ = std::move(map);
@@ -194,9 +200,20 @@ class FakeEngine final : public EngineStub {
     absl::MutexLock lock(&mutex_);
     return closed_;
   }
+  // What AskSize answers.
+  void SetSizeAnswer(absl::StatusOr<SizeAnswer> answer) {
+    size_answer_ = std::move(answer);
+  }
+  absl::StatusOr<SizeAnswer> AskSize(
+      const SizeQuestion& question) const override {
+    asked_ = question;
+    return size_answer_;
+  }
+  const SizeQuestion& asked() const { return asked_; }
   EngineStats stats() const override {
     return {.running = 2,
             .waiting = 3,
+            .waiting_limit = 1024,
             .kv_bytes_used = {50},
             .kv_bytes_capacity = {1000},
             .parked_bytes = {70},
@@ -206,6 +223,8 @@ class FakeEngine final : public EngineStub {
  private:
   Script script_;
   absl::Status refusal_;
+  absl::StatusOr<SizeAnswer> size_answer_ = SizeAnswer();
+  mutable SizeQuestion asked_;
   absl::Mutex mutex_;
   absl::Status closed_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_id_ ABSL_GUARDED_BY(mutex_) = 0;

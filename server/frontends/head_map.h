@@ -4,9 +4,12 @@
 #define HEADWISE_SERVER_FRONTENDS_HEAD_MAP_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
+
+#include "server/membership/member_history.h"
 
 namespace headwise {
 
@@ -63,6 +66,10 @@ class ClusterState {
   virtual bool ready() const = 0;
   // Why no group stands, or what serves: one line for people.
   virtual std::string detail() const = 0;
+  // Who is not in the group and should be, and why.
+  virtual std::vector<MissingMember> missing_workers() const = 0;
+  // By name: how often the worker came, each start of its process counted.
+  virtual std::map<std::string, int64_t> worker_arrivals() const = 0;
 };
 
 }  // namespace headwise

@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/error_facts.h"
 #include "base/status_macros.h"
 #include "model/head_plan/head_plan_hash.h"
 #include "model/head_plan/kv_forecast.h"
@@ -90,8 +91,10 @@ absl::StatusOr<PlanStore::Plans::const_iterator> PlanStore::FindLocked(
   }
   const auto found = plans_.lower_bound(std::string(name));
   if (found == plans_.end() || !absl::StartsWith(found->first, name)) {
-    return absl::NotFoundError(
-        absl::StrCat("plan: no plan ", name, " is stored here"));
+    return WithFacts(
+        absl::NotFoundError(
+            absl::StrCat("plan: no plan ", name, " is stored here")),
+        {.resource_type = "plan", .resource_name = std::string(name)});
   }
   const auto next = std::next(found);
   if (next != plans_.end() && absl::StartsWith(next->first, name)) {

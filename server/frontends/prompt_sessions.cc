@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/error_facts.h"
+#include "base/pulse.h"
 #include "base/status_macros.h"
 
 namespace headwise {
@@ -20,8 +22,10 @@ std::string RandomId() {
 }
 
 absl::Status NoSession(const std::string& id) {
-  return absl::NotFoundError(
-      absl::StrCat("session_id: no session \"", id.substr(0, 64), "\""));
+  return WithFacts(
+      absl::NotFoundError(
+          absl::StrCat("session_id: no session \"", id.substr(0, 64), "\"")),
+      {.resource_type = "session", .resource_name = id.substr(0, 64)});
 }
 
 }  // namespace
@@ -43,7 +47,9 @@ PromptSessions::~PromptSessions() {
 }
 
 void PromptSessions::Loop() {
+  ThreadPulse pulse("hw-sessions");
   while (true) {
+    pulse.Beat(interval_ + kPulseAllowance);
     {
       absl::MutexLock lock(&mutex_);
       if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), interval_)) {

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "base/error_facts.h"
 #include "base/status_macros.h"
 #include "model/tokenizer/text_stream.h"
 #include "server/frontends/plan_cost.h"
@@ -29,10 +30,14 @@ absl::Status CheckPromptLength(int64_t prompt_len, int64_t max_prompt_len,
       plan.plan == nullptr
           ? ""
           : absl::StrCat(" under plan ", plan.hash.substr(0, kMinPlanPrefix));
-  return absl::OutOfRangeError(absl::StrCat(
-      "the prompt has ", prompt_len, " tokens; at most ", max_prompt_len,
-      " fit into the context of ", model.name, under, " (max_context_len ",
-      model.model->hyperparameters().max_context_len, ")"));
+  return WithFacts(
+      absl::OutOfRangeError(absl::StrCat(
+          "the prompt has ", prompt_len, " tokens; at most ", max_prompt_len,
+          " fit into the context of ", model.name, under, " (max_context_len ",
+          model.model->hyperparameters().max_context_len, ")")),
+      {.reason = "CONTEXT_TOO_LONG",
+       .numbers = {{"prompt_tokens", prompt_len},
+                   {"max_prompt_tokens", max_prompt_len}}});
 }
 
 // `source` has either a text or token ids, under the oneof's names.
@@ -239,17 +244,23 @@ absl::StatusOr<std::string> RenderMessages(
 
 absl::Status CheckTextBytes(absl::string_view field, int64_t num_bytes) {
   if (num_bytes <= kMaxTextBytes) return absl::OkStatus();
-  return absl::OutOfRangeError(
-      absl::StrCat(field, ": ", num_bytes, " bytes of text; at most ",
-                   kMaxTextBytes, " are made tokens in one request"));
+  return WithFacts(
+      absl::OutOfRangeError(
+          absl::StrCat(field, ": ", num_bytes, " bytes of text; at most ",
+                       kMaxTextBytes, " are made tokens in one request")),
+      {.reason = "TEXT_TOO_LONG",
+       .numbers = {{"bytes", num_bytes}, {"max_bytes", kMaxTextBytes}}});
 }
 
 absl::Status CheckModelName(absl::string_view requested,
                             const ServedModel& model) {
   if (requested.empty() || requested == model.name) return absl::OkStatus();
-  return absl::NotFoundError(absl::StrCat(
-      "model: \"", requested.substr(0, 256),
-      "\" is not served here; the served model is \"", model.name, "\""));
+  const std::string name(requested.substr(0, 256));
+  return WithFacts(
+      absl::NotFoundError(absl::StrCat(
+          "model: \"", name, "\" is not served here; the served model is \"",
+          model.name, "\"")),
+      {.resource_type = "model", .resource_name = name});
 }
 
 absl::Status CheckTokenIds(absl::string_view field,

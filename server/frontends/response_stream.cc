@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/error_facts.h"
 #include "server/frontends/rich_status.h"
 
 namespace headwise {
@@ -53,9 +54,10 @@ absl::Status ResponseStream::Close(absl::Status status) {
     HEADWISE_CHECK(!closed_);
     closed_ = true;
     if (overflow_) {
-      status = absl::ResourceExhaustedError(
-          absl::StrCat("the reader of the stream is too slow: more than ",
-                       kMaxBufferedBytes, " bytes waited for it"));
+      status = WithFacts(absl::ResourceExhaustedError(absl::StrCat(
+                             "the reader of the stream is too slow: more than ",
+                             kMaxBufferedBytes, " bytes waited for it")),
+                         {.reason = "READER_TOO_SLOW"});
     }
     final_status_ = status;
   }

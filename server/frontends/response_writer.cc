@@ -78,6 +78,26 @@ void WriteHeadMap(const HeadMap& map, v1::HeadMap* out) {
   }
 }
 
+void WriteSizeAnswer(const SizeAnswer& answer, v1::CheckCapacityResponse* out) {
+  switch (answer.verdict) {
+    case SizeAnswer::Verdict::kNow:
+      out->set_capacity(v1::CAPACITY_NOW);
+      break;
+    case SizeAnswer::Verdict::kLater:
+      out->set_capacity(v1::CAPACITY_LATER);
+      break;
+    case SizeAnswer::Verdict::kNever:
+      out->set_capacity(v1::CAPACITY_NEVER);
+      break;
+  }
+  out->set_retry_seconds(absl::ToDoubleSeconds(answer.retry_after));
+  out->set_rank(static_cast<uint32_t>(answer.rank));
+  out->set_needed_bytes(answer.needed_bytes);
+  out->set_available_bytes(answer.available_bytes);
+  out->set_longest_context(answer.longest_context);
+  out->set_reason(answer.reason);
+}
+
 void WriteModel(const ServedModel& model, int64_t served_context_len,
                 v1::Model* out) {
   const Hyperparameters& hyper = model.model->hyperparameters();

@@ -9,8 +9,11 @@
 #include "server/frontends/score_sink.h"
 #include "server/frontends/served_model.h"
 #include "server/scheduler/engine.h"
+#include "server/scheduler/size_answer.h"
 
 namespace headwise {
+
+void WriteSizeAnswer(const SizeAnswer& answer, v1::CheckCapacityResponse* out);
 
 void WriteUsage(const RequestUsage& usage, v1::Usage* out);
 void WriteScore(const ScoreResult& result, const RequestUsage& usage,

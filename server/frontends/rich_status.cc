@@ -4,6 +4,7 @@
 
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "base/error_facts.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "model/tokenizer/utf8.h"
@@ -26,6 +27,36 @@ std::string ReplaceIllFormed(absl::string_view text) {
     text.remove_prefix(size);
   }
   return valid;
+}
+
+void AddErrorInfo(absl::StatusCode code, const ErrorFacts& facts,
+                  google::rpc::Status* rich) {
+  google::rpc::ErrorInfo info;
+  info.set_reason(facts.reason.empty() ? absl::StatusCodeToString(code)
+                                       : facts.reason);
+  info.set_domain("headwise");
+  for (const auto& [name, value] : facts.numbers) {
+    (*info.mutable_metadata())[name] = absl::StrCat(value);
+  }
+  rich->add_details()->PackFrom(info);
+}
+
+void AddResourceInfo(const ErrorFacts& facts, const std::string& message,
+                     google::rpc::Status* rich) {
+  google::rpc::ResourceInfo info;
+  info.set_resource_type(facts.resource_type);
+  info.set_resource_name(ReplaceIllFormed(facts.resource_name));
+  info.set_description(message);
+  rich->add_details()->PackFrom(info);
+}
+
+void AddQuotaFailure(const std::string& subject, const std::string& message,
+                     google::rpc::Status* rich) {
+  google::rpc::QuotaFailure failure;
+  auto* violation = failure.add_violations();
+  violation->set_subject(ReplaceIllFormed(subject));
+  violation->set_description(message);
+  rich->add_details()->PackFrom(failure);
 }
 
 void AddRetryInfo(absl::Duration delay, google::rpc::Status* rich) {
@@ -58,12 +89,16 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
   google::rpc::Status rich;
   rich.set_code(static_cast<int>(status.code()));
   rich.set_message(message);
-  google::rpc::ErrorInfo info;
-  info.set_reason(absl::StatusCodeToString(status.code()));
-  info.set_domain("headwise");
-  rich.add_details()->PackFrom(info);
+  const ErrorFacts facts = FactsOf(status);
+  AddErrorInfo(status.code(), facts, &rich);
   if (const auto field = status.GetPayload(kFieldUrl); field.has_value()) {
     AddFieldViolation(std::string(*field), message, &rich);
+  }
+  if (!facts.resource_type.empty()) {
+    AddResourceInfo(facts, message, &rich);
+  }
+  if (!facts.quota_subject.empty()) {
+    AddQuotaFailure(facts.quota_subject, message, &rich);
   }
   if (status.code() == absl::StatusCode::kResourceExhausted) {
     AddRetryInfo(kRetryWhenExhausted, &rich);

@@ -21,9 +21,10 @@ absl::Status InvalidField(absl::string_view field, absl::string_view problem);
 
 // Code and message unchanged, but for bytes that are not UTF-8, as a text that
 // was cut may end with: '?' stands for them, since clients can't parse details
-// that hold them. Details: ErrorInfo (reason: the code's name,
-// domain: "headwise") always; BadRequest for InvalidField's; RetryInfo for
-// ResourceExhausted and Unavailable.
+// that hold them. Details: ErrorInfo always (domain "headwise"; reason that of
+// WithFacts, else the code's name; metadata its numbers); BadRequest for
+// InvalidField's; RetryInfo for ResourceExhausted and Unavailable; ResourceInfo
+// and QuotaFailure where WithFacts (base/error_facts.h) names them.
 grpc::Status ToGrpcStatus(const absl::Status& status);
 
 }  // namespace headwise

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "base/error_facts.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/frontends/services_fixture.h"
@@ -46,6 +47,45 @@ TEST_F(RichStatusTest, ErrorDetailsAreUtf8) {
   EXPECT_THAT(status.error_message(), HasSubstr("is \"aaa"));
   EXPECT_THAT(status.error_message(), HasSubstr("a?\"; must be system"));
   EXPECT_EQ(DetailsOf(status).bad_request.field_violations_size(), 1);
+}
+
+TEST_F(RichStatusTest, WhatIsNotHereIsNamedInAResourceInfo) {
+  grpc::ClientContext context;
+  v1::ScoreRequest request;
+  request.set_model("other");
+  v1::ScoreResponse response;
+  const grpc::Status status = stub_->Score(&context, request, &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::NOT_FOUND);
+  const Details details = DetailsOf(status);
+  EXPECT_EQ(details.resource.resource_type(), "model");
+  EXPECT_EQ(details.resource.resource_name(), "other");
+}
+
+TEST_F(RichStatusTest, ReasonsAndNumbersOfTheEngineReachTheClient) {
+  engine_.Refuse(WithFacts(
+      absl::OutOfRangeError("too long"),
+      {.reason = "KV_TOO_SMALL",
+       .numbers = {{"needed_bytes", 300}, {"available_bytes", 200}}}));
+  grpc::ClientContext context;
+  v1::ScoreRequest request;
+  request.set_text("abc");
+  v1::ScoreResponse response;
+  const Details details = DetailsOf(stub_->Score(&context, request, &response));
+  EXPECT_EQ(details.info.reason(), "KV_TOO_SMALL");
+  EXPECT_EQ(details.info.domain(), "headwise");
+  EXPECT_EQ(details.info.metadata().at("needed_bytes"), "300");
+  EXPECT_EQ(details.info.metadata().at("available_bytes"), "200");
+  EXPECT_FALSE(details.has_retry);
+}
+
+TEST(ToGrpcStatusTest, AQuotaNamesItsSubjectInUtf8) {
+  const Details details = DetailsOf(ToGrpcStatus(
+      WithFacts(absl::ResourceExhaustedError("no bytes are left"),
+                {.reason = "TENANT_QUOTA", .quota_subject = "tenant:\xff"})));
+  EXPECT_EQ(details.info.reason(), "TENANT_QUOTA");
+  ASSERT_EQ(details.quota.violations_size(), 1);
+  EXPECT_EQ(details.quota.violations(0).subject(), "tenant:?");
+  EXPECT_EQ(details.quota.violations(0).description(), "no bytes are left");
 }
 
 TEST_F(RichStatusTest, TransientRefusalsSayWhenToComeAgain) {

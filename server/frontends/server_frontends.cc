@@ -1,31 +1,36 @@
 #include "server/frontends/server_frontends.h"
 
 #include <chrono>
-#include <exception>
+#include <map>
 #include <mutex>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "base/operator_server.h"
+#include "base/process_collector.h"
+#include "base/pulse_collector.h"
 #include "base/status_macros.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
-#include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/resource_quota.h"
 #include "grpcpp/server.h"
 #include "grpcpp/server_builder.h"
 #include "model/head_plan/head_plan_check.h"
-#include "prometheus/exposer.h"
+#include "proto/health_service.h"
+#include "proto/timer_pulse.h"
 #include "server/frontends/admin_service.h"
 #include "server/frontends/attention_collector.h"
 #include "server/frontends/attention_service.h"
 #include "server/frontends/calibration_service.h"
+#include "server/frontends/health_collector.h"
 #include "server/frontends/inference_service.h"
 #include "server/frontends/neural_memory_collector.h"
 #include "server/frontends/neural_memory_service.h"
 #include "server/frontends/plan_collector.h"
 #include "server/frontends/plans_service.h"
 #include "server/frontends/selection_service.h"
+#include "server/frontends/server_health.h"
 #include "server/frontends/server_metrics.h"
 #include "server/frontends/sessions_service.h"
 
@@ -103,6 +108,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
         selection_(frontend_),
         attention_(MakeAttention(deps)),
         memory_(MakeMemory(deps)),
+        health_service_(HealthProbes()),
         extra_services_(deps.extra_services) {}
 
   // Null unless sessions are served.
@@ -142,15 +148,8 @@ class ServerFrontendsImpl final : public ServerFrontends {
   }
 
   void UpdateReadiness() override {
-    absl::MutexLock lock(&mutex_);
-    if (stopped_) return;
-    // Null without a socket: nobody could ask.
-    auto* health = server_->GetHealthCheckService();
-    if (health == nullptr) return;
-    const bool ready = cluster_.ready();
-    for (const std::string& name : ServiceNames()) {
-      health->SetServingStatus(name, ready);
-    }
+    health_.Startup().IgnoreError();  // remembers that a group has stood
+    health_service_.Refresh();
   }
 
   StepObserver& step_observer() override { return metrics_; }
@@ -170,13 +169,14 @@ class ServerFrontendsImpl final : public ServerFrontends {
     }
     TurnRed();
     selection_.Stop();
+    health_service_.Close();  // the server waits for watches
     if (server_ != nullptr) {
       server_->Shutdown(std::chrono::system_clock::now() +
                         absl::ToChronoNanoseconds(grace));
       server_->Wait();
     }
     open_calls_.AwaitNone();
-    exposer_.reset();
+    operator_server_.reset();
   }
 
  private:
@@ -194,55 +194,59 @@ class ServerFrontendsImpl final : public ServerFrontends {
   // For good: later changes of readiness have no effect on it.
   void TurnRed() {
     open_calls_.Close();
-    if (server_ == nullptr) return;
-    if (auto* health = server_->GetHealthCheckService()) health->Shutdown();
+    health_service_.Refresh();
   }
 
-  std::vector<std::string> ServiceNames() const {
-    std::vector<std::string> names = {v1::Inference::service_full_name(),
-                                      v1::Admin::service_full_name(),
-                                      v1::Calibration::service_full_name(),
-                                      v1::Plans::service_full_name(),
-                                      v1::Sessions::service_full_name(),
-                                      v1::Selection::service_full_name(),
-                                      model_.name};
-    if (attention_ != nullptr) {
-      names.push_back(v1::Attention::service_full_name());
-    }
-    if (memory_ != nullptr) {
-      names.push_back(v1::NeuralMemory::service_full_name());
-    }
-    return names;
+  std::map<std::string, HealthService::Probe> HealthProbes() const {
+    std::map<std::string, HealthService::Probe> probes;
+    const auto add = [&](const std::string& name) {
+      probes[name] = [this] { return health_.Ready(); };
+    };
+    add(v1::Inference::service_full_name());
+    add(v1::Admin::service_full_name());
+    add(v1::Calibration::service_full_name());
+    add(v1::Plans::service_full_name());
+    add(v1::Sessions::service_full_name());
+    add(v1::Selection::service_full_name());
+    if (attention_ != nullptr) add(v1::Attention::service_full_name());
+    if (memory_ != nullptr) add(v1::NeuralMemory::service_full_name());
+    add(model_.name);
+    probes[""] = [this] { return health_.Serving(); };
+    return probes;
   }
 
   absl::Status StartMetrics() {
     if (options_.metrics_address.empty()) return absl::OkStatus();
-    try {
-      exposer_ =
-          std::make_unique<prometheus::Exposer>(options_.metrics_address);
-      for (const auto& collectable : metrics_.collectables()) {
-        exposer_->RegisterCollectable(collectable);
-      }
-      exposer_->RegisterCollectable(plan_collector_);
-      exposer_->RegisterCollectable(selection_.metrics());
-      if (attention_collector_ != nullptr) {
-        exposer_->RegisterCollectable(attention_collector_);
-      }
-      if (memory_collector_ != nullptr) {
-        exposer_->RegisterCollectable(memory_collector_);
-      }
-      metrics_port_ = exposer_->GetListeningPorts().at(0);
-    } catch (const std::exception& error) {
-      return absl::UnavailableError(absl::StrCat("cannot serve metrics on ",
-                                                 options_.metrics_address, ": ",
-                                                 error.what()));
+    OperatorServerOptions options;
+    options.address = options_.metrics_address;
+    options.collectables = metrics_.collectables();
+    options.collectables.push_back(
+        std::make_shared<HealthCollector>(cluster_, open_calls_));
+    options.collectables.push_back(std::make_shared<ProcessCollector>());
+    options.collectables.push_back(std::make_shared<PulseCollector>());
+    options.collectables.push_back(plan_collector_);
+    options.collectables.push_back(selection_.metrics());
+    if (attention_collector_ != nullptr) {
+      options.collectables.push_back(attention_collector_);
     }
+    if (memory_collector_ != nullptr) {
+      options.collectables.push_back(memory_collector_);
+    }
+    options.startup = [this] {
+      return ProbeAnswer{health_.Startup(), health_.Detail()};
+    };
+    options.live = [this] { return ProbeAnswer{health_.Live(), ""}; };
+    options.ready = [this] {
+      return ProbeAnswer{health_.Ready(), health_.Detail()};
+    };
+    HEADWISE_ASSIGN_OR_RETURN(operator_server_, OperatorServer::Start(options));
+    metrics_port_ = operator_server_->port();
     return absl::OkStatus();
   }
 
   absl::Status StartServer() {
     const bool listens = !options_.listen_address.empty();
-    if (listens) EnableHealthAndReflection();
+    if (listens) EnableReflection();
     grpc::ServerBuilder builder;
     builder.SetMaxReceiveMessageSize(options_.max_request_bytes);
     builder.SetMaxSendMessageSize(-1);
@@ -279,6 +283,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
     builder.RegisterService(&selection_);
     if (attention_ != nullptr) builder.RegisterService(attention_.get());
     if (memory_ != nullptr) builder.RegisterService(memory_.get());
+    builder.RegisterService(&health_service_);
     for (grpc::Service* service : extra_services_) {
       builder.RegisterService(service);
     }
@@ -290,11 +295,10 @@ class ServerFrontendsImpl final : public ServerFrontends {
     return absl::OkStatus();
   }
 
-  // Both are settings of the process in this version of gRPC.
-  static void EnableHealthAndReflection() {
+  // A setting of the process in this version of gRPC.
+  static void EnableReflection() {
     static std::once_flag once;
     std::call_once(once, [] {
-      grpc::EnableDefaultHealthCheckService(true);
       grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     });
   }
@@ -307,6 +311,8 @@ class ServerFrontendsImpl final : public ServerFrontends {
   ModelDigest digest_;
   ServerMetrics metrics_;
   OpenCalls open_calls_;
+  const ServerHealth health_{cluster_, open_calls_};
+  TimerPulse timer_pulse_;
   const FrontendContext frontend_;
   PromptSessions prompt_sessions_;
   InferenceService inference_;
@@ -321,8 +327,9 @@ class ServerFrontendsImpl final : public ServerFrontends {
   std::unique_ptr<AttentionService> attention_;
   std::shared_ptr<NeuralMemoryCollector> memory_collector_;
   std::unique_ptr<NeuralMemoryService> memory_;
+  HealthService health_service_;
   const std::vector<grpc::Service*> extra_services_;
-  std::unique_ptr<prometheus::Exposer> exposer_;
+  std::unique_ptr<OperatorServer> operator_server_;
   std::unique_ptr<grpc::Server> server_;
   int port_ = 0;
   int metrics_port_ = 0;

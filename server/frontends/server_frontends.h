@@ -1,4 +1,4 @@
-// The coordinator's public face: gRPC services, health, reflection, /metrics.
+// The coordinator's public face: gRPC services, health, reflection, metrics.
 
 #ifndef HEADWISE_SERVER_FRONTENDS_SERVER_FRONTENDS_H_
 #define HEADWISE_SERVER_FRONTENDS_SERVER_FRONTENDS_H_
@@ -31,7 +31,7 @@ inline constexpr absl::Duration kFlushTime = absl::Seconds(1);
 struct ServerFrontendsOptions {
   // host:port; port 0: any free one. Empty: no socket, only InProcessChannel.
   std::string listen_address = "127.0.0.1:0";
-  // host:port of the HTTP server for /metrics; empty: none.
+  // host:port of the HTTP server for /metrics and /healthz; empty: none.
   std::string metrics_address = "127.0.0.1:0";
 
   std::string model_name;  // what requests call it; 1 to 128 bytes
@@ -81,9 +81,10 @@ class ServerFrontends {
   // A channel to these services without a socket.
   virtual std::shared_ptr<grpc::Channel> InProcessChannel() = 0;
 
-  // To be called after ClusterState::ready() has changed: sets the health of
-  // headwise.v1.Inference, headwise.v1.Admin and the model's name. That of ""
-  // says that the process answers: SERVING until Drain.
+  // To be called after ClusterState::ready() has changed, so that who watches
+  // health hears of it at once. Health itself is asked, not told: that of every
+  // service and of the model's name is ServerHealth::Ready, that of "" is
+  // ServerHealth::Serving.
   virtual void UpdateReadiness() = 0;
 
   // The cluster tells it of every step.

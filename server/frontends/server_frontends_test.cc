@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "absl/synchronization/notification.h"
+#include "base/pulse.h"
 #include "gmock/gmock.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/generic/generic_stub.h"
@@ -65,6 +66,16 @@ TEST_F(ListeningTest, HealthFollowsReadiness) {
   cluster_.Set(nullptr, true);
   frontends_->UpdateReadiness();
   for (const std::string& name : names) EXPECT_EQ(HealthOf(stub, name), 1);
+}
+
+TEST_F(ListeningTest, HealthSeesALateThreadWithoutBeingTold) {
+  grpc::GenericStub stub(Channel());
+  Pulse pulse("test-loop");
+  for (const char* name : {"", "tiny"}) EXPECT_EQ(HealthOf(stub, name), 1);
+  pulse.Beat(absl::Nanoseconds(-1));
+  for (const char* name : {"", "tiny"}) EXPECT_EQ(HealthOf(stub, name), 2);
+  pulse.Beat();
+  for (const char* name : {"", "tiny"}) EXPECT_EQ(HealthOf(stub, name), 1);
 }
 
 TEST_F(ListeningTest, ATakenPortIsAnError) {

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "server/frontends/cluster_collector.h"
-#include "server/frontends/process_collector.h"
 
 namespace headwise {
 namespace {
@@ -46,9 +45,8 @@ ServerMetrics::ServerMetrics(const std::string& model, const Engine& engine,
   AddLatencyFamilies();
   AddTokenFamilies();
   AddStepFamilies();
-  collectables_ = {registry_,
-                   std::make_shared<ClusterCollector>(model, engine, cluster),
-                   std::make_shared<ProcessCollector>()};
+  collectables_ = {registry_, std::make_shared<ClusterCollector>(
+                                  model, engine, cluster, skew_)};
 }
 
 void ServerMetrics::AddLatencyFamilies() {
@@ -102,13 +100,14 @@ void ServerMetrics::AddTokenFamilies() {
   auto& tokens = BuildCounter()
                      .Name("headwise_tokens_total")
                      .Help(
-                         "Tokens of prompts that were worked on, generated, "
-                         "scored.")
+                         "Tokens of prompts that were worked on, of them "
+                         "found in a prefix; generated, scored.")
                      .Register(*registry_);
   const auto kind = [&](const char* name) {
     return &tokens.Add({{"model", model_}, {"kind", name}});
   };
   prompt_tokens_ = kind("prompt");
+  cached_tokens_ = kind("cached");
   generated_tokens_ = kind("generated");
   scored_tokens_ = kind("scored");
 }
@@ -117,14 +116,14 @@ void ServerMetrics::AddStepFamilies() {
   step_ = &BuildHistogram()
                .Name("headwise_step_seconds")
                .Help(
-                   "A rank's time in a step: phase compute, or exchange "
-                   "(waiting and transfer inside collectives).")
+                   "A rank's time in a step: phase compute; inside "
+                   "collectives, wait for peers and transfer.")
                .Register(*registry_);
   collective_ = &BuildHistogram()
                      .Name("headwise_collective_seconds")
                      .Help(
                          "Mean time of one collective, once for each step "
-                         "and rank.")
+                         "and rank: phase wait (for late peers), transfer.")
                      .Register(*registry_);
   collective_bytes_ = &BuildCounter()
                            .Name("headwise_collective_bytes_total")
@@ -175,6 +174,7 @@ void ServerMetrics::RecordRequest(const RequestRecord& record) {
     prefill_->Add(labels, RequestBuckets())
         .Observe(absl::ToDoubleSeconds(usage.prefill_time));
     prompt_tokens_->Increment(static_cast<double>(usage.prompt_tokens));
+    cached_tokens_->Increment(static_cast<double>(usage.cached_tokens));
   }
   // Scores and embeddings have no decode.
   if (usage.generated_tokens > 0) {
@@ -211,8 +211,10 @@ const ServerMetrics::WorkerSeries& ServerMetrics::SeriesOfWorker(
   series.steps = &steps_->Add({{"worker", name}});
   series.compute =
       &step_->Add({{"worker", name}, {"phase", "compute"}}, StepBuckets());
-  series.exchange =
-      &step_->Add({{"worker", name}, {"phase", "exchange"}}, StepBuckets());
+  series.wait =
+      &step_->Add({{"worker", name}, {"phase", "wait"}}, StepBuckets());
+  series.transfer =
+      &step_->Add({{"worker", name}, {"phase", "transfer"}}, StepBuckets());
   return series;
 }
 
@@ -222,21 +224,27 @@ const ServerMetrics::GroupSeries& ServerMetrics::SeriesOfGroup(
   if (known != groups_.end()) return known->second;
   const std::string name(group);
   GroupSeries& series = groups_[name];
-  series.collective = &collective_->Add({{"group", name}}, StepBuckets());
+  series.wait =
+      &collective_->Add({{"group", name}, {"phase", "wait"}}, StepBuckets());
+  series.transfer = &collective_->Add({{"group", name}, {"phase", "transfer"}},
+                                      StepBuckets());
   series.bytes = &collective_bytes_->Add({{"group", name}});
   return series;
 }
 
 void ServerMetrics::OnWorkerStep(const WorkerStepSample& sample) {
+  skew_.Observe(sample.worker, sample.compute_seconds);
   absl::MutexLock lock(&mutex_);
   const WorkerSeries& worker = SeriesOfWorker(sample.worker);
   worker.steps->Increment();
   worker.compute->Observe(sample.compute_seconds);
-  worker.exchange->Observe(sample.collective_seconds);
+  worker.wait->Observe(sample.wait_seconds);
+  worker.transfer->Observe(sample.transfer_seconds);
   if (sample.num_collectives <= 0) return;
   const GroupSeries& group = SeriesOfGroup(sample.group);
-  group.collective->Observe(sample.collective_seconds /
-                            static_cast<double>(sample.num_collectives));
+  const auto count = static_cast<double>(sample.num_collectives);
+  group.wait->Observe(sample.wait_seconds / count);
+  group.transfer->Observe(sample.transfer_seconds / count);
   group.bytes->Increment(static_cast<double>(sample.collective_bytes));
 }
 

@@ -23,6 +23,7 @@
 #include "prometheus/registry.h"
 #include "server/frontends/head_map.h"
 #include "server/frontends/step_observer.h"
+#include "server/frontends/worker_skew.h"
 #include "server/scheduler/engine.h"
 
 namespace headwise {
@@ -82,10 +83,12 @@ class ServerMetrics final : public StepObserver {
   struct WorkerSeries {
     prometheus::Counter* steps = nullptr;
     prometheus::Histogram* compute = nullptr;
-    prometheus::Histogram* exchange = nullptr;
+    prometheus::Histogram* wait = nullptr;
+    prometheus::Histogram* transfer = nullptr;
   };
   struct GroupSeries {
-    prometheus::Histogram* collective = nullptr;
+    prometheus::Histogram* wait = nullptr;
+    prometheus::Histogram* transfer = nullptr;
     prometheus::Counter* bytes = nullptr;
   };
   // Of `worker`, or of "other" once 256 names were seen.
@@ -95,6 +98,7 @@ class ServerMetrics final : public StepObserver {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const std::string model_;
+  WorkerSkew skew_;
   std::shared_ptr<prometheus::Registry> registry_;
   std::vector<std::shared_ptr<prometheus::Collectable>> collectables_;
 
@@ -108,6 +112,7 @@ class ServerMetrics final : public StepObserver {
   prometheus::Family<prometheus::Counter>* requests_ = nullptr;
   std::array<prometheus::Counter*, 4> rejections_{};  // by Rejection
   prometheus::Counter* prompt_tokens_ = nullptr;
+  prometheus::Counter* cached_tokens_ = nullptr;
   prometheus::Counter* generated_tokens_ = nullptr;
   prometheus::Counter* scored_tokens_ = nullptr;
   prometheus::Family<prometheus::Histogram>* step_ = nullptr;

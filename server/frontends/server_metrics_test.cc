@@ -50,11 +50,10 @@ TEST_F(ServerMetricsTest, AllSeriesExistBeforeTheFirstRequest) {
         "headwise_kv_capacity_bytes{tier=\"memory\",worker=\"w0\"} 1000",
         "headwise_worker_up{worker=\"w0\"} 1",
         "headwise_worker_epoch{worker=\"w0\"} 7",
-        "headwise_build_info{version=",
-        "process_resident_memory_bytes ",
-        "process_cpu_seconds_total ",
-        "process_open_fds ",
-        "process_start_time_seconds "}) {
+        "headwise_worker_skew_ratio{worker=\"w0\"} 1",
+        "headwise_worker_arrivals_total{worker=\"w1\"} 4",
+        "headwise_requests_waiting_limit{model=\"tiny\"} 1024",
+        "headwise_build_info{version="}) {
     EXPECT_THAT(page, HasSubstr(series));
   }
 }
@@ -138,7 +137,8 @@ TEST_F(ServerMetricsTest, StepsAreCountedForEachWorker) {
   metrics_.OnWorkerStep({.worker = "w0",
                          .group = "gloo",
                          .compute_seconds = 0.5,
-                         .collective_seconds = 0.25,
+                         .wait_seconds = 0.25,
+                         .transfer_seconds = 0.125,
                          .collective_bytes = 1000,
                          .num_collectives = 5});
   metrics_.OnWorkerStep({.worker = "w1", .compute_seconds = 0.125});
@@ -150,10 +150,13 @@ TEST_F(ServerMetricsTest, StepsAreCountedForEachWorker) {
        {"headwise_steps_total{worker=\"w0\"} 1",
         "headwise_steps_total{worker=\"w1\"} 1",
         "headwise_step_seconds_sum{phase=\"compute\",worker=\"w0\"} 0.5",
-        "headwise_step_seconds_sum{phase=\"exchange\",worker=\"w0\"} 0.25",
+        "headwise_step_seconds_sum{phase=\"wait\",worker=\"w0\"} 0.25",
+        "headwise_step_seconds_sum{phase=\"transfer\",worker=\"w0\"} 0.125",
         // One mean for the step, and none where nothing was exchanged.
-        "headwise_collective_seconds_sum{group=\"gloo\"} 0.05",
-        "headwise_collective_seconds_count{group=\"gloo\"} 1",
+        "headwise_collective_seconds_sum{group=\"gloo\",phase=\"wait\"} 0.05",
+        "headwise_collective_seconds_count{group=\"gloo\",phase=\"wait\"} 1",
+        "headwise_collective_seconds_sum{group=\"gloo\",phase=\"transfer\"} "
+        "0.025",
         "headwise_collective_bytes_total{group=\"gloo\"} 1000",
         "headwise_rebuild_seconds_sum{cause=\"death\"} 0.5",
         "headwise_rebuilds_total{model=\"tiny\"} 3",

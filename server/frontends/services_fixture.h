@@ -68,6 +68,10 @@ class TestClient {
       const v1::PlanPlacementRequest& request) {
     return Call(*admin_, &v1::Admin::Stub::PlanPlacement, request);
   }
+  absl::StatusOr<v1::CheckCapacityResponse> CheckCapacity(
+      const v1::CheckCapacityRequest& request) {
+    return Call(*admin_, &v1::Admin::Stub::CheckCapacity, request);
+  }
 
  private:
   static void SetDeadline(grpc::ClientContext* context) {
@@ -114,6 +118,8 @@ struct Details {
   google::rpc::ErrorInfo info;
   google::rpc::BadRequest bad_request;
   google::rpc::RetryInfo retry;
+  google::rpc::ResourceInfo resource;
+  google::rpc::QuotaFailure quota;
   bool has_retry = false;
 };
 
@@ -126,6 +132,8 @@ inline Details DetailsOf(const grpc::Status& status) {
   for (const auto& detail : rich.details()) {
     detail.UnpackTo(&details.info);
     detail.UnpackTo(&details.bad_request);
+    detail.UnpackTo(&details.resource);
+    detail.UnpackTo(&details.quota);
     details.has_retry |= detail.UnpackTo(&details.retry);
   }
   return details;

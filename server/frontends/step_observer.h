@@ -14,11 +14,12 @@ namespace headwise {
 
 // One rank's part in one step.
 struct WorkerStepSample {
-  absl::string_view worker;         // its name
-  absl::string_view group;          // kind of its group: "shared-memory"
-  double compute_seconds = 0.0;     // outside collectives
-  double collective_seconds = 0.0;  // inside: waiting and transfer
-  int64_t collective_bytes = 0;     // sent and received by this rank
+  absl::string_view worker;       // its name
+  absl::string_view group;        // kind of its group: "shared-memory"
+  double compute_seconds = 0.0;   // outside collectives
+  double wait_seconds = 0.0;      // inside: for peers that had not come
+  double transfer_seconds = 0.0;  // inside: the rest
+  int64_t collective_bytes = 0;   // sent and received by this rank
   int64_t num_collectives = 0;
 };
 

@@ -23,6 +23,8 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
+#include "base/error_facts.h"
+#include "base/pulse.h"
 #include "base/status_macros.h"
 #include "server/leases/caller.h"
 #include "server/leases/gather.h"
@@ -129,7 +131,7 @@ class LeaseBook {
     {
       absl::MutexLock lock(&mutex_);
       const auto found = FindLocked(caller, id);
-      if (found == entries_.end()) return NoSuch();
+      if (found == entries_.end()) return NoSuch(id);
       held = found->second.held;
     }
     held->CheckMembers(*view());
@@ -142,7 +144,7 @@ class LeaseBook {
   // `status` of a call; NotFound if what it was about was deleted meanwhile.
   absl::Status Outcome(const std::string& id,
                        const absl::Status& status) const {
-    return Has(id) ? status : NoSuch();
+    return Has(id) ? status : NoSuch(id);
   }
   // The tenant's, by id.
   std::vector<std::shared_ptr<Held>> List(const Caller& caller) const {
@@ -164,7 +166,7 @@ class LeaseBook {
     {
       absl::MutexLock lock(&mutex_);
       const auto found = FindLocked(caller, id);
-      if (found == entries_.end()) return NoSuch();
+      if (found == entries_.end()) return NoSuch(id);
       held = found->second.held;
       entries_.erase(found);
     }
@@ -239,10 +241,11 @@ class LeaseBook {
   };
   using Entries = std::map<std::string, Entry>;
 
-  absl::Status NoSuch() const {
-    return absl::NotFoundError(absl::StrCat(noun_.one, "_id: no such ",
-                                            noun_.one,
-                                            ", or it was idle for too long"));
+  absl::Status NoSuch(const std::string& id) const {
+    return WithFacts(
+        absl::NotFoundError(absl::StrCat(noun_.one, "_id: no such ", noun_.one,
+                                         ", or it was idle for too long")),
+        {.resource_type = noun_.one, .resource_name = id});
   }
   // What the caller may know of.
   typename Entries::iterator FindLocked(const Caller& caller,
@@ -265,10 +268,15 @@ class LeaseBook {
       }
     }
     if (held.reserved_bytes() <= available) return absl::OkStatus();
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the ", noun_.one, " needs ", held.reserved_bytes(),
-                     " bytes, ", available, " of ", options_.max_tenant_bytes,
-                     " are available to the tenant"));
+    return WithFacts(
+        absl::ResourceExhaustedError(absl::StrCat(
+            "the ", noun_.one, " needs ", held.reserved_bytes(), " bytes, ",
+            available, " of ", options_.max_tenant_bytes,
+            " are available to the tenant")),
+        {.reason = "TENANT_QUOTA",
+         .quota_subject = absl::StrCat("tenant:", held.tenant()),
+         .numbers = {{"needed_bytes", held.reserved_bytes()},
+                     {"available_bytes", available}}});
   }
 
   // Returns those that are left.
@@ -296,7 +304,9 @@ class LeaseBook {
   }
 
   void Loop() {
+    ThreadPulse pulse("hw-leases");
     while (true) {
+      pulse.Beat(options_.interval + kPulseAllowance);
       {
         absl::MutexLock lock(&mutex_);
         if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_),
@@ -304,6 +314,8 @@ class LeaseBook {
           return;
         }
       }
+      // Calls to workers that are gone wait for their deadlines.
+      pulse.Beat(absl::Minutes(1));
       Step();
     }
   }

@@ -121,6 +121,7 @@ absl::StatusOr<uint64_t> Membership::AddLocked(const MemberInfo& info) {
   }
   const uint64_t id = next_registration_id_++;
   entries_[info.name] = {info, id, clock_.Now()};
+  history_.Came(info.name, info.address);
   PublishLocked();
   return id;
 }
@@ -181,6 +182,7 @@ bool Membership::Remove(uint64_t registration_id) {
       ++it;
     }
     if (it == entries_.end()) return false;
+    history_.Left(it->first, clock_.Now());
     entries_.erase(it);
     PublishLocked();
   }
@@ -196,6 +198,7 @@ std::vector<std::string> Membership::RemoveDead() {
     for (auto it = entries_.begin(); it != entries_.end();) {
       if (now - it->second.last_heard > options_.dead_after) {
         dead.push_back(it->first);
+        history_.Left(it->first, now);
         it = entries_.erase(it);
       } else {
         ++it;
@@ -218,6 +221,22 @@ uint64_t Membership::Bump(uint64_t by) {
 std::shared_ptr<const MembershipView> Membership::view() const {
   absl::MutexLock lock(&mutex_);
   return view_;
+}
+
+void Membership::Report(const std::string& address,
+                        const std::string& problem) {
+  absl::MutexLock lock(&mutex_);
+  history_.Report(address, problem);
+}
+
+std::vector<MissingMember> Membership::missing() const {
+  absl::MutexLock lock(&mutex_);
+  return history_.Missing(clock_.Now());
+}
+
+std::map<std::string, int64_t> Membership::arrivals() const {
+  absl::MutexLock lock(&mutex_);
+  return history_.Arrivals();
 }
 
 }  // namespace headwise

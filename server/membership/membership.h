@@ -16,6 +16,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
+#include "server/membership/member_history.h"
 
 namespace headwise {
 
@@ -95,6 +96,11 @@ class Membership {
 
   std::shared_ptr<const MembershipView> view() const;
 
+  // What has become of those who are no members: MemberHistory.
+  void Report(const std::string& address, const std::string& problem);
+  std::vector<MissingMember> missing() const;
+  std::map<std::string, int64_t> arrivals() const;
+
  private:
   struct Entry {
     MemberInfo info;
@@ -118,6 +124,7 @@ class Membership {
   std::map<uint64_t, std::string> replaced_ ABSL_GUARDED_BY(mutex_);
   uint64_t next_registration_id_ ABSL_GUARDED_BY(mutex_) = 1;
   std::shared_ptr<const MembershipView> view_ ABSL_GUARDED_BY(mutex_);
+  MemberHistory history_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace headwise

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/error_facts.h"
 #include "base/status_macros.h"
 #include "model/head_plan/landmarks.h"
 #include "model/head_plan/rotary_reach.h"
@@ -125,13 +127,16 @@ size_t ScarcestRank(const std::vector<int64_t>& needed,
   return scarcest;
 }
 
+// Under the plan, whatever the caches hold.
+int64_t MaxContext(const HeadPlan* plan, const AdmissionTerms& terms) {
+  return plan == nullptr ? terms.max_context_len
+                         : LongestContext(*plan, terms.max_context_len);
+}
+
 absl::Status CheckRoom(const EngineRequest& request,
                        const AdmissionTerms& terms, KvExtent extent,
                        const std::vector<int64_t>& needed) {
-  const int64_t max_context_len =
-      request.plan == nullptr
-          ? terms.max_context_len
-          : LongestContext(*request.plan, terms.max_context_len);
+  const int64_t max_context_len = MaxContext(request.plan.get(), terms);
   std::vector<int64_t> available = terms.needs.capacity().rank_bytes;
   bool fits = extent.length <= max_context_len;
   for (size_t rank = 0; rank < available.size(); ++rank) {
@@ -145,18 +150,50 @@ absl::Status CheckRoom(const EngineRequest& request,
       terms.prefix == nullptr
           ? ""
           : absl::StrCat("prefix ", terms.prefix->length, " + ");
-  return absl::OutOfRangeError(absl::StrCat(
+  const int64_t longest = LongestThatFits(request.plan.get(), terms);
+  absl::Status refusal = absl::OutOfRangeError(absl::StrCat(
       "the request needs a context of ", extent.length, " tokens (", prefix,
       "prompt ", request.prompt.size(), " + max_new_tokens ",
       generates ? request.max_new_tokens : 0, "), ", needed[rank],
       " bytes of KV on rank ", rank, "; available are ", available[rank],
       " bytes and a context of ", max_context_len,
-      " tokens; the longest context that fits is ",
-      std::min(max_context_len, terms.needs.LongestContext(request.plan.get())),
-      " tokens"));
+      " tokens; the longest context that fits is ", longest, " tokens"));
+  return WithFacts(
+      std::move(refusal),
+      {.reason = extent.length > max_context_len ? "CONTEXT_TOO_LONG"
+                                                 : "KV_TOO_SMALL",
+       .numbers = {{"needed_bytes", needed[rank]},
+                   {"available_bytes", available[rank]},
+                   {"rank", static_cast<int64_t>(rank)},
+                   {"context_tokens", extent.length},
+                   {"longest_context", longest}}});
 }
 
 }  // namespace
+
+absl::StatusOr<KvRoom> FindRoom(const SizeQuestion& question,
+                                const AdmissionTerms& terms) {
+  const HeadPlan* plan = question.plan.get();
+  if (plan != nullptr) {
+    HEADWISE_RETURN_IF_ERROR(CheckPlan(*plan, terms.needs.geometry()));
+    HEADWISE_RETURN_IF_ERROR(CheckCalibration(*plan));
+  }
+  KvRoom room;
+  room.length = SaturatingSum(question.prompt_tokens, question.max_new_tokens);
+  room.needed_bytes = terms.needs.Reserved(
+      plan, {.length = room.length, .prompt_len = question.prompt_tokens});
+  const std::vector<int64_t>& available = terms.needs.capacity().rank_bytes;
+  room.fits = room.length <= MaxContext(plan, terms);
+  for (size_t rank = 0; rank < available.size(); ++rank) {
+    room.fits = room.fits && room.needed_bytes[rank] <= available[rank];
+  }
+  room.rank = ScarcestRank(room.needed_bytes, available);
+  return room;
+}
+
+int64_t LongestThatFits(const HeadPlan* plan, const AdmissionTerms& terms) {
+  return std::min(MaxContext(plan, terms), terms.needs.LongestContext(plan));
+}
 
 int64_t NeededTokens(const EngineRequest& request) {
   const int64_t prompt = static_cast<int64_t>(request.prompt.size());

@@ -11,6 +11,7 @@
 #include "server/scheduler/engine.h"
 #include "server/scheduler/held_prefixes.h"
 #include "server/scheduler/kv_needs.h"
+#include "server/scheduler/size_answer.h"
 
 namespace headwise {
 
@@ -27,6 +28,20 @@ struct AdmissionTerms {
   const HeldPrefix* prefix = nullptr;
   std::vector<int64_t> prefix_bytes;
 };
+
+// How a request would lie in the whole of the caches, at its longest.
+struct KvRoom {
+  bool fits = false;
+  int64_t length = 0;                 // positions
+  std::vector<int64_t> needed_bytes;  // by rank
+  size_t rank = 0;                    // the scarcest for it
+};
+// InvalidArgument or Unimplemented: a plan that can't be served. Landmarks are
+// not looked at: there are no tokens.
+absl::StatusOr<KvRoom> FindRoom(const SizeQuestion& question,
+                                const AdmissionTerms& terms);
+// Tokens of the longest sequence that can be under that plan.
+int64_t LongestThatFits(const HeadPlan* plan, const AdmissionTerms& terms);
 
 // Bytes that the request needs on each rank. InvalidArgument for an empty
 // prompt, no tokens to generate, a plan or a probe that can't be served;

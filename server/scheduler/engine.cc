@@ -3,6 +3,7 @@
 #include <memory>
 #include <thread>
 
+#include "base/pulse.h"
 #include "server/scheduler/engine_loop.h"
 
 namespace headwise {
@@ -22,7 +23,9 @@ class ThreadedEngine final : public EngineLoop {
 
  private:
   void Run() {
+    ThreadPulse pulse("hw-engine");
     while (true) {
+      pulse.Beat();
       if (Step()) continue;
       if (finished()) return;
       AwaitWork();

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "server/scheduler/dispatcher.h"
 #include "server/scheduler/kv_needs.h"
+#include "server/scheduler/size_answer.h"
 #include "worker/step/step.h"
 
 namespace headwise {
@@ -98,6 +99,7 @@ struct EngineOptions {
 struct EngineStats {
   int64_t running = 0;
   int64_t waiting = 0;
+  int64_t waiting_limit = 0;               // one more is refused
   int64_t held = 0;                        // prefixes
   int64_t parked = 0;                      // of them
   std::vector<int64_t> kv_bytes_used;      // promised, by rank
@@ -182,6 +184,12 @@ class Engine {
   virtual ResumeReport Resume(KvCapacity capacity) = 0;
   // Ends all requests with `reason`, which new ones get too.
   virtual void Close(absl::Status reason) = 0;
+
+  // What admission would say to a request of that size, without one. Errors
+  // are Submit's: Unavailable while no group stands, InvalidArgument for sizes
+  // or a plan that can't be.
+  virtual absl::StatusOr<SizeAnswer> AskSize(
+      const SizeQuestion& question) const = 0;
 
   virtual EngineStats stats() const = 0;
 };

@@ -1,7 +1,10 @@
 #include "server/scheduler/engine_loop.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
+
+#include "base/pulse.h"
 
 namespace headwise {
 namespace {
@@ -113,6 +116,12 @@ bool EngineLoop::finished() const {
   return is_shutting_down_ && sinks_.empty() && scheduler_.idle();
 }
 
+absl::StatusOr<SizeAnswer> EngineLoop::AskSize(
+    const SizeQuestion& question) const {
+  absl::MutexLock lock(&mutex_);
+  return scheduler_.AskSize(question);
+}
+
 EngineStats EngineLoop::stats() const {
   absl::MutexLock lock(&mutex_);
   return scheduler_.stats();
@@ -131,7 +140,7 @@ void EngineLoop::AwaitWork() {
     absl::MutexLock lock(&mutex_);
     deadline = scheduler_.next_deadline();
   }
-  inbox_->Await(deadline - clock_.Now());
+  inbox_->Await(std::min(deadline - clock_.Now(), kPulseInterval));
 }
 
 void EngineLoop::AddArrivals(std::vector<OutcomeInbox::Arrival> arrivals) {

@@ -45,6 +45,8 @@ class EngineLoop : public Engine {
   void Suspend(absl::Status reason, GroupEnd end) override;
   ResumeReport Resume(KvCapacity capacity) override;
   void Close(absl::Status reason) override;
+  absl::StatusOr<SizeAnswer> AskSize(
+      const SizeQuestion& question) const override;
   EngineStats stats() const override;
 
   // Applies what has arrived, tells sinks, sends steps. If the workers have
@@ -52,7 +54,7 @@ class EngineLoop : public Engine {
   // last one; else the sinks come first, as they may stop a sequence. True if
   // anything was done.
   bool Step();
-  // Blocks until Step may have something to do.
+  // Blocks until Step may have something to do, or for kPulseInterval.
   void AwaitWork();
 
   // Ends all requests with Cancelled and refuses new ones. Step then frees

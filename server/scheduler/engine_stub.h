@@ -28,6 +28,9 @@ class EngineStub : public Engine {
   void Suspend(absl::Status, GroupEnd) override {}
   ResumeReport Resume(KvCapacity) override { return {}; }
   void Close(absl::Status) override {}
+  absl::StatusOr<SizeAnswer> AskSize(const SizeQuestion&) const override {
+    return absl::UnimplementedError("fake");
+  }
   EngineStats stats() const override { return {}; }
 };
 

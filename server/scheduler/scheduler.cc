@@ -291,6 +291,7 @@ absl::Time Scheduler::next_deadline() const {
 EngineStats Scheduler::stats() const {
   return {.running = static_cast<int64_t>(running_.size()),
           .waiting = static_cast<int64_t>(waiting_.size()),
+          .waiting_limit = options_.max_queued_requests,
           .held = held_.num_held(),
           .parked = held_.num_parked(),
           .kv_bytes_used = kv_.used(),

@@ -131,6 +131,8 @@ class Scheduler {
   // Nothing waits, runs, is in flight or remains to be freed.
   bool idle() const;
   absl::Time next_deadline() const;  // InfiniteFuture if none
+  // As Engine::AskSize.
+  absl::StatusOr<SizeAnswer> AskSize(const SizeQuestion& question) const;
   EngineStats stats() const;
 
  private:

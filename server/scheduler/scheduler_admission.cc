@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/error_facts.h"
 #include "base/status_macros.h"
 #include "server/scheduler/scheduler.h"
 
@@ -32,9 +33,10 @@ absl::StatusOr<uint64_t> Scheduler::Submit(EngineRequest request,
                             AdmitToGroup(request));
   const int64_t num_waiting = static_cast<int64_t>(waiting_.size());
   if (num_waiting >= options_.max_queued_requests) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(num_waiting, " requests wait already, at most ",
-                     options_.max_queued_requests));
+    return WithFacts(absl::ResourceExhaustedError(absl::StrCat(
+                         num_waiting, " requests wait already, at most ",
+                         options_.max_queued_requests)),
+                     {.reason = "QUEUE_FULL"});
   }
   const uint64_t id = ++last_request_id_;
   if (request.deadline != absl::InfiniteFuture()) {

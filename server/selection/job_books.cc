@@ -8,6 +8,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/error_facts.h"
 #include "base/status_macros.h"
 
 namespace headwise {
@@ -228,7 +229,9 @@ absl::StatusOr<JobEntry> JobBooks::Find(absl::string_view id) {
       std::vector<JobEntry> found,
       EntriesLocked("substr(id, 1, length(?1)) = ?1", id));
   if (found.empty()) {
-    return absl::NotFoundError(absl::StrCat("job_id: no job ", id));
+    return WithFacts(
+        absl::NotFoundError(absl::StrCat("job_id: no job ", id)),
+        {.resource_type = "selection_job", .resource_name = std::string(id)});
   }
   if (found.size() > 1) {
     return absl::InvalidArgumentError(absl::StrCat(

@@ -5,6 +5,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "base/error_facts.h"
 #include "base/status_macros.h"
 #include "server/selection/booked_jobs.h"
 #include "server/selection/input_root.h"
@@ -42,8 +43,10 @@ absl::StatusOr<std::string> SelectionJobsImpl::InputRoot(
     const std::string& name) const {
   const auto root = options_.input_roots.find(name);
   if (root != options_.input_roots.end()) return root->second;
-  return absl::NotFoundError(
-      absl::StrCat("root: no input root is called ", QuotedInputName(name)));
+  return WithFacts(
+      absl::NotFoundError(absl::StrCat("root: no input root is called ",
+                                       QuotedInputName(name))),
+      {.resource_type = "input_root", .resource_name = name});
 }
 
 std::string SelectionJobsImpl::OutputDir(const JobEntry& entry) const {

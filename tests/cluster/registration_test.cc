@@ -85,6 +85,10 @@ class RegistrationTest : public testing::Test {
     options.heartbeat_interval = absl::Milliseconds(20);
     options.max_backoff = absl::Milliseconds(200);
     options.answer_timeout = answer_timeout_;
+    options.is_well = [this] {
+      ++num_asked_;
+      return is_well_ ? absl::OkStatus() : absl::UnavailableError("stuck");
+    };
     options.on_change = [this](const absl::Status& status) {
       absl::MutexLock lock(&mutex_);
       changes_.push_back(status);
@@ -133,6 +137,8 @@ class RegistrationTest : public testing::Test {
 
   RegistryServiceOptions options_;
   absl::Duration answer_timeout_ = absl::Seconds(5);
+  std::atomic<bool> is_well_ = true;
+  std::atomic<int> num_asked_ = 0;
   Membership membership_{{.version = CoordinatorVersion()}, Clock::Monotonic()};
   absl::Mutex mutex_;
   size_t num_members_ ABSL_GUARDED_BY(mutex_) = 0;
@@ -142,6 +148,21 @@ class RegistrationTest : public testing::Test {
   std::unique_ptr<grpc::Server> server_;
   int port_ = 0;
 };
+
+// A worker that can't serve must not look as if it could.
+TEST_F(RegistrationTest, AWorkerThatIsUnwellKeepsSilent) {
+  is_well_ = false;
+  const auto registrar = Register(Info("w"));
+  ASSERT_TRUE(WaitUntil([this] { return num_asked_ > 3; }, kTimeout));
+  EXPECT_TRUE(membership_.view()->members.empty());
+  is_well_ = true;
+  ASSERT_TRUE(WaitForMembers(1));
+  is_well_ = false;
+  EXPECT_TRUE(WaitUntil(
+      [this] { return membership_.RemoveDead().size() == 1; }, kTimeout));
+  is_well_ = true;
+  EXPECT_TRUE(WaitForMembers(1)) << "it comes back by itself";
+}
 
 TEST_F(RegistrationTest, BothEndsAreOfOneVersion) {
   EXPECT_EQ(BuildVersion(), CoordinatorVersion());

@@ -4,8 +4,10 @@
 #define HEADWISE_WORKER_COLLECTIVES_GROUP_H_
 
 #include <cstdint>
+#include <optional>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "absl/types/span.h"
 
 namespace headwise {
@@ -55,6 +57,10 @@ class Group {
   // must agree who receives first.
   virtual absl::Status Send(absl::Span<const uint8_t> data, int to) = 0;
   virtual absl::Status Receive(absl::Span<uint8_t> data, int from) = 0;
+
+  // Since the group began: how long calls have waited for peers that had not
+  // come yet. Nothing if the transport can't tell that from its own time.
+  virtual std::optional<absl::Duration> waited() const { return std::nullopt; }
 
   // Makes every present and later call of this rank fail with `reason`; peers
   // learn of it at once where the transport can tell them, else by timeout.

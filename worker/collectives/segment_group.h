@@ -35,6 +35,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
@@ -67,6 +68,9 @@ class SegmentGroup final : public Group {
   absl::Status Send(absl::Span<const uint8_t> data, int to) override;
   absl::Status Receive(absl::Span<uint8_t> data, int from) override;
   void Abort(absl::Status reason) override;
+  std::optional<absl::Duration> waited() const override {
+    return member_.waited();
+  }
 
  private:
   // What a rank puts beside its slot, so that a peer that makes another call is

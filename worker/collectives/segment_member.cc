@@ -151,15 +151,17 @@ SegmentMember::WaitResult SegmentMember::Wait(
   if (counter.load(std::memory_order_acquire) >= value) {
     return WaitResult::kReached;
   }
-  const WaitResult result = SpinThenYield(peer, counter, value);
-  if (result != WaitResult::kDeadline) return result;
-  return Sleep(peer, counter, value);
+  const absl::Time start = Now();
+  WaitResult result = SpinThenYield(start, peer, counter, value);
+  if (result == WaitResult::kDeadline) result = Sleep(peer, counter, value);
+  waited_ += Now() - start;
+  return result;
 }
 
 // kDeadline: the time for spinning and yielding is over.
 SegmentMember::WaitResult SegmentMember::SpinThenYield(
-    int peer, const std::atomic<uint64_t>& counter, uint64_t value) {
-  const absl::Time start = Now();
+    absl::Time start, int peer, const std::atomic<uint64_t>& counter,
+    uint64_t value) {
   const absl::Time spin_end = start + (spins_ ? kSpinTime : absl::Duration());
   absl::Time end = spin_end + (spins_ ? kYieldTime : kCrowdedYieldTime);
   if (num_waits_without_yield_ > 0) {

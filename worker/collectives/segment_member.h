@@ -52,6 +52,9 @@ class SegmentMember {
   // Waits until every peer has published `value` rounds.
   absl::Status WaitForAll(uint64_t value);
 
+  // Of all waits so far, without those for peers that had come before.
+  absl::Duration waited() const { return waited_; }
+
   // Declares the group dead, here and for all peers, and wakes everybody.
   // Returns the reason of the first failure, which later calls get too.
   absl::Status Fail(absl::Status reason);
@@ -61,7 +64,8 @@ class SegmentMember {
 
   WaitResult Wait(int peer, const std::atomic<uint64_t>& counter,
                   uint64_t value);
-  WaitResult SpinThenYield(int peer, const std::atomic<uint64_t>& counter,
+  WaitResult SpinThenYield(absl::Time start, int peer,
+                           const std::atomic<uint64_t>& counter,
                            uint64_t value);
   WaitResult Sleep(int peer, const std::atomic<uint64_t>& counter,
                    uint64_t value);
@@ -83,6 +87,7 @@ class SegmentMember {
   // Calling thread only.
   absl::Time deadline_;  // of the present call
   int num_waits_without_yield_ = 0;
+  absl::Duration waited_;
 
   std::atomic<bool> is_dead_{false};  // failure_ is set
   absl::Mutex mutex_;

@@ -273,6 +273,7 @@ absl::Status CpuExecutor::Admit(const Step& step,
 absl::StatusOr<StepResult> CpuExecutor::Run(const Step& step) {
   HEADWISE_CHECK(group_ != nullptr);
   const absl::Time start = Clock::Monotonic().Now();
+  const std::optional<absl::Duration> waited_before = group_->waited();
   for (uint64_t id : step.free_sequence_ids) {
     sequences_.Free(id);
     parked_.Erase(id);
@@ -303,8 +304,13 @@ absl::StatusOr<StepResult> CpuExecutor::Run(const Step& step) {
   result.collective_seconds = absl::ToDoubleSeconds(use.time);
   result.collective_bytes = use.bytes;
   result.num_collectives = use.count;
+  if (waited_before.has_value()) {
+    result.wait_seconds =
+        absl::ToDoubleSeconds(*group_->waited() - *waited_before);
+  }
   result.compute_seconds =
       absl::ToDoubleSeconds(Clock::Monotonic().Now() - start - use.time);
+  result.draws_digest = DrawsDigest(result);
   if (group_->rank() != 0) KeepProbesOnly(&result);
   return result;
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "model/model.h"
 #include "worker/backends/cpu/isa.h"
 #include "worker/backends/cpu/kernels.h"
@@ -38,6 +39,10 @@ struct ExecutorOptions {
 // The largest sum that an executor of such a model starts in its group: what
 // GroupOptions::started_sum_bytes should be.
 int64_t MaxSumBytes(const Hyperparameters& hyper);
+
+// Within a step the pulse of Run's caller is beaten at each layer of each
+// batch, and may be so old (base/pulse.h).
+inline constexpr absl::Duration kStepAllowance = absl::Seconds(15);
 
 // Owns the shard's packed weights, its KV cache and its threads. Run is called
 // by one thread at a time.

@@ -1,6 +1,8 @@
 // How one or two batches take turns through the layers.
 
 #include "absl/types/span.h"
+#include "base/pulse.h"
+#include "worker/executor/executor.h"
 #include "worker/executor/layer_runner.h"
 
 namespace headwise {
@@ -28,6 +30,7 @@ class LayerTurns {
   bool RunMember(int member) {
     for (LayerRunner* runner : runners_) runner->EnterRows(member);
     for (int64_t layer = first_layer_; layer < num_layers_; ++layer) {
+      if (member == 0) BeatThreadPulse(kStepAllowance);
       for (int64_t block = 0; block < num_blocks_; ++block) {
         for (LayerRunner* runner : runners_) {
           if (block > 0 && !TakeSums(runner, member, layer, block - 1)) {

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "absl/base/casts.h"
+
 namespace headwise {
 
 StepResult EmptyResult(const Step& step, const Hyperparameters& hyper,
@@ -36,6 +38,26 @@ StepResult EmptyResult(const Step& step, const Hyperparameters& hyper,
     }
   }
   return result;
+}
+
+uint64_t DrawsDigest(const StepResult& result) {
+  uint64_t digest = 0xcbf29ce484222325;
+  const auto add = [&digest](uint64_t value) {
+    for (int byte = 0; byte < 8; ++byte) {
+      digest = (digest ^ (value >> (8 * byte) & 0xff)) * 0x100000001b3;
+    }
+  };
+  const auto add_floats = [&add](const std::vector<float>& values) {
+    for (const float value : values) add(absl::bit_cast<uint32_t>(value));
+  };
+  for (const SliceResult& slice : result.results) {
+    add(slice.sequence_id);
+    add(slice.has_token ? static_cast<uint32_t>(slice.token) : ~uint64_t{0});
+    add_floats({slice.logprob});
+    add_floats(slice.score_logprobs);
+    add_floats(slice.contrast_logprobs);
+  }
+  return digest;
 }
 
 void KeepProbesOnly(StepResult* result) {

@@ -13,6 +13,8 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "base/pulse.h"
 #include "base/thread_team.h"
 
 namespace headwise {
@@ -50,21 +52,29 @@ class StoreNode {
   }
 
   static constexpr size_t kMaxQueuedCalls = 1024;
+  // Of one call; the node that takes longer is taken for frozen.
+  static constexpr absl::Duration kCallAllowance = absl::Minutes(1);
 
  private:
   void Loop() {
     const auto has_work = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
       return stopping_ || !queue_.empty();
     };
+    ThreadPulse pulse("hw-store");
     while (true) {
+      pulse.Beat();
       std::function<void(Store&)> call;
       {
         absl::MutexLock lock(&mutex_);
-        mutex_.Await(absl::Condition(&has_work));
+        if (!mutex_.AwaitWithTimeout(absl::Condition(&has_work),
+                                     kPulseInterval)) {
+          continue;
+        }
         if (queue_.empty()) return;
         call = std::move(queue_.front());
         queue_.pop_front();
       }
+      pulse.Beat(kCallAllowance);
       call(*store_);
     }
   }

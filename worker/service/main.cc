@@ -13,8 +13,12 @@
 #include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "base/operator_server.h"
 #include "base/port_file.h"
+#include "base/process_collector.h"
 #include "base/program_log.h"
+#include "base/pulse.h"
+#include "base/pulse_collector.h"
 #include "spdlog/spdlog.h"
 #include "worker/collectives/process_identity.h"
 #include "worker/memory_parts/memory_node.h"
@@ -22,6 +26,7 @@
 #include "worker/service/memory_worker_service.h"
 #include "worker/service/registrar.h"
 #include "worker/service/worker_address.h"
+#include "worker/service/worker_health.h"
 #include "worker/service/worker_node.h"
 #include "worker/service/worker_server.h"
 #include "worker/sessions/session_node.h"
@@ -31,6 +36,7 @@ namespace {
 
 struct Flags {
   std::string listen = "127.0.0.1:0";
+  std::string metrics_listen;
   std::string advertise_host;
   std::string coordinator;
   std::string name;
@@ -66,6 +72,8 @@ void AddFlags(CLI::App& app, Flags& flags) {
   app.add_option("--listen", flags.listen,
                  "host:port to serve on; port 0 takes any free one")
       ->capture_default_str();
+  app.add_option("--metrics-listen", flags.metrics_listen,
+                 "host:port of HTTP /metrics and /healthz; default: none");
   app.add_option("--advertise-host", flags.advertise_host,
                  "host under which others reach this worker; default: that "
                  "of --listen");
@@ -111,8 +119,8 @@ void AddFlags(CLI::App& app, Flags& flags) {
                  "address or interface for traffic between workers over TCP; "
                  "default: the advertised host");
   app.add_option("--port-file", flags.port_file,
-                 "the bound port is written to this file once the worker "
-                 "serves");
+                 "written once the worker serves: the gRPC port, then that "
+                 "of metrics (0: none), a line each");
   app.add_option("--log-level", flags.log.level, "of standard error")
       ->check(CLI::IsMember(LogLevels()))
       ->capture_default_str();
@@ -202,12 +210,16 @@ class StopSignal {
 
 std::unique_ptr<Registrar> StartRegistrar(const Flags& flags,
                                           const WorkerServer& server,
+                                          WorkerHealth& health,
                                           std::atomic<int>& exit_code) {
   if (flags.coordinator.empty()) return nullptr;
   RegistrarOptions options;
   options.coordinator = flags.coordinator;
   options.info = server.info();
-  options.on_change = [&flags, &exit_code](const absl::Status& status) {
+  options.is_well = [] { return CheckPulses(WorkerNode::kEnginePulse); };
+  options.on_change = [&flags, &health,
+                       &exit_code](const absl::Status& status) {
+    health.SetRegistered(status.ok());
     if (status.ok()) {
       spdlog::info("registered with {}", flags.coordinator);
       return;
@@ -220,6 +232,26 @@ std::unique_ptr<Registrar> StartRegistrar(const Flags& flags,
     StopSignal::Raise();
   };
   return std::make_unique<Registrar>(std::move(options));
+}
+
+// Null if no address was given.
+absl::StatusOr<std::unique_ptr<OperatorServer>> StartOperatorServer(
+    const Flags& flags, const WorkerHealth& health) {
+  if (flags.metrics_listen.empty()) return nullptr;
+  OperatorServerOptions options;
+  options.address = flags.metrics_listen;
+  options.collectables = {std::make_shared<ProcessCollector>(),
+                          std::make_shared<PulseCollector>()};
+  health.SetHttpProbes(&options);
+  return OperatorServer::Start(options);
+}
+
+absl::Status TellPorts(const Flags& flags, int port, int metrics_port) {
+  // The one line on standard output, for scripts.
+  std::printf("%d\n", port);
+  std::fflush(stdout);
+  if (flags.port_file.empty()) return absl::OkStatus();
+  return WritePortFile(flags.port_file, {port, metrics_port});
 }
 
 int Run(const Flags& flags) {
@@ -240,6 +272,7 @@ int Run(const Flags& flags) {
     spdlog::error("{}", options.status().ToString());
     return 2;
   }
+  WorkerHealth health(/*must_register=*/!flags.coordinator.empty());
   WorkerNode node(*options);
   SessionNode sessions(MakeSessionOptions(flags, *options));
   AttentionWorkerService attention(sessions);
@@ -250,32 +283,36 @@ int Run(const Flags& flags) {
   server_options.advertise_host = addresses->advertise_host;
   server_options.info = MakeInfo(flags, *options);
   server_options.services = {&attention, &memory_service};
+  server_options.probes = health.GrpcProbes();
   absl::StatusOr<std::unique_ptr<WorkerServer>> server =
       WorkerServer::Start(std::move(server_options), node);
   if (!server.ok()) {
     spdlog::error("{}", server.status().ToString());
     return 3;
   }
+  absl::StatusOr<std::unique_ptr<OperatorServer>> operator_server =
+      StartOperatorServer(flags, health);
+  if (!operator_server.ok()) {
+    spdlog::error("{}", operator_server.status().ToString());
+    return 3;
+  }
   spdlog::info("worker {} listens on {}, group address {}, {} threads, {}",
                (*server)->info().name(), (*server)->info().address(),
                options->bind_address, options->num_threads,
                IsaName(options->isa));
-  // The one line on standard output, for scripts.
-  std::printf("%d\n", (*server)->port());
-  std::fflush(stdout);
-  if (!flags.port_file.empty()) {
-    const absl::Status written =
-        WritePortFile(flags.port_file, {(*server)->port()});
-    if (!written.ok()) {
-      spdlog::error("{}", written.ToString());
-      return 3;
-    }
+  const absl::Status told =
+      TellPorts(flags, (*server)->port(),
+                *operator_server == nullptr ? 0 : (*operator_server)->port());
+  if (!told.ok()) {
+    spdlog::error("{}", told.ToString());
+    return 3;
   }
   std::atomic<int> exit_code = 0;
   std::unique_ptr<Registrar> registrar =
-      StartRegistrar(flags, **server, exit_code);
+      StartRegistrar(flags, **server, health, exit_code);
   const int signal_number = stop.Wait();
   spdlog::info("signal {}: leaving", signal_number);
+  health.SetLeaving();
   registrar.reset();  // first: no new group may count on us
   server->reset();
   return exit_code;

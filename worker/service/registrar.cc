@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
+#include "base/pulse.h"
 #include "grpcpp/alarm.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
@@ -76,16 +77,22 @@ Registrar::~Registrar() {
 }
 
 bool Registrar::Wait(absl::Duration duration) {
+  BeatThreadPulse(duration + kAllowance);
   absl::MutexLock lock(&mutex_);
   return !mutex_.AwaitWithTimeout(absl::Condition(&stopping_), duration);
 }
 
 void Registrar::Loop() {
+  const ThreadPulse pulse("hw-registrar");
   const auto channel = MakeChannel(options_.coordinator);
   const auto stub = worker::v1::Registry::NewStub(channel);
   absl::Duration backoff = options_.min_backoff;
   std::uniform_real_distribution<double> share(0.0, 1.0);
   while (Wait(absl::ZeroDuration())) {
+    if (!IsWell()) {
+      if (!Wait(options_.heartbeat_interval)) return;
+      continue;
+    }
     bool accepted = false;
     const absl::Status status = Attempt(*stub, &accepted);
     if (!Wait(absl::ZeroDuration())) return;
@@ -148,6 +155,7 @@ absl::StatusOr<bool> Registrar::Introduce(Stream& stream,
 absl::Status Registrar::Beat(Stream& stream) {
   worker::v1::RegisterRequest beat;
   for (uint64_t count = 1; Wait(options_.heartbeat_interval); ++count) {
+    if (!IsWell()) continue;
     beat.set_heartbeat(count);
     if (!stream.Write(beat)) {
       return absl::UnavailableError("the coordinator ended the registration");

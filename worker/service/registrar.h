@@ -28,6 +28,9 @@ struct RegistrarOptions {
   absl::Duration answer_timeout = absl::Seconds(5);
   absl::Duration min_backoff = absl::Milliseconds(100);
   absl::Duration max_backoff = absl::Seconds(5);
+  // Asked before each heartbeat and each attempt to register; empty: always OK.
+  // While it is not, the worker keeps silent, so that no group counts on it.
+  std::function<absl::Status()> is_well;
   // Hears of each change, from the registrar's thread: OK is "registered".
   std::function<void(const absl::Status&)> on_change;
 };
@@ -39,6 +42,9 @@ struct RegistrarOptions {
 // each other forever.
 class Registrar {
  public:
+  // Of its thread: a coordinator that is frozen is left after 9 s.
+  static constexpr absl::Duration kAllowance = absl::Seconds(15);
+
   explicit Registrar(RegistrarOptions options);
   // Ends the stream, by which the coordinator learns that we leave.
   ~Registrar();
@@ -53,7 +59,8 @@ class Registrar {
   absl::Status Beat(Stream& stream);
   // Whether the coordinator takes us. DeadlineExceeded: it does not say.
   absl::StatusOr<bool> Introduce(Stream& stream, grpc::ClientContext& context);
-  // False if the registrar stops meanwhile.
+  bool IsWell() const { return !options_.is_well || options_.is_well().ok(); }
+  // False if the registrar stops meanwhile. Beats its pulse.
   bool Wait(absl::Duration duration);
 
   const RegistrarOptions options_;

@@ -6,6 +6,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/pulse.h"
 #include "base/status_macros.h"
 #include "worker/service/file_stamp.h"
 #include "worker/service/input_checks.h"
@@ -14,6 +15,11 @@ namespace headwise {
 namespace {
 
 static_assert(kMaxRanks == kMaxWorldSize);
+
+// Between two signs of progress of a loading.
+constexpr absl::Duration kLoadAllowance = absl::Minutes(1);
+// Of files that are written or read, as a coordinator allows for each.
+constexpr absl::Duration kParkAllowance = absl::Minutes(10);
 
 // The executor's promise: nothing was changed on any rank, or no more than the
 // step's own sequences.
@@ -85,7 +91,9 @@ absl::Status WorkerNode::Enqueue(Command command) {
 }
 
 void WorkerNode::EngineLoop() {
+  ThreadPulse pulse(kEnginePulse);
   while (true) {
+    pulse.Beat();
     Command command;
     bool cancel = false;
     {
@@ -93,12 +101,15 @@ void WorkerNode::EngineLoop() {
       const auto awake = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
         return stopping_ || !commands_.empty();
       };
-      mutex_.Await(absl::Condition(&awake));
+      if (!mutex_.AwaitWithTimeout(absl::Condition(&awake), kPulseInterval)) {
+        continue;
+      }
       if (commands_.empty()) return;
       command = std::move(commands_.front());
       commands_.pop_front();
       cancel = stopping_;
     }
+    pulse.Beat(kLoadAllowance);
     if (cancel) {
       command.cancel(absl::CancelledError("the worker is shutting down"));
     } else {
@@ -279,6 +290,7 @@ absl::Status WorkerNode::CheckWanted(uint64_t membership_epoch) const {
 absl::Status WorkerNode::LoadShard(const WorkerConfig& config,
                                    const Progress& progress) {
   const auto tell = [&](double value) {
+    BeatThreadPulse(kLoadAllowance);
     return CheckWanted(config.membership_epoch).ok() &&
            (!progress || progress(value));
   };
@@ -360,8 +372,9 @@ absl::StatusOr<StepResult> WorkerNode::DoStep(uint64_t membership_epoch,
     return status;
   }
   last_step_id_ = step.step_id;
-  HEADWISE_RETURN_IF_ERROR(CheckStep(step, model_->hyperparameters(),
-                                     config_->max_step_tokens));
+  BeatThreadPulse(step.parks.empty() ? kStepAllowance : kParkAllowance);
+  HEADWISE_RETURN_IF_ERROR(
+      CheckStep(step, model_->hyperparameters(), config_->max_step_tokens));
   absl::StatusOr<StepResult> result = executor_->Run(step);
   kv_bytes_used_ = executor_->kv_bytes_used();
   if (!result.ok() && !LeavesGroupUsable(result.status())) {

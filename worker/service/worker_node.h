@@ -68,6 +68,8 @@ class WorkerNode {
   using StepDone = std::function<void(absl::StatusOr<StepResult>)>;
 
   static constexpr size_t kMaxCommands = 32;
+  // Of the engine thread (base/pulse.h).
+  static constexpr const char* kEnginePulse = "hw-worker";
 
   explicit WorkerNode(WorkerNodeOptions options);
   // Aborts the group, ends waiting commands with Cancelled.

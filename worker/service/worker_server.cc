@@ -5,7 +5,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/resource_quota.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
@@ -57,8 +56,9 @@ std::string HostOf(const std::string& listen) {
 
 std::string BuildVersion() { return HEADWISE_BUILD_VERSION; }
 
-WorkerServer::WorkerServer(WorkerNode& node)
-    : service_(node, [this] { return info(); }) {}
+WorkerServer::WorkerServer(WorkerNode& node,
+                           std::map<std::string, HealthService::Probe> probes)
+    : service_(node, [this] { return info(); }), health_(std::move(probes)) {}
 
 worker::v1::WorkerInfo WorkerServer::info() const {
   absl::MutexLock lock(&mutex_);
@@ -71,13 +71,14 @@ absl::StatusOr<std::unique_ptr<WorkerServer>> WorkerServer::Start(
     return absl::InvalidArgumentError(
         absl::StrCat("--listen ", options.listen, " is not host:port"));
   }
-  std::unique_ptr<WorkerServer> server(new WorkerServer(node));
-  grpc::EnableDefaultHealthCheckService(true);
+  std::unique_ptr<WorkerServer> server(
+      new WorkerServer(node, std::move(options.probes)));
   grpc::ServerBuilder builder;
   SetLimits(builder);
   builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(),
                            &server->port_);
   builder.RegisterService(&server->service_);
+  builder.RegisterService(&server->health_);
   for (grpc::Service* service : options.services) {
     builder.RegisterService(service);
   }
@@ -103,6 +104,7 @@ absl::StatusOr<std::unique_ptr<WorkerServer>> WorkerServer::Start(
 
 WorkerServer::~WorkerServer() {
   if (server_ == nullptr) return;
+  health_.Close();
   // No call is worth waiting for: the group is lost with this worker.
   server_->Shutdown(absl::ToChronoTime(absl::Now()));
 }

@@ -3,6 +3,7 @@
 #ifndef HEADWISE_WORKER_SERVICE_WORKER_SERVER_H_
 #define HEADWISE_WORKER_SERVICE_WORKER_SERVER_H_
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,6 +14,8 @@
 #include "grpcpp/impl/codegen/service_type.h"
 #include "grpcpp/server.h"
 #include "headwise/worker/v1/worker.pb.h"
+#include "proto/health_service.h"
+#include "proto/timer_pulse.h"
 #include "worker/service/worker_node.h"
 #include "worker/service/worker_service.h"
 
@@ -27,6 +30,9 @@ struct WorkerServerOptions {
   worker::v1::WorkerInfo info;
   // Served on the same port as well; must outlive the server.
   std::vector<grpc::Service*> services;
+  // Of grpc.health.v1, by name of service; "" and that of worker.v1.Worker are
+  // expected.
+  std::map<std::string, HealthService::Probe> probes;
 };
 
 // This build's version, as compared between coordinator and worker.
@@ -45,11 +51,14 @@ class WorkerServer {
   worker::v1::WorkerInfo info() const;
 
  private:
-  explicit WorkerServer(WorkerNode& node);
+  WorkerServer(WorkerNode& node,
+               std::map<std::string, HealthService::Probe> probes);
 
   mutable absl::Mutex mutex_;  // a call may come before the port is known
   worker::v1::WorkerInfo info_ ABSL_GUARDED_BY(mutex_);
   WorkerService service_;
+  TimerPulse timer_pulse_;
+  HealthService health_;
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
 };

@@ -6,6 +6,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "base/pulse.h"
 #include "worker/service/run_stream.h"
 #include "worker/step_wire/prepare_wire.h"
 #include "worker/step_wire/rpc_limits.h"
@@ -51,7 +52,7 @@ grpc::ServerUnaryReactor* WorkerService::GetInfo(
     worker::v1::WorkerInfo* response) {
   *response = info_();
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(grpc::Status::OK);
+  reactor->Finish(StatusToWire(CheckPulses(WorkerNode::kEnginePulse)));
   return reactor;
 }
 

@@ -22,6 +22,8 @@ class WorkerService final : public worker::v1::Worker::CallbackService {
   WorkerService(WorkerNode& node, std::function<worker::v1::WorkerInfo()> info,
                 const PrepareTimes& times = {});
 
+  // Unavailable while the engine thread is late (base/pulse.h): who asks
+  // whether the worker lives must not count on it.
   grpc::ServerUnaryReactor* GetInfo(grpc::CallbackServerContext* context,
                                     const worker::v1::GetInfoRequest* request,
                                     worker::v1::WorkerInfo* response) override;

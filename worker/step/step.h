@@ -172,6 +172,10 @@ struct StepResult {
   std::vector<ParkOutcome> parks;
   double compute_seconds = 0.0;
   double collective_seconds = 0.0;  // inside collectives: waiting and transfer
+  // Of them: for peers that had not come; -1: the transport can't tell.
+  double wait_seconds = -1.0;
+  // DrawsDigest of this rank's own results: equal on all ranks.
+  uint64_t draws_digest = 0;
   int64_t collective_bytes = 0;
   int64_t num_collectives = 0;
 };

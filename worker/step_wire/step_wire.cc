@@ -333,6 +333,8 @@ void WriteStepAnswer(const StepAnswer& answer, worker::v1::StepResponse* out) {
   }
   out->set_compute_seconds(result.compute_seconds);
   out->set_collective_seconds(result.collective_seconds);
+  out->set_wait_seconds(result.wait_seconds);
+  out->set_draws_digest(result.draws_digest);
   out->set_collective_bytes(result.collective_bytes);
   out->set_num_collectives(result.num_collectives);
 }
@@ -365,6 +367,11 @@ absl::StatusOr<StepAnswer> ParseStepAnswer(
   }
   result.compute_seconds = SaneSeconds(response.compute_seconds());
   result.collective_seconds = SaneSeconds(response.collective_seconds());
+  if (response.wait_seconds() >= 0) {
+    result.wait_seconds = std::min(SaneSeconds(response.wait_seconds()),
+                                   result.collective_seconds);
+  }
+  result.draws_digest = response.draws_digest();
   result.collective_bytes = SaneCount(response.collective_bytes());
   result.num_collectives = SaneCount(response.num_collectives());
   answer.result = std::move(result);

@@ -172,6 +172,8 @@ TEST(StepAnswerWireTest, EveryFieldComesBack) {
   StepResult result;
   result.compute_seconds = 0.5;
   result.collective_seconds = 0.25;
+  result.wait_seconds = 0.125;
+  result.draws_digest = 0xfedcba9876543210;
   result.collective_bytes = 7;
   result.num_collectives = 3;
   result.results.resize(1);
@@ -198,6 +200,8 @@ TEST(StepAnswerWireTest, EveryFieldComesBack) {
   EXPECT_EQ(back->step_id, 5u);
   EXPECT_EQ(back->result->compute_seconds, 0.5);
   EXPECT_EQ(back->result->collective_seconds, 0.25);
+  EXPECT_EQ(back->result->wait_seconds, 0.125);
+  EXPECT_EQ(back->result->draws_digest, 0xfedcba9876543210);
   EXPECT_EQ(back->result->collective_bytes, 7);
   EXPECT_EQ(back->result->num_collectives, 3);
   ASSERT_EQ(back->result->results.size(), 1u);

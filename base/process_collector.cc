@@ -1,9 +1,11 @@
-#include "server/frontends/process_collector.h"
+#include "base/process_collector.h"
 
 #include <dirent.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <fstream>
 #include <optional>
 #include <sstream>
@@ -78,6 +80,44 @@ std::optional<double> CountOpenFiles() {
   return count - 1;  // without the directory's own
 }
 
+// The one number in a file. A cgroup that has no limit says "max", or a number
+// above any machine's memory.
+std::optional<double> NumberIn(const std::string& path) {
+  double value = 0;
+  if (!absl::SimpleAtod(ReadFile(path.c_str()), &value)) return std::nullopt;
+  return value;
+}
+
+// Bytes that the kernel gives this process before it kills somebody: the
+// machine's memory, or a limit of its cgroup, of version 1 or 2.
+std::optional<double> MemoryLimit() {
+  std::optional<double> limit;
+  const auto take = [&limit](std::optional<double> value) {
+    if (value.has_value()) limit = std::min(limit.value_or(*value), *value);
+  };
+  const int64_t pages = sysconf(_SC_PHYS_PAGES);
+  if (pages > 0) {
+    take(static_cast<double>(pages) *
+         static_cast<double>(sysconf(_SC_PAGESIZE)));
+  }
+  const std::string cgroups = ReadFile("/proc/self/cgroup");
+  for (const absl::string_view line : absl::StrSplit(cgroups, '\n')) {
+    const std::vector<std::string> fields =
+        absl::StrSplit(line, absl::MaxSplits(':', 2));
+    if (fields.size() < 3) continue;
+    // In a container the path may be the host's, and the root is our own.
+    if (fields[1].empty()) {
+      take(NumberIn("/sys/fs/cgroup" + fields[2] + "/memory.max"));
+      take(NumberIn("/sys/fs/cgroup/memory.max"));
+    } else if (fields[1] == "memory") {
+      const std::string root = "/sys/fs/cgroup/memory";
+      take(NumberIn(root + fields[2] + "/memory.limit_in_bytes"));
+      take(NumberIn(root + "/memory.limit_in_bytes"));
+    }
+  }
+  return limit;
+}
+
 }  // namespace
 
 std::vector<prometheus::MetricFamily> ProcessCollector::Collect() const {
@@ -106,6 +146,12 @@ std::vector<prometheus::MetricFamily> ProcessCollector::Collect() const {
   if (const auto pages = StatField(stat, 24)) {
     AddSeries("process_resident_memory_bytes", "Resident memory.",
               MetricType::Gauge, *pages * page_bytes, &families);
+  }
+  if (const auto limit = MemoryLimit()) {
+    AddSeries("headwise_memory_limit_bytes",
+              "Memory that the process may have: the machine's or its "
+              "cgroup's.",
+              MetricType::Gauge, *limit, &families);
   }
   if (const auto threads = StatField(stat, 20)) {
     AddSeries("process_threads", "Threads.", MetricType::Gauge, *threads,

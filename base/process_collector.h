@@ -1,7 +1,8 @@
-// The process_* series of this process, read from /proc at each scrape.
+// The process_* series of this process, and its headwise_memory_limit_bytes,
+// read from /proc at each scrape.
 
-#ifndef HEADWISE_SERVER_FRONTENDS_PROCESS_COLLECTOR_H_
-#define HEADWISE_SERVER_FRONTENDS_PROCESS_COLLECTOR_H_
+#ifndef HEADWISE_BASE_PROCESS_COLLECTOR_H_
+#define HEADWISE_BASE_PROCESS_COLLECTOR_H_
 
 #include <vector>
 
@@ -18,4 +19,4 @@ class ProcessCollector final : public prometheus::Collectable {
 
 }  // namespace headwise
 
-#endif  // HEADWISE_SERVER_FRONTENDS_PROCESS_COLLECTOR_H_
+#endif  // HEADWISE_BASE_PROCESS_COLLECTOR_H_
