@@ -18,6 +18,8 @@ from headwise_server import HeadwiseServer
 from reflected_api import ReflectedApi
 
 INFERENCE = "headwise.v1.Inference"
+ALERTS = (pathlib.Path(__file__).resolve().parents[2]
+          / "deploy" / "monitoring" / "alerts.yml")
 SCRAPE_SECONDS = 60  # until a scrape is seen; they come each second
 SETTLE_SECONDS = 30  # until the last step's answers are in
 
@@ -31,6 +33,7 @@ SERIES = (
     "headwise_requests_total",
     "headwise_requests_running",
     "headwise_requests_waiting",
+    "headwise_requests_waiting_limit",
     "headwise_admission_rejected_total",
     "headwise_tokens_total",
     "headwise_kv_bytes",
@@ -41,6 +44,14 @@ SERIES = (
     "headwise_worker_up",
     "headwise_worker_epoch",
     "headwise_steps_total",
+    "headwise_worker_skew_ratio",
+    "headwise_worker_arrivals_total",
+    "headwise_workers_missing",
+    "headwise_draining",
+    "headwise_probe_ok",
+    "headwise_thread_heartbeat_age_seconds",
+    "headwise_thread_heartbeat_allowance_seconds",
+    "headwise_memory_limit_bytes",
     "headwise_build_info",
     "process_cpu_seconds_total",
     "process_resident_memory_bytes",
@@ -140,6 +151,41 @@ class PrometheusTest(unittest.TestCase):
         self.assertGreater(float(steps[0]), 0)
         self.assertEqual(total(self.page, "headwise_worker_up"), 2)
 
+    def test_probes_are_green_beside_the_metrics(self):
+        for probe in ("startup", "live", "ready"):
+            url = f"http://{self.server.metrics_address}/healthz/{probe}"
+            with urllib.request.urlopen(url, timeout=30) as response:
+                self.assertEqual(response.status, 200)
+                self.assertTrue(response.read().startswith(b"ok\n"))
+            self.assertEqual(
+                total(self.page, "headwise_probe_ok", probe=probe), 1)
+
+    def test_a_steps_time_is_compute_wait_and_transfer_by_worker(self):
+        seconds = "headwise_step_seconds"
+        for worker in ("local-00", "local-01"):
+            for phase in ("compute", "wait", "transfer"):
+                self.assertGreater(
+                    self.delta(f"{seconds}_count", worker=worker, phase=phase),
+                    0)
+            self.assertGreater(
+                self.delta(f"{seconds}_sum", worker=worker, phase="compute"), 0)
+            self.assertGreater(
+                total(self.page, "headwise_worker_skew_ratio", worker=worker),
+                0)
+
+    def test_alerts_ask_for_series_that_are_there(self):
+        # Of selection jobs and of lost groups there are none before the first.
+        asked = set(re.findall(r"\b(?:headwise|process)_\w+(?=[{\[ )\n])",
+                               re.sub(r"(?s)annotations:.*?(?=- alert|\Z)", "",
+                                      ALERTS.read_text())))
+        served = set(re.findall(r"^# TYPE (\w+)", self.page, re.M))
+        missing = {name for name in asked
+                   if re.sub("_bucket$", "", name) not in served
+                   and not name.startswith(("headwise_selection_",
+                                            "headwise_groups_lost"))}
+        self.assertGreater(len(asked), 15)
+        self.assertEqual(missing, set())
+
     def test_a_real_prometheus_scrapes_every_series(self):
         with tempfile.TemporaryDirectory() as folder:
             with socket.socket() as probe:
@@ -147,7 +193,9 @@ class PrometheusTest(unittest.TestCase):
                 port = probe.getsockname()[1]
             config = pathlib.Path(folder) / "prometheus.yml"
             config.write_text(json.dumps({  # JSON is YAML
-                "global": {"scrape_interval": "1s"},
+                "global": {"scrape_interval": "1s",
+                           "evaluation_interval": "1s"},
+                "rule_files": [str(ALERTS)],
                 "scrape_configs": [{
                     "job_name": "headwise",
                     "static_configs": [
@@ -173,16 +221,40 @@ class PrometheusTest(unittest.TestCase):
         generated = self.query(
             port, 'sum(headwise_tokens_total{kind="generated"})')
         self.assertEqual(float(generated[0]["value"][1]), 15)
+        self.check_alerts(port)
+
+    def check_alerts(self, port: int) -> None:
+        """All rules are evaluated without an error, and none is pending."""
+        rules = []
+        deadline = time.monotonic() + SCRAPE_SECONDS
+        while time.monotonic() < deadline:
+            rules = [rule
+                     for group in self.ask(port, "rules").get("groups", [])
+                     for rule in group["rules"]]
+            if rules and all(rule["health"] == "ok" for rule in rules):
+                break
+            time.sleep(0.1)
+        self.assertGreater(len(rules), 10)
+        for rule in rules:
+            self.assertEqual((rule["health"], rule.get("lastError", "")),
+                             ("ok", ""), rule["name"])
+            # This machine is as busy as it is: the worker may be slow.
+            if rule["name"] != "HeadwiseWorkerSkewed":
+                self.assertEqual(rule["alerts"], [], rule["name"])
+
+    @classmethod
+    def query(cls, port: int, expression: str) -> list:
+        path = "query?" + urllib.parse.urlencode({"query": expression})
+        return cls.ask(port, path).get("result", [])
 
     @staticmethod
-    def query(port: int, expression: str) -> list:
-        url = (f"http://127.0.0.1:{port}/api/v1/query?"
-               + urllib.parse.urlencode({"query": expression}))
+    def ask(port: int, path: str) -> dict:
+        url = f"http://127.0.0.1:{port}/api/v1/{path}"
         try:
             with urllib.request.urlopen(url, timeout=10) as response:
-                return json.load(response)["data"]["result"]
+                return json.load(response)["data"]
         except OSError:
-            return []  # not up yet
+            return {}  # not up yet
 
 
 if __name__ == "__main__":

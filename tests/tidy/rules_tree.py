@@ -2,7 +2,8 @@
 
 import re
 
-MAX_TOP_LEVEL = 16
+# The 16 of the design's house, and cmake/.
+MAX_TOP_LEVEL = 17
 _DECISION = re.compile(r'^\d{4}-\d{2}-\d{2}(-[a-z0-9]+){2,}\.md$')
 _FENCE = re.compile(r'^```\w*\n(.*?)^```', re.M | re.S)
 _README_OPENING_LINES = 25
