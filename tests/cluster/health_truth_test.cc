@@ -68,8 +68,8 @@ class HealthTruthTest : public ProcessCluster {
     for (int i = 0; i < num_workers; ++i) {
       const std::string name = "w" + std::to_string(i);
       const std::string port_file = folder_.Path(name + ".port");
-      ASSERT_NO_FATAL_FAILURE(StartWorker(
-          name, {"--metrics-listen", "127.0.0.1:0", "--port-file", port_file}));
+      ASSERT_NO_FATAL_FAILURE(
+          StartWorker(name, {"--metrics-listen", "127.0.0.1:0"}));
       const auto port = WaitForPortFile(port_file, *workers_.back(), kReady);
       ASSERT_TRUE(port.ok()) << port.status();
       worker_ports_.push_back(MetricsPort(port_file));
