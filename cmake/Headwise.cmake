@@ -41,6 +41,26 @@ find_package(OpenSSL REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(spdlog REQUIRED)
 
+# Tests call what they test and wait for nothing else: they need no -O3 of their
+# own, which costs a third of their compilation.
+set(HEADWISE_TEST_OPTIONS -O1)
+
+# GoogleTest's headers, compiled once for all tests. Sources include what they
+# use all the same.
+function(headwise_test_headers)
+  if(TARGET headwise_test_headers)
+    return()
+  endif()
+  find_package(GTest REQUIRED)
+  set(source ${CMAKE_BINARY_DIR}/test_headers.cc)
+  file(CONFIGURE OUTPUT ${source} CONTENT "")
+  add_executable(headwise_test_headers ${source})
+  target_link_libraries(headwise_test_headers PRIVATE GTest::gmock_main)
+  target_compile_options(headwise_test_headers PRIVATE ${HEADWISE_TEST_OPTIONS})
+  target_precompile_headers(headwise_test_headers PRIVATE
+    <gmock/gmock.h> <gtest/gtest.h>)
+endfunction()
+
 # headwise_test(NAME target SRCS a_test.cc ... DEPS lib ... [LABELS unit]
 #               [TIMEOUT seconds] [ENV VAR=value ...])
 # One GoogleTest program; every case is a ctest entry of its own.
@@ -50,6 +70,7 @@ function(headwise_test)
     return()
   endif()
   find_package(GTest REQUIRED)
+  headwise_test_headers()
   include(GoogleTest)
   if(NOT T_LABELS)
     set(T_LABELS unit)
@@ -59,6 +80,8 @@ function(headwise_test)
   endif()
   add_executable(${T_NAME} ${T_SRCS})
   target_link_libraries(${T_NAME} PRIVATE ${T_DEPS} GTest::gmock_main)
+  target_compile_options(${T_NAME} PRIVATE ${HEADWISE_TEST_OPTIONS})
+  target_precompile_headers(${T_NAME} REUSE_FROM headwise_test_headers)
   set_target_properties(${T_NAME} PROPERTIES
     RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   target_compile_definitions(${T_NAME} PRIVATE
