@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "base/error_facts.h"
+#include "server/frontends/attention_wire.h"
 #include "server/frontends/request_log.h"
 
 namespace headwise {
@@ -16,6 +17,8 @@ Arrival Arrive(const FrontendContext& frontend, const char* api,
       absl::FromChrono(std::chrono::system_clock::now());
   Arrival arrival = {api, RequestIdOf(context), now,
                      now + std::min(remaining, frontend.max_call_time)};
+  // Who refuses a tenant that can't be one says so.
+  arrival.tenant = TenantOf(context).value_or("");
   context.AddInitialMetadata(kRequestIdKey, arrival.request_id);
   return arrival;
 }

@@ -44,7 +44,8 @@ struct Arrival {
   // of the wall clock, the engine's clock is monotonic; what is carried over is
   // the time that remains.
   absl::Time deadline;
-  std::string plan = {};  // first digits of its name; empty: of no plan
+  std::string tenant = {};  // as the caller says; empty if it says none
+  std::string plan = {};    // first digits of its name; empty: of no plan
 };
 
 // To be called first in a method. The initial metadata will tell the client the

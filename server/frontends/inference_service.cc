@@ -85,6 +85,7 @@ absl::Status InferenceService::Submit(const Arrival& arrival,
                                       std::shared_ptr<RequestSink> sink,
                                       const SetCancel& set_cancel) {
   request.request_id = arrival.request_id;
+  request.tenant = arrival.tenant;
   request.deadline = arrival.deadline;
   sink = frontend_.open_calls.Count(std::move(sink));
   const absl::StatusOr<uint64_t> id =
@@ -132,13 +133,11 @@ grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Generate(
     grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
   const Arrival arrival = Arrive(frontend_, "generate", *context);
   const GenerationStream stream = ResponseStream::Create();
-  const absl::StatusOr<std::string> tenant = TenantOf(*context);
-  absl::Status taken = tenant.status();
+  absl::Status taken = TenantOf(*context).status();
   if (taken.ok()) {
-    taken = texts_.Run(
-        TextBytes(*request), [this, arrival, request, stream, tenant] {
-          StartGeneration(arrival, ParseGenerate(*request, *tenant), stream);
-        });
+    taken = texts_.Run(TextBytes(*request), [this, arrival, request, stream] {
+      StartGeneration(arrival, ParseGenerate(*request, arrival.tenant), stream);
+    });
   }
   if (!taken.ok()) StartGeneration(arrival, taken, stream);
   return stream.get();
@@ -148,10 +147,12 @@ grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Chat(
     grpc::CallbackServerContext* context, const v1::ChatRequest* request) {
   const Arrival arrival = Arrive(frontend_, "chat", *context);
   const GenerationStream stream = ResponseStream::Create();
-  const absl::Status taken =
-      texts_.Run(TextBytes(*request), [this, arrival, request, stream] {
-        StartGeneration(arrival, ParseChatRequest(*request, Terms()), stream);
-      });
+  absl::Status taken = TenantOf(*context).status();
+  if (taken.ok()) {
+    taken = texts_.Run(TextBytes(*request), [this, arrival, request, stream] {
+      StartGeneration(arrival, ParseChatRequest(*request, Terms()), stream);
+    });
+  }
   if (!taken.ok()) StartGeneration(arrival, taken, stream);
   return stream.get();
 }
@@ -186,11 +187,14 @@ grpc::ServerUnaryReactor* InferenceService::Score(
     v1::ScoreResponse* response) {
   const Arrival arrival = Arrive(frontend_, "score", *context);
   auto* reactor = new UnaryCall();
-  const absl::Status taken = texts_.Run(
-      TextBytes(*request), [this, arrival, request, reactor, response] {
-        StartScore(arrival, ParseScoreRequest(*request, Terms()), reactor,
-                   response);
-      });
+  absl::Status taken = TenantOf(*context).status();
+  if (taken.ok()) {
+    taken = texts_.Run(
+        TextBytes(*request), [this, arrival, request, reactor, response] {
+          StartScore(arrival, ParseScoreRequest(*request, Terms()), reactor,
+                     response);
+        });
+  }
   if (!taken.ok()) StartScore(arrival, taken, reactor, response);
   return reactor;
 }
@@ -231,11 +235,14 @@ grpc::ServerUnaryReactor* InferenceService::Embed(
     v1::EmbedResponse* response) {
   const Arrival arrival = Arrive(frontend_, "embed", *context);
   auto* reactor = new UnaryCall();
-  const absl::Status taken = texts_.Run(
-      TextBytes(*request), [this, arrival, request, reactor, response] {
-        StartEmbed(arrival, ParseEmbedRequest(*request, Terms()), reactor,
-                   response);
-      });
+  absl::Status taken = TenantOf(*context).status();
+  if (taken.ok()) {
+    taken = texts_.Run(
+        TextBytes(*request), [this, arrival, request, reactor, response] {
+          StartEmbed(arrival, ParseEmbedRequest(*request, Terms()), reactor,
+                     response);
+        });
+  }
   if (!taken.ok()) StartEmbed(arrival, taken, reactor, response);
   return reactor;
 }

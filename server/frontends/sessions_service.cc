@@ -31,7 +31,7 @@ grpc::ServerBidiReactor<v1::UploadRequest, v1::UploadProgress>*
 SessionsService::Upload(grpc::CallbackServerContext* context) {
   return UploadStream::Start({frontend_, sessions_, texts_, upload_run_tokens_},
                              Arrive(frontend_, "session_upload", *context),
-                             TenantOf(*context));
+                             TenantOf(*context).status());
 }
 
 grpc::ServerUnaryReactor* SessionsService::Reply(

@@ -59,17 +59,15 @@ UploadStream::UploadStream(const UploadTerms& terms, Arrival arrival)
     : terms_(terms), arrival_(std::move(arrival)) {}
 
 UploadStream* UploadStream::Start(const UploadTerms& terms, Arrival arrival,
-                                  absl::StatusOr<std::string> tenant) {
+                                  const absl::Status& taken) {
   std::shared_ptr<UploadStream> stream(
       new UploadStream(terms, std::move(arrival)));
   stream->self_ = stream;
   stream->counted_ = terms.frontend.open_calls.Count();
   {
     absl::MutexLock lock(&stream->mutex_);
-    stream->status_ =
-        stream->counted_ == nullptr ? DrainingError() : tenant.status();
+    stream->status_ = stream->counted_ == nullptr ? DrainingError() : taken;
   }
-  if (tenant.ok()) stream->tenant_ = *std::move(tenant);
   stream->Pump();
   return stream.get();
 }
@@ -169,6 +167,7 @@ void UploadStream::Run() {
   EngineRequest request;
   request.kind = WorkKind::kPrefix;
   request.request_id = arrival_.request_id;
+  request.tenant = arrival_.tenant;
   request.deadline = arrival_.deadline;
   {
     absl::MutexLock lock(&mutex_);
@@ -275,15 +274,15 @@ absl::Status UploadStream::BeginLocked() {
   if (message_.session_id().empty()) {
     HEADWISE_ASSIGN_OR_RETURN(StoredPlan plan,
                               terms_.frontend.plans.Find(message_.plan()));
-    HEADWISE_ASSIGN_OR_RETURN(session_,
-                              terms_.sessions.Open(tenant_, std::move(plan)));
+    HEADWISE_ASSIGN_OR_RETURN(
+        session_, terms_.sessions.Open(arrival_.tenant, std::move(plan)));
     return absl::OkStatus();
   }
   if (!message_.plan().empty()) {
     return InvalidField("plan", "a session keeps the plan that it began with");
   }
   HEADWISE_ASSIGN_OR_RETURN(
-      session_, terms_.sessions.Claim(tenant_, message_.session_id(),
+      session_, terms_.sessions.Claim(arrival_.tenant, message_.session_id(),
                                       PromptSession::State::kReady));
   return absl::OkStatus();
 }

@@ -42,7 +42,7 @@ class UploadStream final
     : public grpc::ServerBidiReactor<v1::UploadRequest, v1::UploadProgress> {
  public:
   static UploadStream* Start(const UploadTerms& terms, Arrival arrival,
-                             absl::StatusOr<std::string> tenant);
+                             const absl::Status& taken);
 
   void OnReadDone(bool ok) override;
   void OnWriteDone(bool ok) override;
@@ -84,7 +84,6 @@ class UploadStream final
 
   const UploadTerms terms_;
   const Arrival arrival_;
-  std::string tenant_;
   std::shared_ptr<void> counted_;       // open while it lives
   std::shared_ptr<UploadStream> self_;  // until OnDone
   v1::UploadRequest message_;    // gRPC's, or of the thread that takes it

@@ -56,6 +56,7 @@ class RequestSink {
 
 struct EngineRequest {
   std::string request_id;  // for logs
+  std::string tenant;      // who shares steps and queue with others; may be ""
   WorkKind kind = WorkKind::kGenerate;
   std::vector<int32_t> prompt;  // 1 or more tokens, each in the vocabulary
   int64_t max_new_tokens = 0;   // kGenerate: >= 1
@@ -80,7 +81,9 @@ struct EngineRequest {
 };
 
 struct EngineOptions {
-  int64_t max_step_tokens = 512;  // rows in one step
+  // Rows in one step; less where they see much context, each counted by what it
+  // costs (row_costs.h).
+  int64_t max_step_tokens = 512;
   int64_t max_running_sequences = 64;
   int64_t max_queued_requests = 1024;
   int64_t prefill_chunk = 512;  // rows of one sequence in one step

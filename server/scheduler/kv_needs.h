@@ -22,6 +22,9 @@ struct KvGeometry {
   KvType kv_type = KvType::kFp16;  // where a plan leaves it to the server
   UnitPolicy default_unit;         // of every unit without a plan
   int64_t unit_state_bytes = 0;    // of a sequence, beside keys and values
+  // Positions that a row attends to, in all heads, in the time that the rest
+  // of it takes; 0: attention costs nothing.
+  double row_positions = 0;
 
   int64_t num_heads() const { return num_kv_heads * heads_per_kv_head; }
 };
@@ -62,6 +65,10 @@ class KvNeeds {
   std::vector<int64_t> ReservedByFork(const HeadPlan* from,
                                       const HeadPlan* plan, int64_t shared_len,
                                       KvExtent extent) const;
+
+  // Bytes of KV that the row at `position` >= 0 of a prompt looks at, on all
+  // ranks.
+  int64_t ReadByRow(const HeadPlan* plan, int64_t position) const;
 
   // Positions, all of them prompt, of the longest sequence that fits.
   int64_t LongestContext(const HeadPlan* plan) const;

@@ -13,6 +13,7 @@ Scheduler::Scheduler(const EngineOptions& options)
       max_running_(
           std::min(options.max_running_sequences, options.max_step_tokens)),
       needs_(options.kv, options.kv_capacity),
+      row_costs_(options.kv),
       kv_(needs_.capacity().rank_bytes),
       had_group_(!options.kv_capacity.rank_bytes.empty()) {
   HEADWISE_CHECK(options.max_step_tokens >= 1);
@@ -99,74 +100,6 @@ TicketedStep Scheduler::Send(Step step, SentStep sent) {
   steps_.push_back(std::move(sent));
   return TicketedStep{.ticket = {group_, last_step_id_},
                       .step = std::move(step)};
-}
-
-int64_t Scheduler::ProbeBytes(const Sequence& sequence,
-                              int64_t num_rows) const {
-  return num_rows *
-         ProbeBytesPerRow(sequence.request().probe,
-                          options_.kv.num_layers * options_.kv.num_heads());
-}
-
-void Scheduler::AddSlices(Step& step, SentStep& sent) {
-  int64_t room = options_.max_step_tokens;
-  int64_t probe_room = kMaxProbeBytes;
-  for (auto& [id, sequence] : running_) {
-    if (!sequence.can_decode()) continue;
-    const int64_t probe_bytes = ProbeBytes(sequence, 1);
-    if (probe_bytes > probe_room) continue;  // the next step has room
-    probe_room -= probe_bytes;
-    --room;
-    AddSlice(sequence.NextDecodeSlice(), step, sent);
-  }
-  AddPrompts(/*of_background=*/false, room, probe_room, step, sent);
-  if (step.slices.empty() && steps_unanswered() == 0) {
-    AddPrompts(/*of_background=*/true,
-               std::min(room, options_.max_background_rows), probe_room, step,
-               sent);
-  }
-}
-
-void Scheduler::AddPrompts(bool of_background, int64_t room, int64_t probe_room,
-                           Step& step, SentStep& sent) {
-  for (auto& [id, sequence] : running_) {
-    if (room == 0) break;
-    if (sequence.request().is_background != of_background) continue;
-    if (!sequence.has_prompt_left()) continue;
-    const int64_t cost = sequence.row_cost();
-    int64_t max_rows =
-        std::min(std::max<int64_t>(room / cost, 1), options_.prefill_chunk);
-    const int64_t row_bytes =
-        sequence.is_replaying() ? 0 : ProbeBytes(sequence, 1);
-    if (row_bytes > 0) max_rows = std::min(max_rows, probe_room / row_bytes);
-    if (max_rows == 0) continue;
-    if (sequence.is_new()) {
-      if (step.forks.size() == static_cast<size_t>(kMaxForks)) break;
-      plans_.AddTo(step, sequence.plan_id());
-      plans_.AddTo(step, sequence.contrast_plan_id());
-      if (const auto fork = sequence.FirstFork()) step.forks.push_back(*fork);
-    }
-    const bool is_replay = sequence.is_replaying();
-    Slice slice = sequence.NextPrefillSlice(max_rows);
-    room = std::max<int64_t>(room - slice.num_rows() * cost, 0);
-    probe_room -= slice.num_rows() * row_bytes;
-    AddSlice(std::move(slice), step, sent);
-    sent.slices.back().is_replay = is_replay;
-  }
-}
-
-void Scheduler::AddSlice(Slice slice, Step& step, SentStep& sent) {
-  sent.slices.push_back(
-      {.sequence_id = slice.sequence_id,
-       .first_position = slice.first_position,
-       .num_rows = slice.num_rows(),
-       .sample = slice.sample,
-       .score = !slice.score_targets.empty(),
-       .contrast = slice.contrast_plan_id != 0 && !slice.score_targets.empty(),
-       .hash_logits = slice.hash_logits,
-       .embed = slice.embed,
-       .probe = !slice.probe.empty()});
-  step.slices.push_back(std::move(slice));
 }
 
 void Scheduler::AddOutcome(const StepTicket& ticket,

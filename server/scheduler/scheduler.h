@@ -22,6 +22,7 @@
 #include "server/scheduler/kv_ledger.h"
 #include "server/scheduler/kv_needs.h"
 #include "server/scheduler/plan_table.h"
+#include "server/scheduler/row_costs.h"
 #include "server/scheduler/sequence.h"
 
 namespace headwise {
@@ -52,15 +53,22 @@ struct SchedulerEvent {
 
 // Continuous batching with chunked prefill over a pipeline of steps.
 //
-// A request waits (bounded, first come first served, no overtaking: so a small
-// one cannot starve a big one at the head) until its full need of KV can be
-// reserved and a place is free, then runs until its last token. Each step has
-// one row for every sequence in decode, then at most prefill_chunk rows of each
-// prompt in order of arrival, max_step_tokens in all. At most
-// max_step_tokens sequences run, so a decode never misses a step (but for
-// probes, whose answers may fill one), and every
-// step has room for at least one row of the oldest prompt: a prefill holds up a
-// decode by at most one step of max_step_tokens rows, kMaxStepsInFlight times.
+// A request waits (bounded) until its full need of KV can be reserved and a
+// place is free, then runs until its last token. Tenants take turns, the one
+// with the fewest requests that run first; of a tenant, first come is first
+// served. Nothing overtakes whose turn it is, so small requests can't starve a
+// big one. The last eighth of the queue is kept for tenants that have less than
+// that waiting.
+//
+// Each step has one row for every sequence in decode, then rows of prompts, at
+// most prefill_chunk of each. It is filled by what rows cost (row_costs.h): up
+// to max_step_tokens rows at the begin of a context, and the fewer the more
+// they see; prompts share that by prompt_shares.h. At most max_step_tokens
+// sequences run, so a decode never misses a step (but for probes, whose answers
+// may fill one), and every step has room for one row of the oldest prompt. So a
+// prompt, however long, holds others up by at most kMaxStepsInFlight steps,
+// each as long as max_step_tokens rows at the begin of a context, or as one row
+// of it if that is longer.
 //
 // A step is formed while another one is in flight; a row whose token is still
 // in flight says use_last_sample. If its sequence turns out to have ended, the
@@ -158,6 +166,12 @@ class Scheduler {
     uint64_t park_id = 0;  // of the ParkJob whose step it is; 0: none
     std::optional<absl::StatusOr<StepResult>> outcome;
   };
+  // What a step has left to give.
+  struct StepRoom {
+    double cost = 0;  // RowCosts
+    int64_t rows = 0;
+    int64_t probe_bytes = 0;
+  };
   // A prefix on its way to files or back, in two steps: write, unload; or read,
   // erase. The second undoes the first where some rank has failed.
   struct ParkJob {
@@ -169,6 +183,10 @@ class Scheduler {
     absl::Status status;                     // what it will end with
   };
   using RunningMap = std::map<uint64_t, Sequence>;
+  // Of a step, what prompts get at least, whatever its decode rows cost.
+  static constexpr double kPromptShare = 0.25;
+  // An eighth of the queue.
+  static constexpr int64_t kQueueKept = 8;
 
   static bool Matches(const SentSlice& sent, const SliceResult& outcome);
 
@@ -181,7 +199,10 @@ class Scheduler {
   TicketedStep NextParkStep();
   void ApplyPark(uint64_t id, const absl::StatusOr<StepResult>& outcome);
   void EndPark(uint64_t id, const absl::Status& status);
+  absl::Status CheckShareOfQueue(const std::string& tenant) const;
   void AdmitWaiting(absl::Time now);
+  // The order in which they may begin.
+  std::vector<uint64_t> WaitingInTurn(bool of_background) const;
   // Only background requests, or all others. False if one of them still waits.
   bool AdmitWaiting(bool of_background, absl::Time now);
   // True if a request runs alone, now or already: groups were lost under it.
@@ -204,10 +225,15 @@ class Scheduler {
   void SetBack(Sequence sequence, GroupEnd end, absl::Time now);
   // Whether it would fit if nothing ran.
   bool FitsBesidePrefixes(const WaitingRequest& waiting) const;
+  double RowCost(const Sequence& sequence) const;  // of its next row
   void AddSlices(Step& step, SentStep& sent);
   void AddSlice(Slice slice, Step& step, SentStep& sent);
-  void AddPrompts(bool of_background, int64_t room, int64_t probe_room,
-                  Step& step, SentStep& sent);
+  void AddPrompts(bool of_background, StepRoom room, Step& step,
+                  SentStep& sent);
+  // How many rows it has in the step: what `budget` allows, one at least, and
+  // what there is room for.
+  int64_t AddPrompt(Sequence& sequence, double budget, StepRoom& room,
+                    Step& step, SentStep& sent);
   void ApplyResults(SentStep& step, StepResult outcome, absl::Time now);
   void ApplyResult(const SentSlice& sent, SliceResult outcome, absl::Time now);
   void FailStep(const SentStep& step, const absl::Status& status,
@@ -230,6 +256,7 @@ class Scheduler {
   const EngineOptions options_;
   const int64_t max_running_;
   KvNeeds needs_;
+  RowCosts row_costs_;
   KvLedger kv_;
   PlanTable plans_;
   HeldPrefixes held_;

@@ -38,6 +38,7 @@ absl::StatusOr<uint64_t> Scheduler::Submit(EngineRequest request,
                          options_.max_queued_requests)),
                      {.reason = "QUEUE_FULL"});
   }
+  HEADWISE_RETURN_IF_ERROR(CheckShareOfQueue(request.tenant));
   const uint64_t id = ++last_request_id_;
   if (request.deadline != absl::InfiniteFuture()) {
     deadlines_.emplace(request.deadline, id);
@@ -54,6 +55,23 @@ absl::StatusOr<uint64_t> Scheduler::Submit(EngineRequest request,
   return id;
 }
 
+absl::Status Scheduler::CheckShareOfQueue(const std::string& tenant) const {
+  const int64_t kept = options_.max_queued_requests / kQueueKept;
+  const int64_t num_waiting = static_cast<int64_t>(waiting_.size());
+  if (num_waiting < options_.max_queued_requests - kept) {
+    return absl::OkStatus();
+  }
+  const int64_t of_tenant = std::count_if(
+      waiting_.begin(), waiting_.end(), [&tenant](const auto& waiting) {
+        return waiting.second.request.tenant == tenant;
+      });
+  if (of_tenant < kept || kept == 0) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat(
+      of_tenant, " requests of this tenant wait already, ", num_waiting,
+      " in all; the last ", kept, " places of ", options_.max_queued_requests,
+      " are kept for tenants that have fewer waiting"));
+}
+
 void Scheduler::AdmitWaiting(absl::Time now) {
   if (AdmitSuspect(now)) return;
   if (AdmitWaiting(/*of_background=*/false, now)) {
@@ -61,13 +79,47 @@ void Scheduler::AdmitWaiting(absl::Time now) {
   }
 }
 
+std::vector<uint64_t> Scheduler::WaitingInTurn(bool of_background) const {
+  struct Tenant {
+    int64_t begun = 0;  // run, or stand in the order before what follows
+    std::deque<uint64_t> waiting;
+  };
+  std::map<std::string, Tenant> tenants;
+  size_t num_waiting = 0;
+  for (const auto& [id, waiting] : waiting_) {
+    if (waiting.request.is_background != of_background) continue;
+    tenants[waiting.request.tenant].waiting.push_back(id);
+    ++num_waiting;
+  }
+  for (const auto& [id, sequence] : running_) {
+    const auto tenant = tenants.find(sequence.request().tenant);
+    if (tenant != tenants.end()) ++tenant->second.begun;
+  }
+  std::vector<uint64_t> order;
+  while (order.size() < num_waiting) {
+    Tenant* next = nullptr;
+    for (auto& [name, tenant] : tenants) {
+      if (tenant.waiting.empty()) continue;
+      if (next == nullptr ||
+          std::pair(tenant.begun, tenant.waiting.front()) <
+              std::pair(next->begun, next->waiting.front())) {
+        next = &tenant;
+      }
+    }
+    order.push_back(next->waiting.front());
+    next->waiting.pop_front();
+    ++next->begun;
+  }
+  return order;
+}
+
 bool Scheduler::AdmitWaiting(bool of_background, absl::Time now) {
+  if (static_cast<int64_t>(running_.size()) == max_running_) return false;
   bool only_forks = false;
   bool all_begun = true;
-  for (auto next = waiting_.begin(); next != waiting_.end();) {
-    const auto waiting = next++;
+  for (const uint64_t id : WaitingInTurn(of_background)) {
+    const auto waiting = waiting_.find(id);
     const EngineRequest& request = waiting->second.request;
-    if (request.is_background != of_background) continue;
     if (static_cast<int64_t>(running_.size()) == max_running_) return false;
     if (only_forks && request.fork_from == 0) continue;
     if (!MayBegin(waiting->second)) {
@@ -75,7 +127,7 @@ bool Scheduler::AdmitWaiting(bool of_background, absl::Time now) {
       continue;
     }
     if (of_background && !MayRunInBackground(waiting->second)) return false;
-    if (AdmitOne(waiting->first, waiting->second, now)) {
+    if (AdmitOne(id, waiting->second, now)) {
       waiting_.erase(waiting);
     } else if (FitsBesidePrefixes(waiting->second)) {
       return false;

@@ -63,13 +63,13 @@ TEST_F(SchedulerFailureTest, AnswersOfTheWrongShapeEndTheirRequestOnly) {
 TEST_F(SchedulerFailureTest, SpoiledStepEndsAndFreesItsSequencesOnly) {
   Submit(Generate(40, 9));
   Submit(Generate(40, 9));
-  Submit(Generate(4, 9));
+  Submit(Generate(41, 9));
   EXPECT_THAT(Next(), ElementsAre("1@0+16", "2@0+16"));
   ASSERT_TRUE(workers_->Execute(sent_[0].step).ok());
   AnswerWith(absl::OutOfRangeError("NaN in layer 3"));
   EXPECT_THAT(Ends(), ElementsAre(std::pair(1, absl::StatusCode::kInternal),
                                   std::pair(2, absl::StatusCode::kInternal)));
-  EXPECT_THAT(Next(), ElementsAre("3@0+4*", "free 1", "free 2"));
+  EXPECT_THAT(Next(), ElementsAre("3@0+16", "free 1", "free 2"));
   Answer();
   EXPECT_EQ(workers_->num_sequences(), 1);
 }

@@ -195,7 +195,7 @@ TEST_F(SchedulerPlanTest, ForksOvertakeNobodyWhoFitsBesideTheirPrefix) {
   EXPECT_THAT(Next(), ElementsAre("2@10+1*"));
   scheduler_->Cancel(2, now_);
   Answer();
-  EXPECT_THAT(Next(), ElementsAre(std::to_string(second) + "@0+10*", "4@70+5*",
+  EXPECT_THAT(Next(), ElementsAre("4@70+5*", std::to_string(second) + "@0+10*",
                                   "free 2"));
 }
 
@@ -280,7 +280,7 @@ TEST_F(SchedulerPlanTest, RowsWithProbesAreBoundedByTheirAnswer) {
   Submit(request);
   Submit(request);
   Submit(Generate(10, 1));
-  EXPECT_THAT(Next(), ElementsAre("1@0+21", "3@0+10*"));
+  EXPECT_THAT(Next(), ElementsAre("3@0+10*", "1@0+21"));
   EXPECT_THAT(Next(), ElementsAre("1@21+21"));
 }
 

@@ -63,6 +63,11 @@ class Sequence {
   bool has_prompt_left() const {
     return planned_rows_ < std::max(prompt_len(), replay_rows_);
   }
+  int64_t prompt_rows_left() const {
+    return std::max(prompt_len(), replay_rows_) - planned_rows_;
+  }
+  // Of its next row.
+  int64_t next_position() const { return prefix_len() + planned_rows_; }
   // The next slice will be one of a replay.
   bool is_replaying() const { return planned_rows_ < replay_rows_; }
   // True if one more decode row may be sent: a sample precedes it and it will

@@ -1,0 +1,123 @@
+// The part of the scheduler that fills a step with rows.
+
+#include <algorithm>
+#include <utility>
+
+#include "server/scheduler/prompt_shares.h"
+#include "server/scheduler/scheduler.h"
+
+namespace headwise {
+namespace {
+
+// Workers take a step through the layers so many rows at a time
+// (worker/executor/row_batch.h); a step that is not the last of its prompt
+// leaves no small rest.
+constexpr int64_t kBatchRows = 128;
+
+}  // namespace
+
+int64_t Scheduler::ProbeBytes(const Sequence& sequence,
+                              int64_t num_rows) const {
+  return num_rows *
+         ProbeBytesPerRow(sequence.request().probe,
+                          options_.kv.num_layers * options_.kv.num_heads());
+}
+
+double Scheduler::RowCost(const Sequence& sequence) const {
+  return row_costs_.Of(sequence.request().plan.get(),
+                       sequence.next_position()) *
+         static_cast<double>(sequence.row_cost());
+}
+
+void Scheduler::AddSlices(Step& step, SentStep& sent) {
+  StepRoom room = {
+      .cost = static_cast<double>(options_.max_step_tokens),
+      .rows = options_.max_step_tokens,
+      .probe_bytes = kMaxProbeBytes,
+  };
+  const double kept = room.cost * kPromptShare;
+  for (auto& [id, sequence] : running_) {
+    if (!sequence.can_decode()) continue;
+    const int64_t probe_bytes = ProbeBytes(sequence, 1);
+    if (probe_bytes > room.probe_bytes) continue;  // the next step has room
+    room.probe_bytes -= probe_bytes;
+    room.cost -= RowCost(sequence);
+    --room.rows;
+    AddSlice(sequence.NextDecodeSlice(), step, sent);
+  }
+  room.cost = std::max(room.cost, kept);
+  AddPrompts(/*of_background=*/false, room, step, sent);
+  if (step.slices.empty() && steps_unanswered() == 0) {
+    room.cost =
+        std::min(room.cost, static_cast<double>(options_.max_background_rows));
+    AddPrompts(/*of_background=*/true, room, step, sent);
+  }
+}
+
+void Scheduler::AddPrompts(bool of_background, StepRoom room, Step& step,
+                           SentStep& sent) {
+  std::vector<Sequence*> prompts;
+  std::vector<PromptNeed> needs;
+  for (auto& [id, sequence] : running_) {
+    if (sequence.request().is_background != of_background) continue;
+    if (!sequence.has_prompt_left()) continue;
+    prompts.push_back(&sequence);
+    needs.push_back({.tenant = sequence.request().tenant,
+                     .rows_left = sequence.prompt_rows_left()});
+  }
+  DealRoom(needs, room.cost, [&](size_t index, double budget) {
+    Sequence& prompt = *prompts[index];
+    const double row_cost = RowCost(prompt);
+    if (index > 0 && row_cost > budget) return 0.0;
+    return row_cost * AddPrompt(prompt, budget, room, step, sent);
+  });
+}
+
+int64_t Scheduler::AddPrompt(Sequence& sequence, double budget, StepRoom& room,
+                             Step& step, SentStep& sent) {
+  if (room.rows == 0) return 0;
+  const int64_t row_cost = sequence.row_cost();
+  int64_t max_rows = std::min(std::max<int64_t>(room.rows / row_cost, 1),
+                              options_.prefill_chunk);
+  const int64_t row_bytes =
+      sequence.is_replaying() ? 0 : ProbeBytes(sequence, 1);
+  if (row_bytes > 0)
+    max_rows = std::min(max_rows, room.probe_bytes / row_bytes);
+  if (max_rows == 0) return 0;
+  if (sequence.is_new()) {
+    if (step.forks.size() == static_cast<size_t>(kMaxForks)) return 0;
+    plans_.AddTo(step, sequence.plan_id());
+    plans_.AddTo(step, sequence.contrast_plan_id());
+    if (const auto fork = sequence.FirstFork()) step.forks.push_back(*fork);
+  }
+  max_rows = row_costs_.RowsWithin(sequence.request().plan.get(),
+                                   sequence.next_position(), max_rows,
+                                   budget / static_cast<double>(row_cost));
+  if (max_rows > kBatchRows && max_rows < sequence.prompt_rows_left()) {
+    max_rows -= max_rows % kBatchRows;
+  }
+  const bool is_replay = sequence.is_replaying();
+  Slice slice = sequence.NextPrefillSlice(max_rows);
+  const int64_t num_rows = slice.num_rows();
+  room.rows = std::max<int64_t>(room.rows - num_rows * row_cost, 0);
+  room.probe_bytes -= num_rows * row_bytes;
+  AddSlice(std::move(slice), step, sent);
+  sent.slices.back().is_replay = is_replay;
+  return num_rows;
+}
+
+void Scheduler::AddSlice(Slice slice, Step& step, SentStep& sent) {
+  sent.slices.push_back(
+      {.sequence_id = slice.sequence_id,
+       .first_position = slice.first_position,
+       .num_rows = slice.num_rows(),
+       .sample = slice.sample,
+       .score = !slice.score_targets.empty(),
+       .contrast = slice.contrast_plan_id != 0 && !slice.score_targets.empty(),
+       .hash_logits = slice.hash_logits,
+       .embed = slice.embed,
+       .probe = !slice.probe.empty()});
+  step.slices.push_back(std::move(slice));
+}
+
+}  // namespace headwise
