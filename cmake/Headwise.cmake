@@ -42,8 +42,9 @@ find_package(nlohmann_json REQUIRED)
 find_package(spdlog REQUIRED)
 
 # Tests call what they test and wait for nothing else: they need no -O3 of their
-# own, which costs a third of their compilation.
-set(HEADWISE_TEST_OPTIONS -O1)
+# own, which costs a third of their compilation. What links gRPC has -pthread, and
+# the headers below must be compiled as their users are.
+set(HEADWISE_TEST_OPTIONS -O1 -pthread)
 
 # GoogleTest's headers, compiled once for all tests. Sources include what they
 # use all the same.
