@@ -1,0 +1,129 @@
+"""Do short chats wait for a long prompt?
+
+    beside_a_long_prompt.py [--plan plan.json] [--tokens 100000] [--chats 50]
+                            [--at-once 4] [--threads 2] [--model M] [--json]
+
+One server. Chats of 20 to 60 words that ask for one token come from so many
+callers at once, each a while after its last answer; first alone, then while the
+long prompt is read, then alone again. The time to the first token is the
+server's own: what the chat waited and its prefill. Printed: median and 99th
+percentile of both, and their ratios. Fails if the long prompt ended before the
+chats did.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import os
+import pathlib
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / 'bench' / 'selection'))
+
+# pylint: disable=wrong-import-position
+from first_token import (HEADWISE, MODEL, first_token_seconds, percentile,
+                         wait)
+
+PLAN = ROOT / 'bench' / 'results' / 'needle' / 'lh.json'
+SENTENCE = 'The grass is green. The sky is blue. Here we go. There again. '
+TOKENS_OF_SENTENCE = 17
+
+
+def start_server(arguments, folder):
+    port_file = folder / 'port'
+    with open(folder / 'log', 'wb') as log:
+        process = subprocess.Popen(
+            [HEADWISE, 'serve', '--model', arguments.model, '--threads',
+             str(arguments.threads), '--listen', '127.0.0.1:0', '--port-file',
+             port_file, '--metrics-listen', '', '--plan', arguments.plan],
+            stdout=log, stderr=log)
+    wait('server', lambda: port_file.is_file() and port_file.read_text())
+    return process, f'127.0.0.1:{port_file.read_text().split()[0]}'
+
+
+def start_long_prompt(address, arguments, folder):
+    path = folder / 'long.txt'
+    path.write_text(SENTENCE * (arguments.tokens // TOKENS_OF_SENTENCE))
+    process = subprocess.Popen(
+        [HEADWISE, 'generate', '--server', address, '--prompt-file', path,
+         '--max-tokens', '1', '--json'], stdout=subprocess.DEVNULL)
+    time.sleep(3)  # some of it has run
+    return process
+
+
+def chats(address, arguments, seed):
+    """Seconds to the first token of each."""
+    def caller(index):
+        draws = random.Random(seed + index)
+        seconds = []
+        for _ in range(arguments.chats // arguments.at_once):
+            time.sleep(draws.uniform(0.05, 0.3))
+            seconds.append(
+                first_token_seconds(address, draws.randint(20, 60), draws))
+        return seconds
+
+    with concurrent.futures.ThreadPoolExecutor(arguments.at_once) as pool:
+        return sum(pool.map(caller, range(arguments.at_once)), [])
+
+
+def figures(seconds):
+    return {'chats': len(seconds), 'median': statistics.median(seconds),
+            'p99': percentile(seconds, 0.99)}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--plan', default=PLAN)
+    parser.add_argument('--model', default=MODEL)
+    parser.add_argument('--tokens', type=int, default=100_000)
+    parser.add_argument('--chats', type=int, default=50)
+    parser.add_argument('--at-once', type=int, default=4)
+    parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument('--json', action='store_true')
+    arguments = parser.parse_args()
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        server, address = start_server(arguments, folder)
+        long_prompt = None
+        try:
+            chats(address, arguments, 0)  # warm
+            alone = chats(address, arguments, 100)
+            long_prompt = start_long_prompt(address, arguments, folder)
+            beside = chats(address, arguments, 100)
+            if long_prompt.poll() is not None:
+                sys.exit('the long prompt ended before the chats did')
+            long_prompt.terminate()
+            long_prompt.wait(timeout=60)
+            time.sleep(1)
+            alone += chats(address, arguments, 200)
+        finally:
+            if long_prompt is not None and long_prompt.poll() is None:
+                long_prompt.kill()
+            server.terminate()
+            server.wait(timeout=60)
+    result = {'load_before': load, 'alone': figures(alone),
+              'beside': figures(beside)}
+    result['ratio'] = {key: result['beside'][key] / result['alone'][key]
+                       for key in ('median', 'p99')}
+    if arguments.json:
+        print(json.dumps(result))
+        return
+    print(f'load before {load:.1f}')
+    for side in ('alone', 'beside'):
+        row = result[side]
+        print(f'{side:>8}: {row["chats"]} chats, first token after '
+              f'{1e3 * row["median"]:.1f} ms (median), '
+              f'{1e3 * row["p99"]:.1f} ms (p99)')
+    print(f'   ratio: {result["ratio"]["median"]:.2f} (median), '
+          f'{result["ratio"]["p99"]:.2f} (p99)')
+
+
+if __name__ == '__main__':
+    main()
