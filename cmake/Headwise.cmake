@@ -43,8 +43,12 @@ find_package(spdlog REQUIRED)
 
 # Tests call what they test and wait for nothing else: they need no -O3 of their
 # own, which costs a third of their compilation. What links gRPC has -pthread, and
-# the headers below must be compiled as their users are.
+# the headers below must be compiled as their users are. Without -O3 g++ 12 gives
+# false alarms in std::string.
 set(HEADWISE_TEST_OPTIONS -O1 -pthread)
+if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+  list(APPEND HEADWISE_TEST_OPTIONS -Wno-array-bounds -Wno-stringop-overflow)
+endif()
 
 # GoogleTest's headers, compiled once for all tests. Sources include what they
 # use all the same.

@@ -31,6 +31,7 @@ class CppClientTest : public testing::Test {
     frontends_ = *std::move(frontends);
     ClientOptions client;
     client.timeout = absl::Seconds(60);
+    client.retry.chance = [] { return 0.0; };
     client.retry.sleep = [this](absl::Duration delay) {
       slept_.push_back(delay);
       if (on_sleep_) on_sleep_();

@@ -299,9 +299,9 @@ class FunctionLengthTest(RuleTest):
 class TreeTest(unittest.TestCase):
 
     def test_top_level(self):
-        paths = [f'f{n}/a.cc' for n in range(16)] + ['.ci/run', '.gitignore']
+        paths = [f'f{n}/a.cc' for n in range(17)] + ['.ci/run', '.gitignore']
         self.assertEqual([], list(rules_tree.check_top_level(paths)))
-        self.assertIn('17 visible', list(rules_tree.check_top_level(
+        self.assertIn('18 visible', list(rules_tree.check_top_level(
             paths + ['one_more']))[0][2])
 
     def test_decisions(self):
