@@ -1,12 +1,13 @@
 #include "server/scheduler/prompt_shares.h"
 
 #include <algorithm>
+#include <vector>
 
 namespace headwise {
 namespace {
 
 struct Tenant {
-  std::string name;
+  absl::string_view name;
   std::vector<size_t> prompts;  // by arrival
 };
 

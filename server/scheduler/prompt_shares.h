@@ -3,17 +3,17 @@
 #ifndef HEADWISE_SERVER_SCHEDULER_PROMPT_SHARES_H_
 #define HEADWISE_SERVER_SCHEDULER_PROMPT_SHARES_H_
 
+#include <cstddef>
 #include <cstdint>
-#include <string>
-#include <vector>
 
 #include "absl/functional/function_ref.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 
 namespace headwise {
 
 struct PromptNeed {
-  std::string tenant;
+  absl::string_view tenant;
   int64_t rows_left = 0;
 };
 

@@ -1,6 +1,8 @@
 #include "server/scheduler/prompt_shares.h"
 
 #include <algorithm>
+#include <utility>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

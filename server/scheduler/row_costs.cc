@@ -29,7 +29,11 @@ int64_t RowCosts::RowsWithin(const HeadPlan* plan, int64_t first,
   for (int64_t above = max_rows + 1; fits + 1 < above;) {
     const int64_t rows = fits + (above - fits) / 2;
     const double mean = (first_cost + Of(plan, first + rows - 1)) / 2;
-    (static_cast<double>(rows) * mean <= budget ? fits : above) = rows;
+    if (static_cast<double>(rows) * mean <= budget) {
+      fits = rows;
+    } else {
+      above = rows;
+    }
   }
   return fits;
 }

@@ -199,7 +199,8 @@ class Scheduler {
   TicketedStep NextParkStep();
   void ApplyPark(uint64_t id, const absl::StatusOr<StepResult>& outcome);
   void EndPark(uint64_t id, const absl::Status& status);
-  absl::Status CheckShareOfQueue(const std::string& tenant) const;
+  // ResourceExhausted if it has no place for one more of that tenant.
+  absl::Status CheckQueue(const std::string& tenant) const;
   void AdmitWaiting(absl::Time now);
   // The order in which they may begin.
   std::vector<uint64_t> WaitingInTurn(bool of_background) const;

@@ -31,14 +31,7 @@ absl::StatusOr<uint64_t> Scheduler::Submit(EngineRequest request,
   }
   HEADWISE_ASSIGN_OR_RETURN(std::vector<int64_t> kv_bytes,
                             AdmitToGroup(request));
-  const int64_t num_waiting = static_cast<int64_t>(waiting_.size());
-  if (num_waiting >= options_.max_queued_requests) {
-    return WithFacts(absl::ResourceExhaustedError(absl::StrCat(
-                         num_waiting, " requests wait already, at most ",
-                         options_.max_queued_requests)),
-                     {.reason = "QUEUE_FULL"});
-  }
-  HEADWISE_RETURN_IF_ERROR(CheckShareOfQueue(request.tenant));
+  HEADWISE_RETURN_IF_ERROR(CheckQueue(request.tenant));
   const uint64_t id = ++last_request_id_;
   if (request.deadline != absl::InfiniteFuture()) {
     deadlines_.emplace(request.deadline, id);
@@ -55,21 +48,27 @@ absl::StatusOr<uint64_t> Scheduler::Submit(EngineRequest request,
   return id;
 }
 
-absl::Status Scheduler::CheckShareOfQueue(const std::string& tenant) const {
-  const int64_t kept = options_.max_queued_requests / kQueueKept;
+absl::Status Scheduler::CheckQueue(const std::string& tenant) const {
+  const int64_t limit = options_.max_queued_requests;
+  const int64_t kept = limit / kQueueKept;
   const int64_t num_waiting = static_cast<int64_t>(waiting_.size());
-  if (num_waiting < options_.max_queued_requests - kept) {
-    return absl::OkStatus();
+  if (num_waiting < limit - kept) return absl::OkStatus();
+  if (num_waiting >= limit) {
+    return WithFacts(
+        absl::ResourceExhaustedError(absl::StrCat(
+            num_waiting, " requests wait already, at most ", limit)),
+        {.reason = "QUEUE_FULL"});
   }
   const int64_t of_tenant = std::count_if(
       waiting_.begin(), waiting_.end(), [&tenant](const auto& waiting) {
         return waiting.second.request.tenant == tenant;
       });
-  if (of_tenant < kept || kept == 0) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrCat(
-      of_tenant, " requests of this tenant wait already, ", num_waiting,
-      " in all; the last ", kept, " places of ", options_.max_queued_requests,
-      " are kept for tenants that have fewer waiting"));
+  if (of_tenant < kept) return absl::OkStatus();
+  return WithFacts(absl::ResourceExhaustedError(absl::StrCat(
+                       of_tenant, " requests of this tenant wait already, ",
+                       num_waiting, " in all; the last ", kept, " places of ",
+                       limit, " are kept for tenants that have fewer waiting")),
+                   {.reason = "QUEUE_FULL"});
 }
 
 void Scheduler::AdmitWaiting(absl::Time now) {

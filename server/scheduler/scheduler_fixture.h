@@ -108,6 +108,24 @@ class SchedulerTest : public testing::Test {
     return ends;
   }
 
+  // A prefix whose prompt has run.
+  uint64_t HoldPrefix(int64_t length, uint64_t fork_from = 0) {
+    EngineRequest request = Generate(length, 0);
+    request.kind = WorkKind::kPrefix;
+    request.fork_from = fork_from;
+    const uint64_t id = Submit(std::move(request));
+    RunAll();
+    const std::vector<std::pair<uint64_t, absl::StatusCode>> held = {
+        {id, absl::StatusCode::kOk}};
+    EXPECT_EQ(Ends(), held);
+    return id;
+  }
+  void RunAll() {
+    while (!Next().empty() || !sent_.empty()) {
+      if (!sent_.empty()) Answer();
+    }
+  }
+
   absl::Time now_ = kStart;
   std::optional<Scheduler> scheduler_{Options()};
   std::optional<ModelWorkers> workers_{std::in_place, kTinyKv,

@@ -10,20 +10,6 @@ using EndList = std::vector<std::pair<uint64_t, absl::StatusCode>>;
 
 class SchedulerParkingTest : public SchedulerTest {
  protected:
-  uint64_t HoldPrefix(int64_t length, uint64_t fork_from = 0) {
-    EngineRequest request = Generate(length, 0);
-    request.kind = WorkKind::kPrefix;
-    request.fork_from = fork_from;
-    const uint64_t id = Submit(std::move(request));
-    RunAll();
-    EXPECT_EQ(Ends(), (EndList{{id, absl::StatusCode::kOk}}));
-    return id;
-  }
-  void RunAll() {
-    while (!Next().empty() || !sent_.empty()) {
-      if (!sent_.empty()) Answer();
-    }
-  }
   ParkAction NextAction() {
     std::optional<TicketedStep> step = scheduler_->NextStep(now_);
     EXPECT_TRUE(step.has_value() && step->step.parks.size() == 1);

@@ -18,25 +18,10 @@ using ::testing::IsEmpty;
 
 class SchedulerRebuildTest : public SchedulerTest {
  protected:
-  // Its one prefix has run.
-  uint64_t HoldPrefix(int64_t length, uint64_t fork_from = 0) {
-    EngineRequest request = Generate(length, 0);
-    request.kind = WorkKind::kPrefix;
-    request.fork_from = fork_from;
-    const uint64_t id = Submit(std::move(request));
-    RunAll();
-    EXPECT_THAT(Ends(), ElementsAre(std::pair(id, absl::StatusCode::kOk)));
-    return id;
-  }
   static EngineRequest ForkOf(uint64_t prefix) {
     EngineRequest request = Generate(3, 2);
     request.fork_from = prefix;
     return request;
-  }
-  void RunAll() {
-    while (!Next().empty() || !sent_.empty()) {
-      if (!sent_.empty()) Answer();
-    }
   }
   void Lose() {
     scheduler_->Suspend(absl::UnavailableError("gone"), GroupEnd::kLost, now_);

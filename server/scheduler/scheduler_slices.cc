@@ -36,15 +36,19 @@ void Scheduler::AddSlices(Step& step, SentStep& sent) {
       .probe_bytes = kMaxProbeBytes,
   };
   const double kept = room.cost * kPromptShare;
+  const bool wants_prompts = std::any_of(
+      running_.begin(), running_.end(),
+      [](const auto& running) { return running.second.has_prompt_left(); });
   for (auto& [id, sequence] : running_) {
     if (!sequence.can_decode()) continue;
     const int64_t probe_bytes = ProbeBytes(sequence, 1);
     if (probe_bytes > room.probe_bytes) continue;  // the next step has room
     room.probe_bytes -= probe_bytes;
-    room.cost -= RowCost(sequence);
+    if (wants_prompts) room.cost -= RowCost(sequence);
     --room.rows;
     AddSlice(sequence.NextDecodeSlice(), step, sent);
   }
+  if (!wants_prompts) return;
   room.cost = std::max(room.cost, kept);
   AddPrompts(/*of_background=*/false, room, step, sent);
   if (step.slices.empty() && steps_unanswered() == 0) {
@@ -81,8 +85,9 @@ int64_t Scheduler::AddPrompt(Sequence& sequence, double budget, StepRoom& room,
                               options_.prefill_chunk);
   const int64_t row_bytes =
       sequence.is_replaying() ? 0 : ProbeBytes(sequence, 1);
-  if (row_bytes > 0)
+  if (row_bytes > 0) {
     max_rows = std::min(max_rows, room.probe_bytes / row_bytes);
+  }
   if (max_rows == 0) return 0;
   if (sequence.is_new()) {
     if (step.forks.size() == static_cast<size_t>(kMaxForks)) return 0;
