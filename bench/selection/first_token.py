@@ -57,25 +57,31 @@ def wait(what, is_done):
 
 
 @contextlib.contextmanager
-def server(arguments, folder):
-    """Yields its address; the corpus is its input root."""
-    for name in ('in', 'out'):
-        (folder / name).mkdir()
-    write_corpus(folder / 'in' / 'corpus.jsonl')
+def server(arguments, folder, *flags):
+    """Yields its address."""
     port_file = folder / 'port'
     with open(folder / 'log', 'wb') as log:
         process = subprocess.Popen(
             [HEADWISE, 'serve', '--model', arguments.model, '--threads',
              str(arguments.threads), '--listen', '127.0.0.1:0', '--port-file',
-             port_file, '--metrics-listen', '', '--selection-state',
-             folder / 'state', '--input-root', f'corpus={folder / "in"}',
-             '--output-root', folder / 'out'], stdout=log, stderr=log)
+             port_file, '--metrics-listen', '', *flags], stdout=log,
+            stderr=log)
     try:
         wait('server', lambda: port_file.is_file() and port_file.read_text())
         yield f'127.0.0.1:{port_file.read_text().split()[0]}'
     finally:
         process.terminate()
         process.wait(timeout=60)
+
+
+def selection_server(arguments, folder):
+    """The corpus is its input root."""
+    for name in ('in', 'out'):
+        (folder / name).mkdir()
+    write_corpus(folder / 'in' / 'corpus.jsonl')
+    return server(arguments, folder, '--selection-state', folder / 'state',
+                  '--input-root', f'corpus={folder / "in"}', '--output-root',
+                  folder / 'out')
 
 
 class Job:
@@ -144,7 +150,7 @@ def main():
     busy = {length: [] for length in lengths}
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
-        with server(arguments, pathlib.Path(name)) as address:
+        with selection_server(arguments, pathlib.Path(name)) as address:
             job = Job(address, arguments.plan)
             for _ in range(arguments.rounds):
                 job.pause()

@@ -28,23 +28,11 @@ sys.path.insert(0, str(ROOT / 'bench' / 'selection'))
 
 # pylint: disable=wrong-import-position
 from first_token import (HEADWISE, MODEL, first_token_seconds, percentile,
-                         wait)
+                         server)
 
 PLAN = ROOT / 'bench' / 'results' / 'needle' / 'lh.json'
 SENTENCE = 'The grass is green. The sky is blue. Here we go. There again. '
 TOKENS_OF_SENTENCE = 17
-
-
-def start_server(arguments, folder):
-    port_file = folder / 'port'
-    with open(folder / 'log', 'wb') as log:
-        process = subprocess.Popen(
-            [HEADWISE, 'serve', '--model', arguments.model, '--threads',
-             str(arguments.threads), '--listen', '127.0.0.1:0', '--port-file',
-             port_file, '--metrics-listen', '', '--plan', arguments.plan],
-            stdout=log, stderr=log)
-    wait('server', lambda: port_file.is_file() and port_file.read_text())
-    return process, f'127.0.0.1:{port_file.read_text().split()[0]}'
 
 
 def start_long_prompt(address, arguments, folder):
@@ -90,24 +78,19 @@ def main():
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        server, address = start_server(arguments, folder)
-        long_prompt = None
-        try:
+        with server(arguments, folder, '--plan', arguments.plan) as address:
             chats(address, arguments, 0)  # warm
             alone = chats(address, arguments, 100)
             long_prompt = start_long_prompt(address, arguments, folder)
-            beside = chats(address, arguments, 100)
-            if long_prompt.poll() is not None:
-                sys.exit('the long prompt ended before the chats did')
-            long_prompt.terminate()
-            long_prompt.wait(timeout=60)
+            try:
+                beside = chats(address, arguments, 100)
+                if long_prompt.poll() is not None:
+                    sys.exit('the long prompt ended before the chats did')
+            finally:
+                long_prompt.terminate()
+                long_prompt.wait(timeout=60)
             time.sleep(1)
             alone += chats(address, arguments, 200)
-        finally:
-            if long_prompt is not None and long_prompt.poll() is None:
-                long_prompt.kill()
-            server.terminate()
-            server.wait(timeout=60)
     result = {'load_before': load, 'alone': figures(alone),
               'beside': figures(beside)}
     result['ratio'] = {key: result['beside'][key] / result['alone'][key]
