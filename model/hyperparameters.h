@@ -3,6 +3,7 @@
 #ifndef HEADWISE_MODEL_HYPERPARAMETERS_H_
 #define HEADWISE_MODEL_HYPERPARAMETERS_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -77,6 +78,13 @@ struct TitansHyperparameters {
   // Whether memory is a part of the attention's block, not a block of its own.
   bool is_mixed() const {
     return variant == TitansVariant::kMac || variant == TitansVariant::kMag;
+  }
+  // theta (gate 0), eta (1) or alpha (2) of a token; `sigmoid` is that of its
+  // row of the gates' projection (docs/titans-models.md).
+  float GateOf(int64_t gate, float sigmoid) const {
+    const float width = 1.0f + 2.0f * gate_stretch;
+    return (gate == 0 ? theta_max : 1.0f) *
+           std::clamp(width * sigmoid - gate_stretch, 0.0f, 1.0f);
   }
   // The most bytes that one head's memory of one sequence holds, at any length:
   // weights, momentum, the rows of an open chunk and what is worked out for

@@ -1,12 +1,13 @@
 #include "server/neural_memory/model_memory.h"
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "worker/backends/cpu/isa.h"
+#include "worker/backends/cpu/kernels.h"
 
 namespace headwise {
 namespace {
@@ -38,18 +39,15 @@ std::vector<float> RowOf(const Model& model, int64_t layer, const char* name,
   return floats;
 }
 
-// As LayerRunner::MakeGates of an input of zeros.
+// Of an input of zeros, by the workers' own exp: libm's depends on the machine.
 MemoryGates GatesOf(const TitansHyperparameters& titans,
                     absl::Span<const float> biases, int64_t num_heads,
-                    int64_t head) {
+                    int64_t head, const Kernels& kernels) {
   const auto gate = [&](int64_t kind) {
-    const float sigmoid =
-        1.0f / (1.0f + std::exp(-biases[kind * num_heads + head]));
-    return std::clamp(
-        (1.0f + 2.0f * titans.gate_stretch) * sigmoid - titans.gate_stretch,
-        0.0f, 1.0f);
+    const float bias = biases[kind * num_heads + head];
+    return titans.GateOf(kind, 1.0f / (1.0f + kernels.exp_one(-bias)));
   };
-  return {titans.theta_max * gate(0), gate(1), gate(2)};
+  return {gate(0), gate(1), gate(2)};
 }
 
 }  // namespace
@@ -70,12 +68,13 @@ absl::StatusOr<ModelMemory> MemoryOfModel(const Model& model, int64_t layer,
   std::iota(all.begin(), all.end(), 0);
   if (heads.empty()) heads = all;
   const std::vector<float> biases = RowOf(model, layer, "mem_gate.bias", 0);
+  const Kernels& kernels = KernelsFor(IsasOfThisMachine().back());
   ModelMemory memory;
   memory.num_heads = static_cast<int64_t>(heads.size());
   memory.spec = hyper.titans->memory;
   for (const int64_t head : heads) {
     memory.gates.push_back(
-        GatesOf(*hyper.titans, biases, hyper.num_heads, head));
+        GatesOf(*hyper.titans, biases, hyper.num_heads, head, kernels));
     const std::vector<float> weights = RowOf(model, layer, "mem_init", head);
     memory.weights.append(reinterpret_cast<const char*>(weights.data()),
                           weights.size() * sizeof(float));

@@ -129,16 +129,14 @@ void LayerRunner::MakeGates(int64_t layer, int64_t unit,
                             const BatchPiece& piece) {
   const LayerWeights& weights = context_.weights->layers[layer];
   const TitansHyperparameters& titans = *hyper_.titans;
-  const float width = 1.0f + 2.0f * titans.gate_stretch;
   for (int64_t gate = 0; gate < 3; ++gate) {
     const int64_t column =
         gate * hyper_.num_heads + weights.units[unit].kv_head;
     const float bias = weights.memory_gate_bias[column];
-    const float most = gate == 0 ? titans.theta_max : 1.0f;
     for (int64_t i = 0; i < piece.num_rows; ++i) {
       float& z = gates_.data()[(piece.first_row + i) * GateStride() + column];
       const float sigmoid = 1.0f / (1.0f + kernels_.exp_one(-(z + bias)));
-      z = most * std::clamp(width * sigmoid - titans.gate_stretch, 0.0f, 1.0f);
+      z = titans.GateOf(gate, sigmoid);
     }
   }
 }
