@@ -6,13 +6,12 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "absl/types/span.h"
 #include "base/clock.h"
 #include "base/sha256.h"
+#include "tests/support/metrics_page.h"
 
 namespace headwise {
 namespace {
@@ -66,23 +65,6 @@ std::string WhyTokensDiffer(const HeardAnswer& answer,
 }
 
 }  // namespace
-
-std::optional<double> SumOfSeries(const std::string& page,
-                                  const std::string& name,
-                                  const std::string& labels) {
-  std::optional<double> sum;
-  for (const absl::string_view line : absl::StrSplit(page, '\n')) {
-    if (!absl::StartsWith(line, name + "{") &&
-        !absl::StartsWith(line, name + " "))
-      continue;
-    if (!labels.empty() && !absl::StrContains(line, labels)) continue;
-    double value = 0.0;
-    if (absl::SimpleAtod(line.substr(line.rfind(' ') + 1), &value)) {
-      sum = sum.value_or(0.0) + value;
-    }
-  }
-  return sum;
-}
 
 HeardAnswer History::Generate(v1::Inference::Stub& stub,
                               const v1::GenerateRequest& request,

@@ -88,12 +88,6 @@ class History {
   std::vector<HeardAnswer> answers_ ABSL_GUARDED_BY(mutex_);
 };
 
-// The sum of a series over those of its labels that contain `labels`; none: the
-// page has no such series.
-std::optional<double> SumOfSeries(const std::string& page,
-                                  const std::string& name,
-                                  const std::string& labels = "");
-
 }  // namespace headwise
 
 #endif  // HEADWISE_TESTS_CLUSTER_HISTORY_H_

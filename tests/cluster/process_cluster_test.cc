@@ -28,7 +28,7 @@
 #include "headwise/v1/inference.grpc.pb.h"
 #include "model/files/test_model_writer.h"
 #include "model/files/test_titans.h"
-#include "tests/support/series_sum.h"
+#include "tests/support/metrics_page.h"
 
 namespace headwise {
 namespace {
@@ -102,7 +102,8 @@ class ProcessClusterTest : public ProcessCluster {
   }
 
   double Metric(const std::string& name) {
-    return SeriesSum(folder_.Path("coordinator.port"), name);
+    return SumOfSeries(MetricsPageOf(folder_.Path("coordinator.port")), name)
+        .value_or(-1.0);
   }
 
   std::unique_ptr<v1::Inference::Stub> inference_;

@@ -21,8 +21,8 @@
 #include "headwise/v1/inference.grpc.pb.h"
 #include "headwise/v1/sessions.grpc.pb.h"
 #include "model/files/test_model_writer.h"
+#include "tests/support/metrics_page.h"
 #include "tests/support/process_cluster.h"
-#include "tests/support/series_sum.h"
 
 namespace headwise {
 
@@ -150,7 +150,8 @@ class ReplayFixture : public ProcessCluster {
   }
 
   double Metric(const std::string& name) {
-    return SeriesSum(folder_.Path("coordinator.port"), name);
+    return SumOfSeries(MetricsPageOf(folder_.Path("coordinator.port")), name)
+        .value_or(-1.0);
   }
 
   std::unique_ptr<v1::Inference::Stub> inference_;

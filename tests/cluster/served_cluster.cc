@@ -10,7 +10,7 @@
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "model/files/test_model_writer.h"
-#include "tests/support/http_get.h"
+#include "tests/support/metrics_page.h"
 
 namespace headwise {
 
@@ -174,11 +174,7 @@ void ServedCluster::ExpectInvariants() {
 }
 
 std::string ServedCluster::MetricsPage() {
-  // The second line of the file.
-  std::ifstream ports(folder_.Path("coordinator.port"));
-  int port = 0;
-  ports >> port >> port;
-  return HttpGet(port, "/metrics").value_or("");
+  return MetricsPageOf(folder_.Path("coordinator.port"));
 }
 
 double ServedCluster::Metric(const std::string& name,
