@@ -27,7 +27,7 @@ readonly BUILD_PACKAGES=(
 # Needed by ./test.sh alone. Where systemd runs, Debian starts prometheus as a
 # service on port 9090, and it stays: `systemctl disable --now prometheus`.
 readonly TEST_PACKAGES=(
-  clang-14 libclang-rt-14-dev clang-format prometheus chromium)
+  clang-14 libclang-rt-14-dev clang-format prometheus chromium iproute2)
 
 # Our processes talk to each other on this machine; a proxy that the environment
 # names for Debian and PyPI can't reach it.
