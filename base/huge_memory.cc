@@ -1,6 +1,7 @@
 #include "base/huge_memory.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <utility>
 
@@ -30,6 +31,16 @@ HugeMemory::HugeMemory(int64_t bytes) {
 HugeMemory::~HugeMemory() {
   if (mapping_ != nullptr) {
     munmap(mapping_, static_cast<size_t>(mapped_bytes_));
+  }
+}
+
+void HugeMemory::Release(int64_t offset, int64_t bytes) {
+  HEADWISE_CHECK(offset >= 0 && bytes >= 0 && offset + bytes <= mapped_bytes_);
+  const int64_t page = sysconf(_SC_PAGESIZE);
+  const int64_t begin = (offset + page - 1) / page * page;
+  const int64_t end = (offset + bytes) / page * page;
+  if (begin < end) {
+    madvise(data_ + begin, static_cast<size_t>(end - begin), MADV_DONTNEED);
   }
 }
 

@@ -20,6 +20,10 @@ class HugeMemory {
 
   uint8_t* data() const { return data_; }
 
+  // Gives the pages that lie wholly within the range back to the kernel: they
+  // are zero again when next touched.
+  void Release(int64_t offset, int64_t bytes);
+
  private:
   uint8_t* data_ = nullptr;
   void* mapping_ = nullptr;

@@ -1,5 +1,6 @@
 #include "base/huge_memory.h"
 
+#include <cstring>
 #include <utility>
 
 #include "gtest/gtest.h"
@@ -37,6 +38,20 @@ TEST(HugeMemoryTest, MovingKeepsTheBytesWhereTheyAre) {
   third = std::move(second);
   EXPECT_EQ(third.data(), data);
   EXPECT_EQ(third.data()[99], 7);
+}
+
+// Neighbours share the pages at the ends, so these stay.
+TEST(HugeMemoryTest, ReleaseGivesBackThePagesThatLieWithin) {
+  constexpr int64_t kPage = 4096;
+  HugeMemory memory(10 * kPage);
+  std::memset(memory.data(), 7, 10 * kPage);
+  memory.Release(2 * kPage - 1, 3 * kPage);
+  for (int64_t i = 0; i < 10 * kPage; ++i) {
+    const bool is_within = 2 * kPage <= i && i < 4 * kPage;
+    ASSERT_EQ(memory.data()[i], is_within ? 0 : 7) << i;
+  }
+  memory.Release(5 * kPage + 1, kPage);  // no whole page
+  EXPECT_EQ(memory.data()[5 * kPage + 1], 7);
 }
 
 }  // namespace
