@@ -87,7 +87,8 @@ std::vector<int64_t> ShareTotals(const PieceKind& kind, ShareRule rule,
 
 std::vector<std::vector<int64_t>> SpreadOverLayers(
     const PieceKind& kind, const std::vector<int64_t>& totals,
-    const std::vector<std::vector<double>>& other_work) {
+    const std::vector<std::vector<double>>& other_work,
+    const std::vector<std::vector<int64_t>>& held) {
   const size_t world_size = totals.size();
   const int64_t num_layers = kind.num_layers;
   HEADWISE_CHECK(std::accumulate(totals.begin(), totals.end(), int64_t{0}) ==
@@ -118,7 +119,8 @@ std::vector<std::vector<int64_t>> SpreadOverLayers(
       const int64_t behind =
           extra[rank] * (layer + 1) - given[rank] * num_layers;
       const double other = other_work.empty() ? 0.0 : other_work[layer][rank];
-      return std::tuple(!must, open == 0, -behind, other, rank);
+      const int64_t kept = held.empty() ? 0 : held[layer][rank];
+      return std::tuple(!must, open == 0, -behind, other, -kept, rank);
     };
     std::iota(order.begin(), order.end(), size_t{0});
     std::sort(order.begin(), order.end(),

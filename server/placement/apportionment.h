@@ -50,10 +50,13 @@ std::vector<int64_t> ShareTotals(const PieceKind& kind, ShareRule rule,
 // per_layer pieces, and rank r either floor or ceil of totals[r] / num_layers,
 // the ceils as evenly apart as they can be. Ties go to the rank with the lower
 // `other_work` [num_layers][world_size] in that layer (may be empty), then to
-// the lower rank. Requires sum(totals) == num_layers * per_layer.
+// the one with more of the layer's pieces in memory, `held`
+// [num_layers][world_size] (may be empty), then to the lower rank. Requires
+// sum(totals) == num_layers * per_layer.
 std::vector<std::vector<int64_t>> SpreadOverLayers(
     const PieceKind& kind, const std::vector<int64_t>& totals,
-    const std::vector<std::vector<double>>& other_work);
+    const std::vector<std::vector<double>>& other_work,
+    const std::vector<std::vector<int64_t>>& held = {});
 
 }  // namespace headwise
 

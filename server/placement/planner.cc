@@ -189,17 +189,54 @@ absl::StatusOr<Totals> ShareAll(const Kinds& kinds, const RankLoads& empty,
   return DoesNotFit(kinds, empty, context_len);
 }
 
-// Counts per rank to a rank per piece: each rank's pieces are neighbours.
-std::vector<int> RankOfPiece(const std::vector<int64_t>& counts) {
-  std::vector<int> ranks;
-  for (size_t rank = 0; rank < counts.size(); ++rank) {
-    ranks.insert(ranks.end(), counts[rank], static_cast<int>(rank));
+// By layer, how many of its pieces each rank holds; nothing for nothing.
+std::vector<std::vector<int64_t>> HeldCounts(
+    const std::vector<std::vector<RankBits>>& held, size_t world_size) {
+  std::vector<std::vector<int64_t>> counts;
+  for (const std::vector<RankBits>& layer : held) {
+    counts.push_back(CountHeld(layer, static_cast<int>(world_size)));
+  }
+  return counts;
+}
+
+std::vector<std::vector<int>> DealLayers(
+    const std::vector<std::vector<int64_t>>& counts,
+    const std::vector<std::vector<RankBits>>& held) {
+  static const std::vector<RankBits>* const kNothing =
+      new std::vector<RankBits>;
+  std::vector<std::vector<int>> ranks;
+  for (size_t layer = 0; layer < counts.size(); ++layer) {
+    ranks.push_back(
+        DealPieces(counts[layer], held.empty() ? *kNothing : held[layer]));
   }
   return ranks;
 }
 
-double SlowestMs(const std::vector<int64_t>& counts, double piece_ms,
+absl::Status CheckHeld(const ModelShape& shape, const HeldPieces& held) {
+  const auto check = [](const char* what, size_t have, int64_t want) {
+    if (have == 0 || have == static_cast<size_t>(want)) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat(
+        "held pieces: ", have, " ", what, ", must be none or ", want));
+  };
+  HEADWISE_RETURN_IF_ERROR(
+      check("layers of units", held.units.size(), shape.num_layers));
+  HEADWISE_RETURN_IF_ERROR(
+      check("layers of MLP tiles", held.mlp_tiles.size(), shape.num_layers));
+  for (const std::vector<RankBits>& layer : held.units) {
+    HEADWISE_RETURN_IF_ERROR(check("units", layer.size(), shape.num_units));
+  }
+  for (const std::vector<RankBits>& layer : held.mlp_tiles) {
+    HEADWISE_RETURN_IF_ERROR(
+        check("MLP tiles", layer.size(), shape.num_mlp_tiles));
+  }
+  return check("vocabulary tiles", held.vocab_tiles.size(),
+               shape.num_vocab_tiles);
+}
+
+double SlowestMs(const std::vector<int>& rank_of_piece, double piece_ms,
                  const std::vector<double>& speed) {
+  std::vector<int64_t> counts(speed.size(), 0);
+  for (const int rank : rank_of_piece) ++counts[static_cast<size_t>(rank)];
   double slowest = 0.0;
   for (size_t rank = 0; rank < counts.size(); ++rank) {
     slowest = std::max(slowest, counts[rank] * piece_ms / speed[rank]);
@@ -249,9 +286,10 @@ int64_t MaxContextLen(const RankForecast& rank) {
 
 absl::StatusOr<PlacementPlan> PlanPlacement(
     const ModelShape& shape, const std::vector<WorkerCapacity>& workers,
-    int64_t context_len) {
+    int64_t context_len, const HeldPieces& held) {
   HEADWISE_RETURN_IF_ERROR(CheckShape(shape));
   HEADWISE_RETURN_IF_ERROR(CheckWorkers(workers));
+  HEADWISE_RETURN_IF_ERROR(CheckHeld(shape, held));
   if (context_len < 0 || context_len > kMaxContextLen) {
     return absl::InvalidArgumentError(absl::StrCat(
         "context_len is ", context_len, ", must be 0 to ", kMaxContextLen));
@@ -261,27 +299,24 @@ absl::StatusOr<PlacementPlan> PlanPlacement(
   HEADWISE_ASSIGN_OR_RETURN(const Totals totals,
                             ShareAll(kinds, loads, context_len));
 
-  const auto units = SpreadOverLayers(kinds[kUnits], totals[kUnits], {});
+  const auto units = SpreadOverLayers(kinds[kUnits], totals[kUnits], {},
+                                      HeldCounts(held.units, workers.size()));
   std::vector<std::vector<double>> unit_work;  // [num_layers][world_size]
   for (const std::vector<int64_t>& counts : units) {
     unit_work.emplace_back(counts.begin(), counts.end());
   }
   const auto mlp_tiles =
-      SpreadOverLayers(kinds[kMlpTiles], totals[kMlpTiles], unit_work);
+      SpreadOverLayers(kinds[kMlpTiles], totals[kMlpTiles], unit_work,
+                       HeldCounts(held.mlp_tiles, workers.size()));
 
   PlacementPlan plan;
   plan.placement.world_size = static_cast<int>(workers.size());
-  plan.placement.vocab_tile_rank = RankOfPiece(totals[kVocabTiles]);
+  plan.placement.unit_rank = DealLayers(units, held.units);
+  plan.placement.mlp_tile_rank = DealLayers(mlp_tiles, held.mlp_tiles);
+  plan.placement.vocab_tile_rank =
+      DealPieces(totals[kVocabTiles], held.vocab_tiles);
+  plan.decode_ms = DecodeMs(shape, plan.placement, loads.speed, context_len);
   const std::array<double, kNumKinds> piece_ms = PieceMs(shape, context_len);
-  plan.decode_ms =
-      SlowestMs(totals[kVocabTiles], piece_ms[kVocabTiles], loads.speed);
-  for (int64_t layer = 0; layer < shape.num_layers; ++layer) {
-    plan.placement.unit_rank.push_back(RankOfPiece(units[layer]));
-    plan.placement.mlp_tile_rank.push_back(RankOfPiece(mlp_tiles[layer]));
-    plan.decode_ms +=
-        SlowestMs(units[layer], piece_ms[kUnits], loads.speed) +
-        SlowestMs(mlp_tiles[layer], piece_ms[kMlpTiles], loads.speed);
-  }
 
   plan.max_context_len = kUnlimited;
   for (size_t rank = 0; rank < workers.size(); ++rank) {
@@ -296,6 +331,19 @@ absl::StatusOr<PlacementPlan> PlanPlacement(
     plan.ranks.push_back(forecast);
   }
   return plan;
+}
+
+double DecodeMs(const ModelShape& shape, const Placement& placement,
+                const std::vector<double>& speeds, int64_t context_len) {
+  const std::array<double, kNumKinds> piece_ms = PieceMs(shape, context_len);
+  double ms =
+      SlowestMs(placement.vocab_tile_rank, piece_ms[kVocabTiles], speeds);
+  for (size_t layer = 0; layer < placement.unit_rank.size(); ++layer) {
+    ms +=
+        SlowestMs(placement.unit_rank[layer], piece_ms[kUnits], speeds) +
+        SlowestMs(placement.mlp_tile_rank[layer], piece_ms[kMlpTiles], speeds);
+  }
+  return ms;
 }
 
 }  // namespace headwise

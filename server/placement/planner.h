@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "server/placement/held_pieces.h"
 #include "server/placement/placement.h"
 
 namespace headwise {
@@ -58,6 +59,9 @@ struct PlacementPlan {
 
 // Every layer's slowest rank is as fast as whole units and tiles allow; within
 // that, totals are in proportion to speed. Memory, where it binds, comes first.
+// How many pieces a rank gets does not depend on `held`; which ones does: as
+// many as can be of those that it has. Without `held` its pieces are
+// neighbours.
 //
 // Pure and deterministic. InvalidArgument for an empty worker list, more than
 // 64 workers, a speed that is not a positive number (1e-6 to 1e6), or a shape
@@ -67,7 +71,12 @@ struct PlacementPlan {
 // place.)
 absl::StatusOr<PlacementPlan> PlanPlacement(
     const ModelShape& shape, const std::vector<WorkerCapacity>& workers,
-    int64_t context_len);
+    int64_t context_len, const HeldPieces& held = {});
+
+// PlacementPlan::decode_ms of a placement on ranks of such speeds. Requires a
+// placement of the shape, and a speed above 0 for each of its ranks.
+double DecodeMs(const ModelShape& shape, const Placement& placement,
+                const std::vector<double>& speeds, int64_t context_len);
 
 }  // namespace headwise
 
