@@ -10,11 +10,8 @@ namespace headwise {
 namespace {
 
 absl::Status CheckVisible(const std::vector<int64_t>& visible_end,
-                          int64_t length, int64_t max_positions) {
-  if (length < 0 || length > max_positions) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("length: ", length, ", allowed 0 to ", max_positions));
-  }
+                          int64_t length, const SessionShape& shape) {
+  HEADWISE_RETURN_IF_ERROR(CheckLength(shape, length));
   int64_t last = 0;
   for (const int64_t end : visible_end) {
     if (end < last || end > length) {
@@ -91,8 +88,7 @@ absl::StatusOr<RangePlan> PlanRanges(const SessionPart& part,
                                      const std::vector<int64_t>& visible_end,
                                      const std::vector<int64_t>& kv_heads,
                                      int64_t length) {
-  HEADWISE_RETURN_IF_ERROR(
-      CheckVisible(visible_end, length, part.shape().max_positions));
+  HEADWISE_RETURN_IF_ERROR(CheckVisible(visible_end, length, part.shape()));
   RangePlan plan;
   const int64_t heads = part.shape().heads_per_kv_head;
   plan.visible_end.reserve(visible_end.size() * heads);

@@ -107,6 +107,12 @@ absl::Status CheckShape(const SessionShape& shape) {
                     kMaxSessionPositions);
 }
 
+absl::Status CheckLength(const SessionShape& shape, int64_t length) {
+  if (length >= 0 && length <= shape.max_positions) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("length: ", length, ", allowed 0 to ", shape.max_positions));
+}
+
 absl::Status CheckSessionPolicy(const UnitPolicy& policy) {
   switch (policy.kind) {
     case PolicyKind::kFull:

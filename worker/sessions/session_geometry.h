@@ -56,6 +56,8 @@ std::vector<BlockRun> BlockRuns(const UnitShare& share, int64_t length,
 
 // InvalidArgument names field, value and limit.
 absl::Status CheckShape(const SessionShape& shape);
+// Of what is stored: 0 to max_positions.
+absl::Status CheckLength(const SessionShape& shape, int64_t length);
 // Unimplemented for policies that sessions do not have, and why.
 absl::Status CheckSessionPolicy(const UnitPolicy& policy);
 // Units ascend, ranges ascend and lie within max_positions.

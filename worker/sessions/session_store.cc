@@ -19,17 +19,20 @@ constexpr int64_t kBlock = KvLayout::kPositions;
 
 absl::Status CheckPiece(const SessionShape& shape, const StagePiece& piece,
                         int64_t length) {
-  const int64_t bytes =
-      piece.num_positions * shape.head_dim * FloatBytes(shape.input_type);
-  if (piece.num_positions < 1 || piece.num_positions > kMaxChunkPositions ||
-      piece.first_position < length ||
-      static_cast<int64_t>(piece.keys.size()) != bytes ||
+  const bool has_place =
+      piece.num_positions >= 1 && piece.num_positions <= kMaxChunkPositions &&
+      piece.first_position >= length &&
+      piece.first_position <= shape.max_positions - piece.num_positions;
+  const int64_t row = shape.head_dim * FloatBytes(shape.input_type);
+  const int64_t bytes = has_place ? piece.num_positions * row : 0;
+  if (!has_place || static_cast<int64_t>(piece.keys.size()) != bytes ||
       static_cast<int64_t>(piece.values.size()) != bytes) {
     return absl::InvalidArgumentError(absl::StrCat(
         "piece of kv_head ", piece.kv_head, ": ", piece.num_positions,
         " positions from ", piece.first_position, " on with ",
-        piece.keys.size(), " and ", piece.values.size(), " bytes; needs ",
-        bytes, " of each and positions from ", length, " on"));
+        piece.keys.size(), " and ", piece.values.size(),
+        " bytes; allowed 1 to ", kMaxChunkPositions, " positions from ", length,
+        " to ", shape.max_positions, ", of ", row, " bytes each"));
   }
   return absl::OkStatus();
 }
@@ -120,6 +123,7 @@ absl::StatusOr<int64_t> SessionStore::Open(const OpenPartRequest& request) {
 absl::Status SessionStore::Stage(const StageRequest& request) {
   HEADWISE_ASSIGN_OR_RETURN(SessionPart* const part,
                             parts_.Find(request.session_id));
+  HEADWISE_RETURN_IF_ERROR(CheckLength(part->shape(), request.length));
   for (const StagePiece& piece : request.pieces) {
     HEADWISE_RETURN_IF_ERROR(CheckPiece(part->shape(), piece, request.length));
   }
@@ -155,6 +159,7 @@ absl::StatusOr<AttendPartResult> SessionStore::Attend(
     const AttendPartRequest& request) {
   HEADWISE_ASSIGN_OR_RETURN(SessionPart* const part,
                             parts_.Find(request.session_id));
+  HEADWISE_RETURN_IF_ERROR(CheckLength(part->shape(), request.length));
   HEADWISE_RETURN_IF_ERROR(Remember(*part, request.length, kernels_, team_));
   return AttendRows(*part, request, kernels_, team_);
 }
@@ -171,10 +176,7 @@ absl::StatusOr<int64_t> SessionStore::Fork(const std::string& session_id,
                                            int64_t length) {
   HEADWISE_ASSIGN_OR_RETURN(SessionPart* const part, parts_.Find(session_id));
   HEADWISE_RETURN_IF_ERROR(parts_.CheckNew(fork_id));
-  if (length < 0 || length > part->shape().max_positions) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "length: ", length, ", allowed 0 to ", part->shape().max_positions));
-  }
+  HEADWISE_RETURN_IF_ERROR(CheckLength(part->shape(), length));
   HEADWISE_RETURN_IF_ERROR(CheckFree(part->fork_bytes(length)));
   return Add(fork_id, part->Fork(length));
 }
@@ -183,20 +185,23 @@ absl::StatusOr<std::string> SessionStore::Export(const std::string& session_id,
                                                  const BlockRun& run,
                                                  int64_t length) {
   HEADWISE_ASSIGN_OR_RETURN(SessionPart* const part, parts_.Find(session_id));
+  HEADWISE_RETURN_IF_ERROR(CheckLength(part->shape(), length));
   if (run.num_blocks == 0) {
     HEADWISE_RETURN_IF_ERROR(Remember(*part, length, kernels_, team_));
     return ExportSums(*part, run.kv_head, length);
   }
   const SessionPart::Unit* unit = part->FindUnit(run.kv_head);
   const int64_t block_bytes = part->pool().block_bytes();
-  const bool has_blocks = unit != nullptr && run.first_block >= 0 &&
-                          run.num_blocks > 0 &&
-                          run.first_block + run.num_blocks <=
-                              static_cast<int64_t>(unit->blocks.size());
+  const int64_t held =
+      unit == nullptr ? 0 : static_cast<int64_t>(unit->blocks.size());
+  bool has_blocks = run.first_block >= 0 && run.num_blocks > 0 &&
+                    run.num_blocks <= held &&
+                    run.first_block <= held - run.num_blocks;
   std::string bytes;
   for (int64_t i = 0; has_blocks && i < run.num_blocks; ++i) {
     const uint8_t* block = unit->blocks[run.first_block + i];
-    if (block == nullptr) break;
+    has_blocks = block != nullptr;
+    if (!has_blocks) break;
     bytes.append(reinterpret_cast<const char*>(block),
                  static_cast<size_t>(block_bytes));
     const int64_t used = length - (run.first_block + i) * kBlock;
@@ -205,10 +210,10 @@ absl::StatusOr<std::string> SessionStore::Export(const std::string& session_id,
                  bytes.data() + i * block_bytes);
     }
   }
-  if (static_cast<int64_t>(bytes.size()) != run.num_blocks * block_bytes) {
+  if (!has_blocks) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "blocks ", run.first_block, " to ", run.first_block + run.num_blocks,
-        " of kv_head ", run.kv_head, " are not of this worker"));
+        run.num_blocks, " blocks of kv_head ", run.kv_head, " from ",
+        run.first_block, " on are not of this worker, which has ", held));
   }
   return bytes;
 }
