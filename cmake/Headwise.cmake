@@ -99,7 +99,7 @@ endfunction()
 
 set(HEADWISE_FUZZ_SECONDS 10 CACHE STRING "Seconds of one fuzz target's run")
 
-# headwise_fuzz(NAME target SRCS f_fuzz.cc DEPS lib ... CORPUS dir)
+# headwise_fuzz(NAME target SRCS f_fuzz.cc DEPS lib ... [CORPUS dir])
 # A libFuzzer target; a short run over the kept corpus is a ctest entry.
 function(headwise_fuzz)
   cmake_parse_arguments(F "" "NAME;CORPUS" "SRCS;DEPS" ${ARGN})

@@ -1,15 +1,27 @@
 // A coordinator that speaks the protocol wrongly to a real worker, which lives,
 // and serves once a good one comes.
 
+#include <map>
 #include <memory>
-#include <random>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
 #include "grpcpp/create_channel.h"
 #include "gtest/gtest.h"
+#include "headwise/worker/v1/attention_worker.pb.h"
+#include "headwise/worker/v1/memory_worker.pb.h"
 #include "headwise/worker/v1/worker.grpc.pb.h"
+#include "tests/cluster/message_mutator.h"
+#include "tests/cluster/rpc_seeds.h"
+#include "tests/cluster/rpc_storm.h"
 #include "tests/cluster/served_cluster.h"
+#include "worker/memory_parts/memory_fixture.h"
+#include "worker/memory_wire/memory_wire.h"
 #include "worker/step_wire/rpc_limits.h"
 
 namespace headwise {
@@ -17,20 +29,40 @@ namespace {
 
 namespace wire = worker::v1;
 
-// A coordinator's messages, with bytes changed at random.
+// A coordinator's messages, almost good.
 class HostileCoordinatorTest : public ServedCluster {
  protected:
+  // What it allocates on a lie is bounded, or fails here and not the machine.
+  void StartLimitedWorker() {
+    UseTinyModel();
+    ASSERT_FALSE(HasFatalFailure());
+    StartWorkerWith(
+        "w0",
+        {.flags = {"--memory-bytes", "268435456"},
+         .prefix = {"/bin/sh", "-c", "ulimit -v 4194304; exec \"$0\" \"$@\""}});
+    worker_address_ = WaitForWorkerAddress("w0");
+    channel_ = grpc::CreateChannel(worker_address_,
+                                   grpc::InsecureChannelCredentials());
+    worker_ = wire::Worker::NewStub(channel_);
+  }
+  // An honest one can still use it: with a newer epoch than was ever said.
+  void ExpectItServes() {
+    StartServer(1, {.flags = {"--workers", worker_address_}});
+    ASSERT_FALSE(HasFatalFailure());
+    ASSERT_TRUE(WaitForWorldSize(1)) << Logs();
+    AskUntilWhole(Request(10), {});
+  }
+
   template <typename Message>
-  Message Mutated(const Message& message, std::mt19937& random) {
-    std::string bytes = message.SerializeAsString();
+  Message Mutated(Message message) {
+    if (mutator_.Below(2) == 0) {
+      mutator_.Mutate(message);
+      return message;
+    }
+    const std::string bytes = message.SerializeAsString();
     Message mutated;
     for (int tries = 0; tries < 20; ++tries) {
-      std::string changed = bytes;
-      const int num_changes = 1 + static_cast<int>(random() % 4);
-      for (int i = 0; i < num_changes && !changed.empty(); ++i) {
-        changed[random() % changed.size()] = static_cast<char>(random());
-      }
-      if (mutated.ParseFromString(changed)) return mutated;
+      if (mutated.ParseFromString(mutator_.MutateBytes(bytes))) return mutated;
     }
     return message;
   }
@@ -55,15 +87,17 @@ class HostileCoordinatorTest : public ServedCluster {
     return request;
   }
 
-  void Prepare(const wire::PrepareRequest& request) {
+  // The endpoint, if one was prepared.
+  std::string Prepare(const wire::PrepareRequest& request) {
     const auto context = Context(absl::Seconds(20));
     const auto reader = worker_->Prepare(context.get(), request);
     wire::PrepareResponse response;
-    while (reader->Read(&response)) {
-    }
+    std::string endpoint;
+    while (reader->Read(&response)) endpoint = response.prepared().endpoint();
     const grpc::Status end = reader->Finish();
     EXPECT_NE(end.error_code(), grpc::StatusCode::UNAVAILABLE)
         << end.error_message() << request.ShortDebugString();
+    return endpoint;
   }
 
   // A stream of one step, or of what is left of it.
@@ -79,23 +113,25 @@ class HostileCoordinatorTest : public ServedCluster {
     stream->Finish();
   }
 
+  // Prepares and joins a group of one.
+  void FormGroup(uint64_t epoch) {
+    wire::JoinRequest join;
+    join.add_endpoints(Prepare(GoodPrepare(epoch)));
+    join.set_membership_epoch(epoch);
+    wire::JoinResponse joined;
+    const grpc::Status status = worker_->Join(Context().get(), join, &joined);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+  }
+
+  MessageMutator mutator_{53};
+  std::string worker_address_;
   std::unique_ptr<wire::Worker::Stub> worker_;
 };
 
 TEST_F(HostileCoordinatorTest, NoMutationOfItsMessagesEndsAWorker) {
   constexpr int kNumMutations = 500;
-  UseTinyModel();
+  StartLimitedWorker();
   ASSERT_FALSE(HasFatalFailure());
-  // What it allocates on a lie is bounded, or fails here and not the machine.
-  StartWorkerWith("w0", {.flags = {"--memory-bytes", "268435456"},
-                         .prefix = {"/bin/sh", "-c",
-                                    "ulimit -v 4194304; exec \"$0\" \"$@\""}});
-  const std::string address = WaitForWorkerAddress("w0");
-  worker_ = wire::Worker::NewStub(
-      grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
-  constexpr uint32_t kSeed = 53;
-  SCOPED_TRACE(absl::StrCat("seed ", kSeed));
-  std::mt19937 random(kSeed);
   wire::StepRequest step;
   step.set_step_id(1);
   wire::Slice& slice = *step.add_slices();
@@ -107,25 +143,129 @@ TEST_F(HostileCoordinatorTest, NoMutationOfItsMessagesEndsAWorker) {
   for (int i = 0; i < kNumMutations; ++i) {
     wire::PrepareRequest prepare = GoodPrepare(++epoch);
     const bool is_good = i % 4 == 0;
-    if (!is_good) prepare = Mutated(prepare, random);
+    if (!is_good) prepare = Mutated(prepare);
     prepare.set_membership_epoch(epoch);  // a higher one would end the test
-    Prepare(prepare);
     wire::JoinRequest join;
+    join.add_endpoints(Prepare(prepare));
     join.set_membership_epoch(epoch);
-    join.add_endpoints("endpoint");
     wire::JoinResponse joined;
-    worker_->Join(Context().get(), is_good ? join : Mutated(join, random),
-                  &joined);
+    worker_->Join(Context().get(), is_good ? join : Mutated(join), &joined);
     step.set_membership_epoch(epoch);
-    Run(absl::StrCat(epoch), Mutated(step, random));
+    Run(absl::StrCat(epoch), Mutated(step));
     ASSERT_TRUE(workers_[0]->IsRunning()) << "mutation " << i << "\n"
                                           << workers_[0]->Log();
   }
-  // An honest one can still use it: with a newer epoch than was ever said.
-  StartServer(1, {.flags = {"--workers", address}});
+  ExpectItServes();
+}
+
+constexpr char kStoreSeeds[] = R"(
+headwise.worker.v1.AttentionWorker.DeletePart
+session_id: "s"
+headwise.worker.v1.AttentionWorker.DeletePart
+session_id: "f"
+headwise.worker.v1.AttentionWorker.OpenPart
+session_id: "s" units { count_weight: true full_prompt: true }
+shape { num_kv_heads: 1 heads_per_kv_head: 2 head_dim: 16 max_positions: 512 }
+headwise.worker.v1.AttentionWorker.Stage
+session_id: "s"
+pieces { num_positions: 4 keys: "$ROWS" values: "$ROWS" }
+headwise.worker.v1.AttentionWorker.AttendPart
+session_id: "s" length: 4 visible_end: 4 units { queries: [$FLOATS, $FLOATS] }
+headwise.worker.v1.AttentionWorker.ProbePart
+session_id: "s" length: 4 visible_end: 4 num_top_keys: 2 entropy: true
+segment_bounds: [1, 3] units { queries: [$FLOATS, $FLOATS] lse: [0, 0] }
+headwise.worker.v1.AttentionWorker.ForkPart
+session_id: "s" fork_id: "f" length: 4
+headwise.worker.v1.AttentionWorker.ExportBlocks
+session_id: "s" length: 4 run { num_blocks: 1 }
+headwise.worker.v1.AttentionWorker.ImportBlocks
+session_id: "s" run { num_blocks: 1 } data: "$BLOCK"
+headwise.worker.v1.AttentionWorker.Renew
+session_ids: ["s", "f"]
+
+headwise.worker.v1.MemoryWorker.Delete
+memory_id: "m"
+headwise.worker.v1.MemoryWorker.Delete
+memory_id: "n"
+headwise.worker.v1.MemoryWorker.Open
+memory_id: "m" num_heads: 1 spec { $SPEC }
+headwise.worker.v1.MemoryWorker.Import
+memory_id: "m" data: "$HEAD"
+headwise.worker.v1.MemoryWorker.Write
+memory_id: "m" next_version: 1 num_rows: 1 keys: [$FLOATS] values: [$FLOATS]
+queries: [$FLOATS] theta: 0.1 eta: 0.5 alpha: 0
+headwise.worker.v1.MemoryWorker.Read
+memory_id: "m" version: 1 num_rows: 1 queries: [$FLOATS]
+headwise.worker.v1.MemoryWorker.DropOpenRows
+memory_id: "m" version: 1 next_version: 2
+headwise.worker.v1.MemoryWorker.Fork
+memory_id: "m" fork_id: "n" version: 2
+headwise.worker.v1.MemoryWorker.Export
+memory_id: "m" version: 2
+headwise.worker.v1.MemoryWorker.Renew
+memory_ids: ["m", "n"]
+)";
+
+// Sessions and memories that callers keep at a worker.
+TEST_F(HostileCoordinatorTest, NoMutationOfCallsToItsStoresEndsAWorker) {
+  constexpr int kMutationsOfEach = 400;
+  StartLimitedWorker();
   ASSERT_FALSE(HasFatalFailure());
-  ASSERT_TRUE(WaitForWorldSize(1)) << Logs();
-  AskUntilWhole(Request(10), {});
+  FormGroup(1);
+  const MemoryShare share = {TestMemorySpec(), 0, 1};
+  wire::OpenMemoryRequest open;
+  WriteOpenMemory({"m", share}, &open);
+  const auto seeds = ReadRpcSeeds(
+      kStoreSeeds,
+      {{"$ROWS", std::string(256, '\1')},
+       {"$BLOCK", std::string(8192, '\1')},
+       {"$SPEC", open.spec().ShortDebugString()},
+       {"$HEAD", absl::CEscape(SaveMemoryHead(TestMemoryHead(share.spec, 0)))},
+       {"$FLOATS", "0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1"}},
+      {wire::OpenPartRequest::descriptor()->file(),
+       wire::OpenMemoryRequest::descriptor()->file()});
+  ASSERT_TRUE(seeds.ok()) << seeds.status();
+  const auto send_good = [&](RpcStorm& storm, const RpcSeed& seed) {
+    storm.Send({.method = seed.path(),
+                .messages = {seed.messages[0]->SerializeAsString()}});
+  };
+  {
+    RpcStorm good(channel_, 1,
+                  [](const RpcStorm::Call& call, const grpc::Status& status,
+                     const std::string&) {
+                    EXPECT_TRUE(status.ok() || status.error_code() ==
+                                                   grpc::StatusCode::NOT_FOUND)
+                        << call.method << ": " << status.error_message();
+                  });
+    for (const RpcSeed& seed : *seeds) send_good(good, seed);
+  }
+  std::map<std::string, int> unnamed;
+  RpcStorm storm(channel_, 16,
+                 [&](const RpcStorm::Call& call, const grpc::Status& status,
+                     const std::string&) {
+                   if (status.error_code() == grpc::StatusCode::UNKNOWN) {
+                     ++unnamed[call.method];
+                   }
+                 });
+  for (int i = 0; i < kMutationsOfEach; ++i) {
+    for (const RpcSeed& seed : *seeds) {
+      if (i % 8 == 0) {  // what it opens may have been deleted
+        send_good(storm, seed);
+        continue;
+      }
+      const bool deletes = absl::StartsWith(seed.method->name(), "Delete");
+      if (deletes && i % 8 != 7) continue;
+      const auto message = CopyOf(*seed.messages[0]);
+      mutator_.Mutate(*message);
+      std::string bytes = message->SerializeAsString();
+      if (i % 8 == 7) bytes = mutator_.MutateBytes(std::move(bytes));
+      storm.Send({.method = seed.path(), .messages = {std::move(bytes)}});
+    }
+  }
+  storm.Finish();
+  ASSERT_TRUE(workers_[0]->IsRunning()) << workers_[0]->Log();
+  EXPECT_THAT(unnamed, testing::IsEmpty());
+  ExpectItServes();
 }
 
 }  // namespace
