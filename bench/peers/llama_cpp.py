@@ -11,7 +11,8 @@ the answer adds seconds and tokens_per_second of this one run.
 
 What is timed: llama_decode over batches of at most 512 tokens, as llama-bench
 does it; logits of the last row only; no sampling, no text. Decode feeds tokens
-that were fixed before. KV in fp16.
+that were fixed before. KV in fp16. With "work": "streams", each llama_decode
+has one row of each of "streams" sequences, with the logits of all.
 
 g++ 12 compiles ggml's AMX code so that it dies with SIGILL, so on a machine
 with AMX the package is built without it; "amx_off" in each answer says so.
@@ -33,6 +34,7 @@ VENV = ROOT / 'build' / 'peers' / 'venv'
 DEFAULT_MODEL = ROOT / 'models' / 'SmolLM2-135M-Instruct.Q4_1.gguf'
 BATCH = 512          # n_batch and n_ubatch
 CONTEXT_LEN = 8192   # of the model
+MAX_STREAMS = 8
 FIRST_TOKEN = 1000   # the prompt: fixed ids, none of them special
 NO_AMX = '-mno-amx-tile -mno-amx-int8 -mno-amx-bf16'
 
@@ -93,6 +95,8 @@ class Peer:
         params = lib.llama_context_default_params()
         params.n_ctx = CONTEXT_LEN
         params.n_batch = params.n_ubatch = BATCH
+        params.n_seq_max = MAX_STREAMS
+        params.kv_unified = True  # as its server's slots
         params.n_threads = params.n_threads_batch = threads
         params.flash_attn_type = (lib.LLAMA_FLASH_ATTN_TYPE_ENABLED if flash
                                   else lib.LLAMA_FLASH_ATTN_TYPE_DISABLED)
@@ -138,6 +142,35 @@ class Peer:
         self.num_cached += num_tokens
         return time.perf_counter() - start
 
+    def feed_streams(self, num_streams, num_tokens, first):
+        """Appends to each of so many sequences, a row of each at a time."""
+        batch = self.lib.llama_batch_init(num_streams, 0, 1)
+        try:
+            for position in range(first, first + num_tokens):
+                batch.n_tokens = num_streams
+                for i in range(num_streams):
+                    batch.token[i] = FIRST_TOKEN + (position + i) % 997
+                    batch.pos[i] = position
+                    batch.n_seq_id[i] = 1
+                    batch.seq_id[i][0] = i
+                    batch.logits[i] = 1
+                if self.lib.llama_decode(self.context, batch) != 0:
+                    raise RuntimeError('llama_decode failed')
+                self.lib.llama_synchronize(self.context)
+        finally:
+            self.lib.llama_batch_free(batch)
+
+    def run_streams(self, num_streams, num_tokens, depth):
+        """Seconds after prompts of `depth` tokens, theirs not counted."""
+        self.cut(0)
+        self.feed_streams(num_streams, depth, 0)
+        start = time.perf_counter()
+        self.feed_streams(num_streams, num_tokens, depth)
+        seconds = time.perf_counter() - start
+        self.lib.llama_memory_clear(
+            self.lib.llama_get_memory(self.context), False)
+        return seconds
+
     def run(self, request):
         work, tokens = request['work'], int(request['tokens'])
         depth = int(request.get('depth', 0))
@@ -145,6 +178,14 @@ class Peer:
             raise ValueError(f'depth {depth} + tokens {tokens} are above the '
                              f'context of {CONTEXT_LEN}')
         self.use(int(request['threads']), bool(request['flash']))
+        if work == 'streams':
+            streams = int(request['streams'])
+            if not 1 <= streams <= MAX_STREAMS:
+                raise ValueError(f'streams: {streams}, 1 to {MAX_STREAMS}')
+            seconds = self.run_streams(streams, tokens, depth)
+            return {**request, 'peer': PACKAGE, 'amx_off': machine_has_amx(),
+                    'seconds': seconds,
+                    'tokens_per_second': streams * tokens / seconds}
         self.cut(min(depth, self.num_cached))
         if self.num_cached < depth:
             self.feed(depth - self.num_cached)
@@ -153,7 +194,8 @@ class Peer:
         elif work == 'prefill':
             seconds = self.feed(tokens)
         else:
-            raise ValueError(f'work: {work}, must be prefill or decode')
+            raise ValueError(f'work: {work}, must be prefill, decode or '
+                             'streams')
         return {**request, 'peer': PACKAGE, 'amx_off': machine_has_amx(),
                 'seconds': seconds, 'tokens_per_second': tokens / seconds}
 
