@@ -13,7 +13,8 @@ constexpr char kReason[] = "headwise.reason";
 constexpr char kResourceType[] = "headwise.resource_type";
 constexpr char kResourceName[] = "headwise.resource_name";
 constexpr char kQuotaSubject[] = "headwise.quota_subject";
-constexpr char kNumbers[] = "headwise.numbers";  // "name=1 name=2"
+constexpr char kRetryAfter[] = "headwise.retry_after";  // milliseconds
+constexpr char kNumbers[] = "headwise.numbers";         // "name=1 name=2"
 
 void Put(const char* url, absl::string_view text, absl::Status* status) {
   if (text.empty()) return;
@@ -32,6 +33,10 @@ absl::Status WithFacts(absl::Status status, const ErrorFacts& facts) {
   Put(kResourceType, facts.resource_type, &status);
   Put(kResourceName, facts.resource_name, &status);
   Put(kQuotaSubject, facts.quota_subject, &status);
+  if (facts.retry_after > absl::ZeroDuration()) {
+    Put(kRetryAfter, absl::StrCat(absl::ToInt64Milliseconds(facts.retry_after)),
+        &status);
+  }
   std::string numbers;
   for (const auto& [name, value] : facts.numbers) {
     absl::StrAppend(&numbers, numbers.empty() ? "" : " ", name, "=", value);
@@ -46,6 +51,10 @@ ErrorFacts FactsOf(const absl::Status& status) {
   facts.resource_type = Get(kResourceType, status);
   facts.resource_name = Get(kResourceName, status);
   facts.quota_subject = Get(kQuotaSubject, status);
+  int64_t retry_ms = 0;
+  if (absl::SimpleAtoi(Get(kRetryAfter, status), &retry_ms)) {
+    facts.retry_after = absl::Milliseconds(retry_ms);
+  }
   const std::string numbers = Get(kNumbers, status);
   for (const absl::string_view number :
        absl::StrSplit(numbers, ' ', absl::SkipEmpty())) {

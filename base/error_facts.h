@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 
 namespace headwise {
 
@@ -24,6 +25,8 @@ struct ErrorFacts {
   std::string quota_subject;
   // Numbers of the message, by name: "needed_bytes".
   std::vector<std::pair<std::string, int64_t>> numbers;
+  // When to come again, in whole milliseconds; zero: nothing is known.
+  absl::Duration retry_after = absl::ZeroDuration();
 };
 
 // `status` with these facts; earlier ones that are not named stay. No effect on

@@ -20,7 +20,8 @@ TEST(ErrorFactsTest, ComeBackAndLeaveCodeAndMessage) {
        .resource_name = "a=b c",
        .quota_subject = "tenant:x",
        .numbers = {{"needed_bytes", std::numeric_limits<int64_t>::max()},
-                   {"rank", -1}}});
+                   {"rank", -1}},
+       .retry_after = absl::Milliseconds(1500)});
   EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange);
   EXPECT_EQ(status.message(), "too long");
   const ErrorFacts facts = FactsOf(status);
@@ -28,6 +29,7 @@ TEST(ErrorFactsTest, ComeBackAndLeaveCodeAndMessage) {
   EXPECT_EQ(facts.resource_type, "model");
   EXPECT_EQ(facts.resource_name, "a=b c");
   EXPECT_EQ(facts.quota_subject, "tenant:x");
+  EXPECT_EQ(facts.retry_after, absl::Milliseconds(1500));
   EXPECT_THAT(
       facts.numbers,
       ElementsAre(Pair("needed_bytes", std::numeric_limits<int64_t>::max()),
@@ -45,6 +47,8 @@ TEST(ErrorFactsTest, EarlierOnesStayAndTextsAreBounded) {
 TEST(ErrorFactsTest, OkAndPlainErrorsHaveNone) {
   EXPECT_EQ(FactsOf(WithFacts(absl::OkStatus(), {.reason = "X"})).reason, "");
   EXPECT_THAT(FactsOf(absl::InternalError("x")).numbers, IsEmpty());
+  EXPECT_EQ(FactsOf(absl::InternalError("x")).retry_after,
+            absl::ZeroDuration());
 }
 
 }  // namespace

@@ -85,6 +85,7 @@ CoordinatorOptions MakeCoordinatorOptions(
   out.engine.max_step_tokens =
       std::max(options.max_step_tokens, options.prefill_chunk);
   out.engine.max_running_sequences = options.max_running_sequences;
+  out.engine.quotas = options.quotas;
   if (!remote) {
     out.step_timeout = options.step_timeout;
     out.group_timeout = options.group_timeout;

@@ -47,6 +47,7 @@ struct EmbeddedClusterOptions {
   int64_t attention_bytes = 0;
   int64_t neural_memory_bytes = 0;
   int64_t neural_memory_tenant_bytes = 0;  // of each tenant; 0: no limit
+  TenantQuotas quotas;
   std::string park_dir;  // for parked sessions; empty: none can be
   absl::Duration ready_timeout = absl::Minutes(10);
   // Of one step and of one collective. Generous by default where nobody is

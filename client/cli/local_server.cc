@@ -19,6 +19,7 @@
 #include "server/frontends/head_map_plan.h"
 #include "server/frontends/placement_forecast.h"
 #include "server/frontends/plan_store.h"
+#include "server/frontends/quota_file.h"
 #include "server/frontends/response_writer.h"
 #include "server/placement/planner.h"
 #include "spdlog/spdlog.h"
@@ -125,6 +126,7 @@ class LocalServerImpl final : public LocalServer {
     cluster.neural_memory_bytes = options.neural_memory_bytes;
     cluster.neural_memory_tenant_bytes = options.neural_memory_tenant_bytes;
     cluster.park_dir = options.park_dir;
+    HEADWISE_ASSIGN_OR_RETURN(cluster.quotas, ReadQuotaFile(options.quotas));
     HEADWISE_ASSIGN_OR_RETURN(cluster_, EmbeddedCluster::Create(cluster));
     {
       // The caller's function may end with this call.

@@ -26,8 +26,9 @@ struct LocalServerOptions {
   // As of EmbeddedClusterOptions; served with attention.
   int64_t neural_memory_bytes = 0;
   int64_t neural_memory_tenant_bytes = 0;
-  std::string park_dir;         // as of EmbeddedClusterOptions
-  SelectionFolders selection;   // of selection jobs; empty: none are served
+  std::string park_dir;        // as of EmbeddedClusterOptions
+  std::string quotas;          // file of what tenants may have; empty: none
+  SelectionFolders selection;  // of selection jobs; empty: none are served
   // Of requests that name none; null: every unit full. Refused before anything
   // is loaded if it is not the model's; cluster.context_len is sized for it.
   std::shared_ptr<const HeadPlan> default_plan;

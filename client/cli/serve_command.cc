@@ -30,6 +30,7 @@ struct ServeFlags {
   int64_t neural_memory_bytes = 0;
   int64_t neural_memory_tenant_bytes = 0;
   std::string park_dir;
+  std::string quotas;
   SelectionFolders selection;
   std::vector<std::string> input_roots;  // NAME=FOLDER
   std::string port_file;
@@ -82,6 +83,7 @@ absl::Status RunServe(const ServeFlags& flags) {
     options.neural_memory_bytes = flags.neural_memory_bytes;
     options.neural_memory_tenant_bytes = flags.neural_memory_tenant_bytes;
     options.park_dir = flags.park_dir;
+    options.quotas = flags.quotas;
     options.selection = flags.selection;
     HEADWISE_ASSIGN_OR_RETURN(options.selection.inputs,
                               ParseInputRoots(flags.input_roots));
@@ -171,6 +173,9 @@ void AddServeCommand(CLI::App& app, CommandRun* run) {
       ->add_option("--plan", flags->cluster.plan,
                    "A head plan, of requests that name none")
       ->check(CLI::ExistingFile);
+  command->add_option("--quotas", flags->quotas,
+                      "JSON file: what each tenant may have; default: no "
+                      "limits");
   AddSelectionFlags(*command, *flags);
   command->add_option("--port-file", flags->port_file,
                       "Written once clients are served: the gRPC port, then "

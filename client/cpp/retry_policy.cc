@@ -26,7 +26,8 @@ absl::Status CallWithRetry(
       return result.status;
     }
     const absl::Duration wait =
-        std::min(std::max(delay, result.retry_delay), options.max_delay) *
+        std::max(std::min(delay, options.max_delay),
+                 std::min(result.retry_delay, options.max_wish)) *
         (1.0 + 0.5 * options.chance());
     if (options.now() + wait >= deadline) return result.status;
     options.sleep(wait);

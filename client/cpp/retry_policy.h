@@ -21,7 +21,8 @@ double RandomChance();
 struct RetryOptions {
   int max_attempts = 4;  // 1: never again
   absl::Duration first_delay = absl::Milliseconds(100);
-  absl::Duration max_delay = absl::Seconds(5);  // the server's wish included
+  absl::Duration max_delay = absl::Seconds(5);
+  absl::Duration max_wish = absl::Minutes(2);  // of the server
   // Replaced by tests. `chance` is in [0, 1), anew for each delay.
   std::function<absl::Time()> now = [] { return Clock::Monotonic().Now(); };
   std::function<void(absl::Duration)> sleep = absl::SleepFor;
@@ -39,9 +40,10 @@ struct Attempt {
 // Calls `attempt` with the time that remains, until it succeeds, fails for
 // another reason than Unavailable or ResourceExhausted with a retry_delay,
 // max_attempts are used up, or the next delay would pass the deadline. Delays
-// double; the server's wish counts if it is longer; and each is longer by up to
-// half of itself, by chance, so that clients that were refused together do not
-// come back together. Returns the last attempt's status.
+// double up to max_delay; the server's wish counts up to max_wish if it is
+// longer; and each is longer by up to half of itself, by chance, so that
+// clients that were refused together do not come back together. Returns the
+// last attempt's status.
 absl::Status CallWithRetry(
     const RetryOptions& options, absl::Duration timeout,
     absl::FunctionRef<Attempt(absl::Duration remaining)> attempt);

@@ -25,6 +25,7 @@
 #include "server/dispatch/grpc_worker_link.h"
 #include "server/dispatch/registry_service.h"
 #include "server/dispatch/static_workers.h"
+#include "server/frontends/quota_file.h"
 #include "server/frontends/selection_folders.h"
 #include "server/frontends/server_frontends.h"
 #include "server/neural_memory/grpc_memory_link.h"
@@ -55,6 +56,7 @@ struct Flags {
   double rebuild_wait = 30.0;
   double grow_patience = 10.0;
   double drain = 5.0;
+  std::string quotas;  // a file
   SelectionFolders selection;
   std::vector<std::string> input_roots;  // NAME=FOLDER
   std::string port_file;
@@ -101,8 +103,7 @@ void AddModelFlags(CLI::App& app, Flags& flags) {
       ->check(CLI::IsMember({"exact", "fast"}))
       ->capture_default_str();
   app.add_option("--prefill-chunk", flags.prefill_chunk,
-                 "rows of one prompt in one step: how long a long prompt may "
-                 "hold up others")
+                 "rows of one prompt in one step")
       ->capture_default_str();
   app.add_option("--max-step-tokens", flags.max_step_tokens,
                  "rows of one step, over all sequences")
@@ -169,6 +170,8 @@ void AddClusterFlags(CLI::App& app, Flags& flags) {
                  "the workers have")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  app.add_option("--quotas", flags.quotas,
+                 "JSON file: what each tenant may have; default: no limits");
   app.add_option("--port-file", flags.port_file,
                  "written once clients are served: the gRPC port, then that "
                  "of metrics (0: none), a line each");
@@ -231,6 +234,7 @@ absl::StatusOr<CoordinatorOptions> Program::MakeOptions(const Flags& flags) {
   options.engine.max_step_tokens = flags.max_step_tokens;
   options.engine.max_running_sequences = flags.max_sequences;
   options.engine.rebuild_wait = absl::Seconds(flags.rebuild_wait);
+  HEADWISE_ASSIGN_OR_RETURN(options.engine.quotas, ReadQuotaFile(flags.quotas));
   options.step_timeout = absl::Seconds(flags.step_timeout);
   options.grow_patience = absl::Seconds(flags.grow_patience);
   options.log = [](const std::string& line) { spdlog::info("{}", line); };

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/gauge_family.h"
+#include "server/frontends/plain_families.h"
 
 namespace headwise {
 namespace {
@@ -12,6 +13,17 @@ using Labels = std::vector<prometheus::ClientMetric::Label>;
 // The engine may not have heard yet of the group that the map shows.
 double ValueOf(const std::vector<int64_t>& by_rank, size_t rank) {
   return rank < by_rank.size() ? static_cast<double>(by_rank[rank]) : 0.0;
+}
+
+prometheus::MetricFamily MakePrefixes(const EngineStats& stats) {
+  auto family = MakeGauge("headwise_prompt_prefixes",
+                          "Prompts that stay, by where they lie.");
+  const int64_t elsewhere = stats.parked + stats.evicted;
+  AddValue({{"place", "memory"}}, static_cast<double>(stats.held - elsewhere),
+           &family);
+  AddValue({{"place", "disk"}}, static_cast<double>(stats.parked), &family);
+  AddValue({{"place", "tokens"}}, static_cast<double>(stats.evicted), &family);
+  return family;
 }
 
 }  // namespace
@@ -76,8 +88,20 @@ std::vector<prometheus::MetricFamily> ClusterCollector::Collect() const {
   auto build = MakeGauge("headwise_build_info", "1; see the labels.");
   AddValue({{"version", HEADWISE_VERSION}, {"compiler", __VERSION__}}, 1,
            &build);
-  return {running, waiting,        limit,          kv,   capacity, epoch,
-          up,      MakeSkew(*map), MakeArrivals(), build};
+  return {running,
+          waiting,
+          limit,
+          kv,
+          capacity,
+          MakePrefixes(stats),
+          CounterOf("headwise_prompt_evictions_total",
+                    "Idle prompts whose memory was given to others.",
+                    static_cast<int64_t>(stats.evictions_total)),
+          epoch,
+          up,
+          MakeSkew(*map),
+          MakeArrivals(),
+          build};
 }
 
 prometheus::MetricFamily ClusterCollector::MakeSkew(const HeadMap& map) const {

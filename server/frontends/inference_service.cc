@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "base/error_facts.h"
 #include "base/status_macros.h"
 #include "server/frontends/attention_wire.h"
 #include "server/frontends/embed_sink.h"
@@ -21,8 +22,16 @@ void RecordRejection(const absl::Status& status, bool by_engine,
       metrics.RecordRejection(by_engine ? Rejection::kMemoryEver
                                         : Rejection::kSize);
       return;
-    case absl::StatusCode::kResourceExhausted:
-      metrics.RecordRejection(Rejection::kMemoryNow);
+    case absl::StatusCode::kResourceExhausted: {
+      const std::string reason = FactsOf(status).reason;
+      metrics.RecordRejection(reason == "TENANT_QUOTA" ? Rejection::kQuota
+                              : reason == "QUEUE_TOO_LONG"
+                                  ? Rejection::kDeadline
+                                  : Rejection::kMemoryNow);
+      return;
+    }
+    case absl::StatusCode::kDeadlineExceeded:
+      metrics.RecordRejection(Rejection::kDeadline);
       return;
     case absl::StatusCode::kUnavailable:
       metrics.RecordRejection(Rejection::kUnavailable);

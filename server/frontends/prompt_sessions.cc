@@ -84,6 +84,20 @@ absl::StatusOr<PromptSessions::Sessions::iterator> PromptSessions::FindInLocked(
       absl::StrCat("session_id: session ", id, " ", why));
 }
 
+absl::Status PromptSessions::CheckRoomLocked() const {
+  int64_t num_tokens = 0;
+  for (const auto& [id, session] : sessions_) num_tokens += session.num_tokens;
+  if (num_tokens < kMaxPromptSessionTokens) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat("the sessions have ", num_tokens, " tokens, at most ",
+                   kMaxPromptSessionTokens));
+}
+
+absl::Status PromptSessions::CheckRoom() const {
+  absl::MutexLock lock(&mutex_);
+  return CheckRoomLocked();
+}
+
 absl::StatusOr<PromptSession> PromptSessions::Open(const std::string& tenant,
                                                    StoredPlan plan) {
   PromptSession session;
@@ -96,6 +110,7 @@ absl::StatusOr<PromptSession> PromptSessions::Open(const std::string& tenant,
     return absl::ResourceExhaustedError(absl::StrCat(
         sessions_.size(), " sessions exist, at most ", kMaxPromptSessions));
   }
+  HEADWISE_RETURN_IF_ERROR(CheckRoomLocked());
   sessions_.emplace(session.id, session);
   return session;
 }

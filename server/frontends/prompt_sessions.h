@@ -20,7 +20,10 @@
 
 namespace headwise {
 
-inline constexpr size_t kMaxPromptSessions = 1024;
+inline constexpr size_t kMaxPromptSessions = 16'384;
+// Of all together: the coordinator keeps them, and of what is evicted nothing
+// else is kept. 512 MiB.
+inline constexpr int64_t kMaxPromptSessionTokens = int64_t{128} << 20;
 inline constexpr absl::Duration kPromptSessionTtl = absl::Hours(1);
 
 struct PromptSession {
@@ -45,7 +48,10 @@ class PromptSessions {
                  absl::Duration interval = absl::Seconds(10));
   ~PromptSessions();
 
-  // A busy session of no tokens. ResourceExhausted: kMaxPromptSessions exist.
+  // ResourceExhausted: there are kMaxPromptSessionTokens. O(sessions).
+  absl::Status CheckRoom() const;
+  // A busy session of no tokens. ResourceExhausted: kMaxPromptSessions exist,
+  // or as CheckRoom.
   absl::StatusOr<PromptSession> Open(const std::string& tenant,
                                      StoredPlan plan);
   // Makes it busy for the caller, who gives it back.
@@ -74,6 +80,7 @@ class PromptSessions {
 
  private:
   using Sessions = std::map<std::string, PromptSession>;
+  absl::Status CheckRoomLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<Sessions::iterator> FindLocked(const std::string& tenant,
                                                 const std::string& id)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -61,7 +61,10 @@ void AddQuotaFailure(const std::string& subject, const std::string& message,
 
 void AddRetryInfo(absl::Duration delay, google::rpc::Status* rich) {
   google::rpc::RetryInfo info;
-  info.mutable_retry_delay()->set_seconds(absl::ToInt64Seconds(delay));
+  const int64_t seconds = absl::ToInt64Seconds(delay);
+  info.mutable_retry_delay()->set_seconds(seconds);
+  info.mutable_retry_delay()->set_nanos(static_cast<int32_t>(
+      absl::ToInt64Nanoseconds(delay - absl::Seconds(seconds))));
   rich->add_details()->PackFrom(info);
 }
 
@@ -100,7 +103,9 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
   if (!facts.quota_subject.empty()) {
     AddQuotaFailure(facts.quota_subject, message, &rich);
   }
-  if (status.code() == absl::StatusCode::kResourceExhausted) {
+  if (facts.retry_after > absl::ZeroDuration()) {
+    AddRetryInfo(facts.retry_after, &rich);
+  } else if (status.code() == absl::StatusCode::kResourceExhausted) {
     AddRetryInfo(kRetryWhenExhausted, &rich);
   } else if (status.code() == absl::StatusCode::kUnavailable) {
     AddRetryInfo(kRetryWhenUnavailable, &rich);

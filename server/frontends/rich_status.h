@@ -10,8 +10,8 @@
 
 namespace headwise {
 
-// When a client should come again. A queue drains within about a second; a
-// group of workers takes longer to form.
+// When a client should come again, where nothing better is known. A queue
+// drains within about a second; a group of workers takes longer to form.
 inline constexpr absl::Duration kRetryWhenExhausted = absl::Seconds(1);
 inline constexpr absl::Duration kRetryWhenUnavailable = absl::Seconds(2);
 
@@ -23,8 +23,9 @@ absl::Status InvalidField(absl::string_view field, absl::string_view problem);
 // was cut may end with: '?' stands for them, since clients can't parse details
 // that hold them. Details: ErrorInfo always (domain "headwise"; reason that of
 // WithFacts, else the code's name; metadata its numbers); BadRequest for
-// InvalidField's; RetryInfo for ResourceExhausted and Unavailable; ResourceInfo
-// and QuotaFailure where WithFacts (base/error_facts.h) names them.
+// InvalidField's; RetryInfo for ResourceExhausted, Unavailable and where
+// WithFacts has a time; ResourceInfo and QuotaFailure where WithFacts
+// (base/error_facts.h) names them.
 grpc::Status ToGrpcStatus(const absl::Status& status);
 
 }  // namespace headwise

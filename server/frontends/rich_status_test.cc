@@ -93,7 +93,10 @@ TEST_F(RichStatusTest, TransientRefusalsSayWhenToComeAgain) {
        {std::pair{absl::ResourceExhaustedError("queue is full"),
                   kRetryWhenExhausted},
         std::pair{absl::UnavailableError("group is forming"),
-                  kRetryWhenUnavailable}}) {
+                  kRetryWhenUnavailable},
+        std::pair{WithFacts(absl::ResourceExhaustedError("queue is long"),
+                            {.retry_after = absl::Milliseconds(2500)}),
+                  absl::Milliseconds(2500)}}) {
     engine_.Refuse(refusal);
     grpc::ClientContext context;
     v1::ScoreRequest request;
@@ -104,8 +107,9 @@ TEST_F(RichStatusTest, TransientRefusalsSayWhenToComeAgain) {
     EXPECT_EQ(status.error_message(), std::string(refusal.message()));
     const Details details = DetailsOf(status);
     EXPECT_TRUE(details.has_retry);
-    EXPECT_EQ(details.retry.retry_delay().seconds(),
-              absl::ToInt64Seconds(delay));
+    EXPECT_EQ(absl::Seconds(details.retry.retry_delay().seconds()) +
+                  absl::Nanoseconds(details.retry.retry_delay().nanos()),
+              delay);
   }
 }
 

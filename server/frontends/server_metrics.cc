@@ -34,8 +34,8 @@ Buckets StepBuckets() {
 
 constexpr std::array<const char*, 5> kContextNames = {"<=4k", "<=32k", "<=128k",
                                                       "<=1m", ">1m"};
-constexpr std::array<const char*, 4> kRejectionNames = {
-    "size", "memory_ever", "memory_now", "unavailable"};
+constexpr std::array<const char*, 6> kRejectionNames = {
+    "size", "memory_ever", "memory_now", "deadline", "quota", "unavailable"};
 
 }  // namespace
 

@@ -33,6 +33,8 @@ enum class Rejection {
   kSize,         // longer than the model's context
   kMemoryEver,   // can never fit into the caches
   kMemoryNow,    // queue or caches are full
+  kDeadline,     // it would be too late
+  kQuota,        // its tenant's
   kUnavailable,  // no group stands, or draining
 };
 
@@ -110,7 +112,7 @@ class ServerMetrics final : public StepObserver {
   prometheus::Family<prometheus::Histogram>* prefill_ = nullptr;
   prometheus::Family<prometheus::Histogram>* decode_ = nullptr;
   prometheus::Family<prometheus::Counter>* requests_ = nullptr;
-  std::array<prometheus::Counter*, 4> rejections_{};  // by Rejection
+  std::array<prometheus::Counter*, 6> rejections_{};  // by Rejection
   prometheus::Counter* prompt_tokens_ = nullptr;
   prometheus::Counter* cached_tokens_ = nullptr;
   prometheus::Counter* generated_tokens_ = nullptr;

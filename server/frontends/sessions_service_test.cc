@@ -278,5 +278,22 @@ TEST(PromptSessionsTest, NumberIsBounded) {
   EXPECT_TRUE(absl::IsResourceExhausted(sessions.Open("", {}).status()));
 }
 
+TEST(PromptSessionsTest, TokensAreBounded) {
+  ModelDispatcher dispatcher;
+  FakeClock clock;
+  const auto engine =
+      Engine::Create(RealEngineOptions(), dispatcher, Clock::Monotonic());
+  PromptSessions sessions(*engine, clock, absl::InfiniteDuration());
+  auto session = sessions.Open("", {});
+  ASSERT_TRUE(session.ok());
+  session->num_tokens = kMaxPromptSessionTokens - 1;
+  sessions.Return(*session);
+  EXPECT_TRUE(sessions.CheckRoom().ok());
+  session->num_tokens = kMaxPromptSessionTokens;
+  sessions.Return(*session);
+  EXPECT_TRUE(absl::IsResourceExhausted(sessions.CheckRoom()));
+  EXPECT_TRUE(absl::IsResourceExhausted(sessions.Open("", {}).status()));
+}
+
 }  // namespace
 }  // namespace headwise

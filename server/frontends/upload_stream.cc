@@ -164,11 +164,11 @@ void UploadStream::Pump() {
 }
 
 void UploadStream::Run() {
-  EngineRequest request;
-  request.kind = WorkKind::kPrefix;
-  request.request_id = arrival_.request_id;
-  request.tenant = arrival_.tenant;
-  request.deadline = arrival_.deadline;
+  EngineRequest request = {.request_id = arrival_.request_id,
+                           .tenant = arrival_.tenant,
+                           .kind = WorkKind::kPrefix,
+                           .deadline = arrival_.deadline,
+                           .may_evict = true};
   {
     absl::MutexLock lock(&mutex_);
     // No more than that: a run is lost as a whole if its caller leaves.
@@ -281,6 +281,7 @@ absl::Status UploadStream::BeginLocked() {
   if (!message_.plan().empty()) {
     return InvalidField("plan", "a session keeps the plan that it began with");
   }
+  HEADWISE_RETURN_IF_ERROR(terms_.sessions.CheckRoom());
   HEADWISE_ASSIGN_OR_RETURN(
       session_, terms_.sessions.Claim(arrival_.tenant, message_.session_id(),
                                       PromptSession::State::kReady));

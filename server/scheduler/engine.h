@@ -15,6 +15,7 @@
 #include "server/scheduler/dispatcher.h"
 #include "server/scheduler/kv_needs.h"
 #include "server/scheduler/size_answer.h"
+#include "server/scheduler/tenant_quotas.h"
 #include "worker/step/step.h"
 
 namespace headwise {
@@ -76,6 +77,10 @@ struct EngineRequest {
   // while none of those waits.
   bool is_background = false;
   ProbeRequest probe;  // of all rows; needs a plan whose units are all full
+  // kPrefix: while nothing begins with it, its memory may be given to others,
+  // those that were used last at last; it is then run again when something
+  // does.
+  bool may_evict = false;
   // Begins where the prefix of that id ended, and `prompt` follows it; 0: none.
   uint64_t fork_from = 0;
 };
@@ -90,6 +95,8 @@ struct EngineOptions {
   // Rows in one step of background requests: what another request may find in
   // its way. A row with a contrast counts as two, here and above.
   int64_t max_background_rows = 256;
+  // CHECKed: CheckTenantQuotas.
+  TenantQuotas quotas;
   // Requests wait so long for another group when theirs was lost.
   absl::Duration rebuild_wait = absl::Seconds(30);
   KvGeometry kv;
@@ -105,10 +112,12 @@ struct EngineStats {
   int64_t waiting_limit = 0;               // one more is refused
   int64_t held = 0;                        // prefixes
   int64_t parked = 0;                      // of them
+  int64_t evicted = 0;                     // of them, in no memory
   std::vector<int64_t> kv_bytes_used;      // promised, by rank
   std::vector<int64_t> kv_bytes_capacity;  // by rank
   std::vector<int64_t> parked_bytes;       // in files, by rank; empty: none
   uint64_t steps_total = 0;
+  uint64_t evictions_total = 0;
 };
 
 // Why there is no group for a while.
@@ -123,6 +132,10 @@ struct ResumeReport {
   int64_t num_ended = 0;    // that can't be served by this one
   absl::Duration paused;    // since there was none
 };
+
+// Prefixes that may be evicted, in memory while nothing begins with them:
+// workers have books of each.
+inline constexpr int64_t kMaxIdlePrefixes = 1024;
 
 // A request that groups were lost under so often in a row, without its coming
 // any further, is taken for their cause. The last time it runs alone.

@@ -8,8 +8,10 @@
 namespace headwise {
 
 void HeldPrefixes::Add(uint64_t id, HeldPrefix prefix) {
-  const bool is_new =
-      held_.emplace(id, Entry{.prefix = std::move(prefix)}).second;
+  const bool is_new = held_
+                          .emplace(id, Entry{.prefix = std::move(prefix),
+                                             .last_use = ++num_uses_})
+                          .second;
   HEADWISE_CHECK(is_new);
 }
 
@@ -41,10 +43,51 @@ void HeldPrefixes::SetPlace(uint64_t id, PrefixPlace place,
   found->second.prefix.file_bytes = std::move(file_bytes);
 }
 
-int64_t HeldPrefixes::num_parked() const {
-  return std::count_if(held_.begin(), held_.end(), [](const auto& held) {
-    return held.second.prefix.place == PrefixPlace::kFile;
+int64_t HeldPrefixes::NumIn(PrefixPlace place) const {
+  return std::count_if(held_.begin(), held_.end(), [place](const auto& held) {
+    return held.second.prefix.place == place;
   });
+}
+
+int64_t HeldPrefixes::num_parked() const { return NumIn(PrefixPlace::kFile); }
+
+int64_t HeldPrefixes::num_lost() const { return NumIn(PrefixPlace::kLost); }
+
+bool HeldPrefixes::IsWhole(uint64_t id) const {
+  const HeldPrefix& prefix = At(id);
+  size_t num_tokens = 0;
+  for (const uint64_t link : ChainOf(id)) {
+    if (At(link).plan != prefix.plan) return false;
+    num_tokens += At(link).tokens.size();
+  }
+  return static_cast<int64_t>(num_tokens) == prefix.length;
+}
+
+std::vector<uint64_t> HeldPrefixes::GoWith(uint64_t id) const {
+  std::vector<uint64_t> ids = {id};
+  for (std::optional<uint64_t> next = OriginOf(id); next.has_value();
+       next = OriginOf(*next)) {
+    const Entry& entry = held_.at(*next);
+    if (!entry.is_released || entry.num_forks > 1) break;
+    ids.push_back(*next);
+  }
+  return ids;
+}
+
+std::vector<uint64_t> HeldPrefixes::Evictable() const {
+  std::vector<std::pair<uint64_t, uint64_t>> by_use;
+  for (const auto& [id, entry] : held_) {
+    const HeldPrefix& prefix = entry.prefix;
+    if (!prefix.may_evict || prefix.place != PrefixPlace::kMemory ||
+        entry.num_forks > 0 || entry.is_released || !IsWhole(id)) {
+      continue;
+    }
+    by_use.emplace_back(entry.last_use, id);
+  }
+  std::sort(by_use.begin(), by_use.end());
+  std::vector<uint64_t> ids;
+  for (const auto& [use, id] : by_use) ids.push_back(id);
+  return ids;
 }
 
 std::vector<int64_t> HeldPrefixes::file_bytes() const {
@@ -61,6 +104,7 @@ std::vector<int64_t> HeldPrefixes::file_bytes() const {
 
 void HeldPrefixes::AddFork(uint64_t fork_id, uint64_t id) {
   ++held_.at(id).num_forks;
+  held_.at(id).last_use = ++num_uses_;
   forks_.emplace(fork_id, id);
 }
 
@@ -69,6 +113,7 @@ std::optional<GonePrefix> HeldPrefixes::EndFork(uint64_t fork_id) {
   if (fork == forks_.end()) return std::nullopt;
   const auto found = held_.find(fork->second);
   forks_.erase(fork);
+  if (found != held_.end()) found->second.last_use = ++num_uses_;
   HEADWISE_CHECK(found != held_.end() && found->second.num_forks > 0);
   --found->second.num_forks;
   return EraseIfGone(found);

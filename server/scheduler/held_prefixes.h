@@ -8,18 +8,20 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "model/head_plan/head_plan.h"
 
 namespace headwise {
 
-// kLost: it went with its group, and is only here as the tokens that it is run
-// of again once something is to begin with it.
+// kLost: it went with its group or was evicted, and is only here as the tokens
+// that it is run of again once something is to begin with it.
 enum class PrefixPlace { kMemory, kMoving, kFile, kLost };
 
 struct HeldPrefix {
   int64_t length = 0;  // positions
+  std::string tenant;  // whose request it was
   std::shared_ptr<const HeadPlan> plan;
   // The last ones of its positions: after those of its origin, the prefix that
   // it began as a fork of, as long as it has one. Empty: unknown.
@@ -28,6 +30,7 @@ struct HeldPrefix {
   std::vector<int64_t> file_bytes;  // kFile: by rank
   // Groups that were lost in a row while it was run again.
   int num_losses = 0;
+  bool may_evict = false;
 };
 
 // One that is no longer held.
@@ -67,6 +70,14 @@ class HeldPrefixes {
   // does. No effect if it is no fork.
   std::optional<GonePrefix> EndFork(uint64_t fork_id);
 
+  // Those in memory that may be evicted now, the one first that nothing began
+  // with for longest. O(prefixes).
+  std::vector<uint64_t> Evictable() const;
+
+  // The prefix, and those of its origins that were released and only live on
+  // for it.
+  std::vector<uint64_t> GoWith(uint64_t id) const;
+
   // It will do without its origin, whose tokens become its own; under another
   // plan they would not make the same KV, and its tokens become unknown. O(its
   // length).
@@ -85,6 +96,7 @@ class HeldPrefixes {
 
   // In files.
   int64_t num_parked() const;
+  int64_t num_lost() const;
   std::vector<int64_t> file_bytes() const;  // by rank; empty: no files
   int64_t num_held() const { return static_cast<int64_t>(held_.size()); }
 
@@ -93,11 +105,17 @@ class HeldPrefixes {
     HeldPrefix prefix;
     int64_t num_forks = 0;
     bool is_released = false;
+    uint64_t last_use = 0;  // by num_uses_
   };
+
+  int64_t NumIn(PrefixPlace place) const;
+  // All positions of it and its origins are known as tokens under its own plan.
+  bool IsWhole(uint64_t id) const;
 
   std::optional<GonePrefix> EraseIfGone(
       std::map<uint64_t, Entry>::iterator entry);
 
+  uint64_t num_uses_ = 0;
   std::map<uint64_t, Entry> held_;
   std::map<uint64_t, uint64_t> forks_;  // -> prefix
 };

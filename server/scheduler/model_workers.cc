@@ -44,10 +44,15 @@ std::array<uint8_t, 32> Digest(uint64_t hash) {
 
 }  // namespace
 
+// The last 16 bits are the plan's.
 uint64_t TagUnder(uint64_t prefix_tag, const HeadPlan* plan) {
-  if (plan == nullptr) return Mix(prefix_tag, 0);
-  return Mix(prefix_tag,
-             std::stoull(HeadPlanHash(*plan).substr(0, 15), nullptr, 16) + 1);
+  constexpr uint64_t kPlanBits = 0xffff;
+  const uint64_t of_plan =
+      plan == nullptr
+          ? 2
+          : std::stoull(HeadPlanHash(*plan).substr(0, 15), nullptr, 16);
+  if ((prefix_tag & kPlanBits) == (of_plan & kPlanBits)) return prefix_tag;
+  return (Mix(prefix_tag, of_plan) & ~kPlanBits) | (of_plan & kPlanBits);
 }
 
 ExpectedAnswer ExpectedAnswerOf(const EngineRequest& request,

@@ -33,7 +33,8 @@ struct ModelPast {
   std::vector<int32_t> tokens;
   uint64_t tag = 1;
 };
-// The past of what runs under `plan` (null: the default) after a prefix.
+// The past of what runs under `plan` (null: the default) after a prefix; as the
+// prefix's own if it ran under that too, in however many pieces.
 uint64_t TagUnder(uint64_t prefix_tag, const HeadPlan* plan);
 
 // What a request must hear whoever runs beside it, computed without a

@@ -22,6 +22,7 @@ Scheduler::Scheduler(const EngineOptions& options)
   HEADWISE_CHECK(options.prefill_chunk >= 1);
   HEADWISE_CHECK(options.max_background_rows >= 1);
   HEADWISE_CHECK(options.max_context_len >= 0);
+  HEADWISE_CHECK(CheckTenantQuotas(options.quotas).ok());
 }
 
 void Scheduler::Cancel(uint64_t id, absl::Time now) {
@@ -72,13 +73,16 @@ std::optional<TicketedStep> Scheduler::NextStep(absl::Time now) {
   }
   if (!parks_.empty()) {
     if (!steps_.empty()) return std::nullopt;
-    return NextParkStep();
+    return NextParkStep(now);
   }
   SentStep sent;
   Step step;
   sent.frees = frees_.Take();
+  for (const uint64_t id : sent.frees.sequence_ids) ReleaseKv(id);
+  if (!sent.frees.is_retry) {
+    if (EvictForWaiting(now)) TakeFrees(sent);
+  }
   step.free_sequence_ids = sent.frees.sequence_ids;
-  for (const uint64_t id : step.free_sequence_ids) ReleaseKv(id);
   if (!sent.frees.is_retry) {
     AdmitWaiting(now);
     AddSlices(step, sent);
@@ -88,10 +92,23 @@ std::optional<TicketedStep> Scheduler::NextStep(absl::Time now) {
   }
   if (!sent.frees.is_retry) plans_.AddDropsTo(step);
   sent.drop_plan_ids = step.drop_plan_ids;
-  return Send(std::move(step), std::move(sent));
+  return Send(std::move(step), std::move(sent), now);
 }
 
-TicketedStep Scheduler::Send(Step step, SentStep sent) {
+// With those that go as the last that began with them has gone.
+void Scheduler::TakeFrees(SentStep& sent) {
+  while (true) {
+    const std::vector<uint64_t> ids = frees_.Take().sequence_ids;
+    if (ids.empty()) return;
+    for (const uint64_t id : ids) {
+      sent.frees.sequence_ids.push_back(id);
+      ReleaseKv(id);
+    }
+  }
+}
+
+TicketedStep Scheduler::Send(Step step, SentStep sent, absl::Time now) {
+  sent.sent_at = now;
   for (const NumberedPlan& plan : step.plans) {
     sent.plan_ids.push_back(plan.plan_id);
   }
@@ -119,6 +136,7 @@ void Scheduler::AddOutcome(const StepTicket& ticket,
 }
 
 void Scheduler::ReleaseKv(uint64_t sequence_id) {
+  look_for_idle_ = true;
   kv_.Release(sequence_id);
   if (const auto gone = held_.EndFork(sequence_id)) FreePrefix(*gone);
 }
@@ -140,6 +158,7 @@ void Scheduler::FreePrefix(GonePrefix prefix) {
 }
 
 void Scheduler::Hold(uint64_t id, absl::Time now) {
+  look_for_idle_ = true;
   const auto running = running_.find(id);
   Sequence& sequence = running->second;
   plans_.Release(sequence.plan_id());  // workers keep a sequence's own
@@ -150,13 +169,16 @@ void Scheduler::Hold(uint64_t id, absl::Time now) {
     running_.erase(running);
     return;
   }
+  MeasureEnd(sequence, /*is_whole=*/true, now);
   const RequestUsage usage = sequence.Usage(now);
   const int64_t length = sequence.prefix_len() + sequence.prompt_len();
   EngineRequest request = sequence.Release().request;
   running_.erase(running);
   held_.Add(id, {.length = length,
+                 .tenant = std::move(request.tenant),
                  .plan = std::move(request.plan),
-                 .tokens = std::move(request.prompt)});
+                 .tokens = std::move(request.prompt),
+                 .may_evict = request.may_evict});
   EmitEnd(id, request.deadline, absl::OkStatus(), usage);
 }
 
@@ -190,6 +212,7 @@ void Scheduler::End(uint64_t id, const absl::Status& status, absl::Time now) {
     const Sequence ended = std::move(running->second);
     running_.erase(running);
     ForgetRunning(ended);
+    MeasureEnd(ended, status.ok(), now);
     EmitEnd(id, ended.request().deadline, status, ended.Usage(now));
   }
 }
@@ -227,10 +250,12 @@ EngineStats Scheduler::stats() const {
           .waiting_limit = options_.max_queued_requests,
           .held = held_.num_held(),
           .parked = held_.num_parked(),
+          .evicted = held_.num_lost(),
           .kv_bytes_used = kv_.used(),
           .kv_bytes_capacity = kv_.capacity(),
           .parked_bytes = held_.file_bytes(),
-          .steps_total = steps_total_};
+          .steps_total = steps_total_,
+          .evictions_total = evictions_total_};
 }
 
 }  // namespace headwise

@@ -21,9 +21,11 @@
 #include "server/scheduler/held_prefixes.h"
 #include "server/scheduler/kv_ledger.h"
 #include "server/scheduler/kv_needs.h"
+#include "server/scheduler/long_prompts.h"
 #include "server/scheduler/plan_table.h"
 #include "server/scheduler/row_costs.h"
 #include "server/scheduler/sequence.h"
+#include "server/scheduler/service_times.h"
 
 namespace headwise {
 
@@ -57,28 +59,32 @@ struct SchedulerEvent {
 // place is free, then runs until its last token. Tenants take turns, the one
 // with the fewest requests that run first; of a tenant, first come is first
 // served. Nothing overtakes whose turn it is, so small requests can't starve a
-// big one. The last eighth of the queue is kept for tenants that have less than
-// that waiting.
+// big one; but those that by forecast (service_times.h) would end after their
+// deadlines come last, so that under too much load some are in time. What is
+// certain to be late is refused at once. The last eighth of the queue is kept
+// for tenants that have less than that waiting.
 //
-// Each step has one row for every sequence in decode, then rows of prompts, at
-// most prefill_chunk of each. It is filled by what rows cost (row_costs.h): up
+// Each step has one row for every sequence in decode, as many of them as it has
+// room for, in turn and shared by tenants; then rows of prompts, at most
+// prefill_chunk of each. It is filled by what rows cost (row_costs.h): up
 // to max_step_tokens rows at the begin of a context, and the fewer the more
 // they see; prompts share that by prompt_shares.h. At most max_step_tokens
-// sequences run, so a decode never misses a step (but for probes, whose answers
-// may fill one), and every step has room for one row of the oldest prompt. So a
-// prompt, however long, holds others up by at most kMaxStepsInFlight steps,
-// each as long as max_step_tokens rows at the begin of a context, or as one row
-// of it if that is longer.
+// sequences run, so where contexts are not deep a decode never misses a step
+// (but for probes, whose answers may fill one). Prompts that are too long for
+// one step have less of it, and rows in one step at a time (long_prompts.h). So
+// a prompt, however long, holds others up by one step, as long as half of
+// max_step_tokens rows at the begin of a context, or as one row of it if that
+// is longer.
 //
 // A step is formed while another one is in flight; a row whose token is still
 // in flight says use_last_sample. If its sequence turns out to have ended, the
 // row's outcome is dropped.
 //
-// A prefix that is held has no place among those that run, only its KV. Forks
-// overtake a request that does not fit beside what is held: it can't run before
-// some prefix goes, and whoever holds that may wait for its forks. Plans travel
-// with the first step that needs them; requests under different ones share
-// steps.
+// A prefix that is held has no place among those that run, only its KV; that of
+// idle ones that may be evicted is others' when they need it. Forks overtake a
+// request that does not fit beside what is held: it can't run before some
+// prefix goes, and whoever holds that may wait for its forks. Plans travel with
+// the first step that needs them; requests under different ones share steps.
 //
 // Background requests have what the others leave: they run in steps of their
 // own, one at a time and of at most max_background_rows, while no other request
@@ -164,6 +170,9 @@ class Scheduler {
     std::vector<uint64_t> plan_ids;
     std::vector<uint64_t> drop_plan_ids;
     uint64_t park_id = 0;  // of the ParkJob whose step it is; 0: none
+    bool has_long_rows = false;
+    double cost = 0;  // RowCosts
+    absl::Time sent_at;
     std::optional<absl::StatusOr<StepResult>> outcome;
   };
   // What a step has left to give.
@@ -171,6 +180,11 @@ class Scheduler {
     double cost = 0;  // RowCosts
     int64_t rows = 0;
     int64_t probe_bytes = 0;
+  };
+  // A sequence that has rows of its prompt left.
+  struct Prompt {
+    Sequence* sequence = nullptr;
+    bool is_long = false;
   };
   // A prefix on its way to files or back, in two steps: write, unload; or read,
   // erase. The second undoes the first where some rank has failed.
@@ -187,22 +201,51 @@ class Scheduler {
   static constexpr double kPromptShare = 0.25;
   // An eighth of the queue.
   static constexpr int64_t kQueueKept = 8;
+  // In memory: workers have books of each.
 
   static bool Matches(const SentSlice& sent, const SliceResult& outcome);
 
-  TicketedStep Send(Step step, SentStep sent);
+  TicketedStep Send(Step step, SentStep sent, absl::Time now);
   absl::StatusOr<const HeldPrefix*> CheckPark(uint64_t id,
                                               PrefixPlace place) const;
   bool IsLost(uint64_t prefix_id) const;
   uint64_t EndAtOnce();
   uint64_t StartPark(ParkJob job);
-  TicketedStep NextParkStep();
+  TicketedStep NextParkStep(absl::Time now);
   void ApplyPark(uint64_t id, const absl::StatusOr<StepResult>& outcome);
   void EndPark(uint64_t id, const absl::Status& status);
+  uint64_t Enqueue(WaitingRequest waiting);
   // ResourceExhausted if it has no place for one more of that tenant.
   absl::Status CheckQueue(const std::string& tenant) const;
+  // Why it would certainly be too late.
+  absl::Status CheckDeadline(const WaitingRequest& waiting,
+                             absl::Time now) const;
+  // Waiting ones that begin before one more of that tenant does, at least.
+  int64_t NumBefore(const std::string& tenant) const;
+  // When one should come again that would wait for so many.
+  absl::Duration RetryTime(int64_t num_before) const;
+  // If it began now it would end after its deadline.
+  bool IsLate(const WaitingRequest& waiting, absl::Time now) const;
+  double PromptCost(const EngineRequest& request, int64_t prefix_len) const;
+  void MeasureStep(const SentStep& step, absl::Time now);
+  void MeasureEnd(const Sequence& sequence, bool is_whole, absl::Time now);
+  bool HasWaiting() const;  // in the foreground
+  // What is promised to a tenant.
+  struct TenantUse {
+    int64_t running_bytes = 0;  // of KV, all ranks together
+    int64_t held_bytes = 0;
+  };
+  int64_t NumRunning(const std::string& tenant) const;
+  TenantUse UseOf(const std::string& tenant) const;
+  // Why the tenant may not have one more request wait.
+  absl::Status CheckQuota(const WaitingRequest& waiting, absl::Time now) const;
+  // Its tenant's quota lets it begin now.
+  bool QuotaAllows(const WaitingRequest& waiting) const;
   void AdmitWaiting(absl::Time now);
-  // The order in which they may begin.
+  // The order in which they may begin: in turn, but those at last that would
+  // be too late.
+  std::vector<uint64_t> WaitingInOrder(bool of_background,
+                                       absl::Time now) const;
   std::vector<uint64_t> WaitingInTurn(bool of_background) const;
   // Only background requests, or all others. False if one of them still waits.
   bool AdmitWaiting(bool of_background, absl::Time now);
@@ -229,6 +272,12 @@ class Scheduler {
   double RowCost(const Sequence& sequence) const;  // of its next row
   void AddSlices(Step& step, SentStep& sent);
   void AddSlice(Slice slice, Step& step, SentStep& sent);
+  // A row of each that decodes; where those cost more than `budget`, tenants
+  // share it.
+  void AddDecodes(double budget, StepRoom& room, Step& step, SentStep& sent);
+  // It does not fit into one step: see long_prompts.h.
+  bool IsLong(const Sequence& sequence) const;
+  double RoomOfLong(const std::vector<Prompt>& prompts, const StepRoom& room);
   void AddPrompts(bool of_background, StepRoom room, Step& step,
                   SentStep& sent);
   // How many rows it has in the step: what `budget` allows, one at least, and
@@ -247,6 +296,20 @@ class Scheduler {
   void FreePrefix(GonePrefix prefix);
   // Its prompt has run; it stays.
   void Hold(uint64_t id, absl::Time now);
+  // Takes the memory of idle prefixes, where those that wait then fit. False:
+  // of none.
+  bool EvictForWaiting(absl::Time now);
+  void TakeFrees(SentStep& sent);
+  // Free once it is evicted, by rank.
+  std::vector<int64_t> EvictableBytes(uint64_t prefix_id) const;
+  void Evict(uint64_t prefix_id);
+  // Its own bytes and, of a prefix that is run again, those of the first that
+  // waits to begin with it: two prefixes that leave no room for anything to
+  // begin with either would stay for ever.
+  std::vector<int64_t> NeedOf(uint64_t id, const WaitingRequest& waiting) const;
+  // Of those that could begin next if so much were free.
+  std::vector<int64_t> WantedBytes(const std::vector<int64_t>& available,
+                                   absl::Time now) const;
   void EmitEnd(uint64_t id, absl::Time deadline, const absl::Status& status,
                const RequestUsage& usage);
   void End(uint64_t id, const absl::Status& status, absl::Time now);
@@ -271,10 +334,19 @@ class Scheduler {
   std::optional<absl::Status> suspended_;  // Unavailable, with the reason
   absl::Time suspended_since_ = absl::InfiniteFuture();
   bool had_group_;
+  ServiceTimes times_;
+  TokenBuckets buckets_;
+  absl::Time last_answer_ = absl::InfinitePast();  // of a step
+  // Requests waited when others were last let in, for those that run to end.
+  bool queue_stands_ = false;
+  // With rows of long prompts, since something ran beside them.
+  int64_t long_steps_alone_ = kLongStepsKeptShort;
   uint64_t group_ = 1;
   uint64_t last_step_id_ = 0;  // of this group
   uint64_t last_request_id_ = 0;
   uint64_t steps_total_ = 0;
+  uint64_t evictions_total_ = 0;
+  bool look_for_idle_ = false;  // something changed since it was looked
   int64_t lost_steps_unanswered_ = 0;
 };
 

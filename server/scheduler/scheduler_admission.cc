@@ -32,19 +32,32 @@ absl::StatusOr<uint64_t> Scheduler::Submit(EngineRequest request,
   HEADWISE_ASSIGN_OR_RETURN(std::vector<int64_t> kv_bytes,
                             AdmitToGroup(request));
   HEADWISE_RETURN_IF_ERROR(CheckQueue(request.tenant));
+  const int64_t prefix_len = prefix == nullptr ? 0 : prefix->length;
+  WaitingRequest waiting = {.times = {.submitted = now},
+                            .prefix_len = prefix_len,
+                            .kv_bytes = std::move(kv_bytes),
+                            .prompt_cost = PromptCost(request, prefix_len)};
+  waiting.request = std::move(request);
+  HEADWISE_RETURN_IF_ERROR(CheckQuota(waiting, now));
+  HEADWISE_RETURN_IF_ERROR(CheckDeadline(waiting, now));
+  buckets_.Take(waiting.request.tenant,
+                options_.quotas.Of(waiting.request.tenant),
+                waiting.prompt_len(), now);
+  return Enqueue(std::move(waiting));
+}
+
+uint64_t Scheduler::Enqueue(WaitingRequest waiting) {
+  const EngineRequest& request = waiting.request;
   const uint64_t id = ++last_request_id_;
+  look_for_idle_ = true;
   if (request.deadline != absl::InfiniteFuture()) {
     deadlines_.emplace(request.deadline, id);
   }
-  if (prefix != nullptr) {
+  if (request.fork_from != 0) {
     held_.AddFork(id, request.fork_from);
     if (!suspended_.has_value()) Restore(request.fork_from);
   }
-  waiting_.emplace(
-      id, WaitingRequest{.request = std::move(request),
-                         .times = {.submitted = now},
-                         .prefix_len = prefix == nullptr ? 0 : prefix->length,
-                         .kv_bytes = std::move(kv_bytes)});
+  waiting_.emplace(id, std::move(waiting));
   return id;
 }
 
@@ -57,25 +70,42 @@ absl::Status Scheduler::CheckQueue(const std::string& tenant) const {
     return WithFacts(
         absl::ResourceExhaustedError(absl::StrCat(
             num_waiting, " requests wait already, at most ", limit)),
-        {.reason = "QUEUE_FULL"});
+        {.reason = "QUEUE_FULL", .retry_after = RetryTime(num_waiting)});
   }
   const int64_t of_tenant = std::count_if(
       waiting_.begin(), waiting_.end(), [&tenant](const auto& waiting) {
         return waiting.second.request.tenant == tenant;
       });
   if (of_tenant < kept) return absl::OkStatus();
-  return WithFacts(absl::ResourceExhaustedError(absl::StrCat(
-                       of_tenant, " requests of this tenant wait already, ",
+  return WithFacts(
+      absl::ResourceExhaustedError(
+          absl::StrCat(of_tenant, " requests of this tenant wait already, ",
                        num_waiting, " in all; the last ", kept, " places of ",
                        limit, " are kept for tenants that have fewer waiting")),
-                   {.reason = "QUEUE_FULL"});
+      {.reason = "QUEUE_FULL", .retry_after = RetryTime(NumBefore(tenant))});
 }
 
 void Scheduler::AdmitWaiting(absl::Time now) {
-  if (AdmitSuspect(now)) return;
-  if (AdmitWaiting(/*of_background=*/false, now)) {
+  queue_stands_ = false;
+  if (!AdmitSuspect(now) && AdmitWaiting(/*of_background=*/false, now)) {
     AdmitWaiting(/*of_background=*/true, now);
   }
+  times_.OnQueue(queue_stands_, now);
+}
+
+bool Scheduler::HasWaiting() const {
+  return std::any_of(waiting_.begin(), waiting_.end(), [](const auto& waiting) {
+    return !waiting.second.request.is_background;
+  });
+}
+
+std::vector<uint64_t> Scheduler::WaitingInOrder(bool of_background,
+                                                absl::Time now) const {
+  std::vector<uint64_t> order = WaitingInTurn(of_background);
+  std::stable_partition(order.begin(), order.end(), [&](uint64_t id) {
+    return !IsLate(waiting_.at(id), now);
+  });
+  return order;
 }
 
 std::vector<uint64_t> Scheduler::WaitingInTurn(bool of_background) const {
@@ -113,22 +143,35 @@ std::vector<uint64_t> Scheduler::WaitingInTurn(bool of_background) const {
 }
 
 bool Scheduler::AdmitWaiting(bool of_background, absl::Time now) {
-  if (static_cast<int64_t>(running_.size()) == max_running_) return false;
+  if (static_cast<int64_t>(running_.size()) == max_running_) {
+    if (!of_background) queue_stands_ = HasWaiting();
+    return false;
+  }
   bool only_forks = false;
   bool all_begun = true;
-  for (const uint64_t id : WaitingInTurn(of_background)) {
+  for (const uint64_t id : WaitingInOrder(of_background, now)) {
     const auto waiting = waiting_.find(id);
     const EngineRequest& request = waiting->second.request;
-    if (static_cast<int64_t>(running_.size()) == max_running_) return false;
+    if (static_cast<int64_t>(running_.size()) == max_running_) {
+      queue_stands_ |= !of_background;
+      return false;
+    }
     if (only_forks && request.fork_from == 0) continue;
     if (!MayBegin(waiting->second)) {
       all_begun = false;  // what it waits for is before it
       continue;
     }
+    if (!QuotaAllows(waiting->second)) continue;  // its own tenant's matter
     if (of_background && !MayRunInBackground(waiting->second)) return false;
+    if (waiting->second.is_restore() &&
+        !kv_.Fits(NeedOf(id, waiting->second))) {
+      only_forks = true;  // those of prefixes that are there come first
+      continue;
+    }
     if (AdmitOne(id, waiting->second, now)) {
       waiting_.erase(waiting);
     } else if (FitsBesidePrefixes(waiting->second)) {
+      queue_stands_ |= !of_background;
       return false;
     } else {
       only_forks = true;

@@ -125,18 +125,15 @@ TEST_F(SchedulerBackgroundTest, ScoresUnderTwoPlans) {
 }
 
 TEST_F(SchedulerBackgroundTest, RowsWithAContrastCountTwice) {
-  EngineRequest request = Score(40);
+  EngineRequest request = Score(14);
   request.contrast_plan = Masked();
   Submit(request);
   Submit(request);
-  // 32 rows of room.
-  EXPECT_THAT(Next(), ElementsAre("1@0+16"));
+  EXPECT_THAT(Next(), ElementsAre("1@0+14", "2@0+2"));  // 32 rows of room
   request.is_background = true;
   Submit(request);
   Answer();
-  EXPECT_THAT(Next(), ElementsAre("1@16+16"));
-  Answer();
-  EXPECT_THAT(Next(), ElementsAre("1@32+8", "2@0+8"));
+  EXPECT_THAT(Next(), ElementsAre("2@2+12", "free 1"));
 }
 
 TEST_F(SchedulerBackgroundTest, ContrastsTakeTheirShareOfTheCaches) {

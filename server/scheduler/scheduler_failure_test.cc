@@ -61,9 +61,9 @@ TEST_F(SchedulerFailureTest, AnswersOfTheWrongShapeEndTheirRequestOnly) {
 }
 
 TEST_F(SchedulerFailureTest, SpoiledStepEndsAndFreesItsSequencesOnly) {
-  Submit(Generate(40, 9));
-  Submit(Generate(40, 9));
-  Submit(Generate(41, 9));
+  Submit(Generate(30, 9));
+  Submit(Generate(30, 9));
+  Submit(Generate(31, 9));
   EXPECT_THAT(Next(), ElementsAre("1@0+16", "2@0+16"));
   ASSERT_TRUE(workers_->Execute(sent_[0].step).ok());
   AnswerWith(absl::OutOfRangeError("NaN in layer 3"));

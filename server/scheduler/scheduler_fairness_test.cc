@@ -1,5 +1,6 @@
 // What requests may do to each other.
 
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,6 +14,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 EngineRequest Of(const std::string& tenant, EngineRequest request) {
   request.tenant = tenant;
@@ -23,14 +25,46 @@ class SchedulerFairnessTest : public SchedulerTest {};
 
 TEST_F(SchedulerFairnessTest, AShortPromptDoesNotWaitForALongOneToEnd) {
   Submit(Generate(400, 1));
-  EXPECT_THAT(Next(), ElementsAre("1@0+16"));
-  EXPECT_THAT(Next(), ElementsAre("1@16+16"));
+  EXPECT_THAT(Next(), ElementsAre("1@0+16"));  // half of a step
+  EXPECT_THAT(Next(), IsEmpty());              // nothing else is before them:
   Submit(Generate(10, 1));
-  Submit(Generate(30, 1));
+  Submit(Generate(14, 1));
+  EXPECT_THAT(Next(), ElementsAre("2@0+10*", "3@0+14*"));
   Answer();
-  EXPECT_THAT(Next(), ElementsAre("2@0+10*", "3@0+14", "1@32+8"));
+  EXPECT_THAT(Next(), ElementsAre("1@16+8"));  // a quarter
+}
+
+// Who was there comes again; after a while he is forgotten.
+TEST_F(SchedulerFairnessTest, ALongPromptHasHalfAStepOnceNobodyHasCome) {
+  Submit(Generate(600, 1));
+  Submit(Generate(10, 1));
+  EXPECT_THAT(Next(), ElementsAre("2@0+10*", "1@0+8"));
   Answer();
-  EXPECT_THAT(Next(), ElementsAre("3@14+16*", "1@40+16"));
+  for (int64_t i = 1; i <= kLongStepsKeptShort; ++i) {
+    const int64_t done = 8 * i;
+    const std::string rows =
+        "1@" + std::to_string(done) + (i < kLongStepsKeptShort ? "+8" : "+16");
+    EXPECT_EQ(Next().at(0), rows);
+    Answer();
+  }
+}
+
+TEST_F(SchedulerFairnessTest, DecodesGoOnWhileRowsOfALongPromptAreInFlight) {
+  Submit(Generate(2, 50));
+  Next();
+  Answer();
+  Submit(Generate(100, 1));
+  EXPECT_THAT(Next(), ElementsAre("1@2+1*", "2@0+8"));
+  EXPECT_THAT(Next(), ElementsAre("1@3+1?*"));
+  Answer();
+  EXPECT_THAT(Next(), ElementsAre("1@4+1?*", "2@8+8"));
+}
+
+// A prompt that is cut by prefill_chunk alone keeps two steps in flight.
+TEST_F(SchedulerFairnessTest, APromptThatFitsIntoAStepIsNotLong) {
+  Submit(Generate(32, 1));
+  EXPECT_THAT(Next(), ElementsAre("1@0+16"));
+  EXPECT_THAT(Next(), ElementsAre("1@16+16*"));
 }
 
 // Two rows of it a step, while 64 short ones come and go.
@@ -58,16 +92,15 @@ TEST_F(SchedulerFairnessTest, AStepHasTheFewerRowsTheMoreTheySee) {
   options.kv.row_positions = 100;
   Use(options);
   Submit(Generate(8000, 1));
-  EXPECT_THAT(Next(), ElementsAre("1@0+256"));  // batches of 128
-  EXPECT_THAT(Next(), ElementsAre("1@256+128"));
-  for (int64_t done = 384; done < 7900;) {
+  EXPECT_THAT(Next(), ElementsAre("1@0+128"));  // of half a step: see below
+  for (int64_t done = 128; done < 7900;) {
     Answer();
     const std::string rows = Next().at(0);
     ASSERT_EQ(std::stoll(rows.substr(2)), done);
     const int64_t num = std::stoll(rows.substr(rows.find('+') + 1));
     const double mean = 1 + (done + num / 2.0) / 100;
-    EXPECT_LE(num * mean, 1024 + 1) << rows;
-    EXPECT_GE((num + (num < 128 ? 1 : 128)) * mean, 1024 - mean) << rows;
+    EXPECT_LE(num * mean, 512 + 1) << rows;
+    EXPECT_GE((num + (num < 128 ? 1 : 128)) * mean, 512 - mean) << rows;
     done += num;
   }
 }
@@ -80,6 +113,7 @@ TEST_F(SchedulerFairnessTest, TheOldestPromptHasARowWhateverItCosts) {
   Submit(Generate(5, 1));
   Submit(Generate(5, 1));
   EXPECT_THAT(Next(), ElementsAre("1@0+1"));
+  Answer();
   EXPECT_THAT(Next(), ElementsAre("1@1+1"));
 }
 
@@ -92,7 +126,7 @@ TEST_F(SchedulerFairnessTest, DecodeRowsLeavePromptsAQuarterOfAStep) {
     if (Next() == std::vector<std::string>{"1@19+1*"}) break;
     Answer();
   }
-  Submit(Generate(8, 1));
+  Submit(Generate(5, 1));
   Answer();
   EXPECT_THAT(Next(), ElementsAre("1@20+1*", "2@0+3"));
 }
@@ -101,9 +135,34 @@ TEST_F(SchedulerFairnessTest, TenantsShareAStepEvenly) {
   EngineOptions options = Options();
   options.prefill_chunk = 32;
   Use(options);
-  for (int i = 0; i < 3; ++i) Submit(Of("many", Generate(100, 1)));
-  Submit(Of("one", Generate(100, 1)));
+  for (int i = 0; i < 3; ++i) Submit(Of("many", Generate(30, 1)));
+  Submit(Of("one", Generate(30, 1)));
   EXPECT_THAT(Next(), ElementsAre("1@0+16", "4@0+16"));
+}
+
+// Rows of the flood cost more than a step has; the calm tenant's has a place in
+// each one, and the flood's take turns.
+TEST_F(SchedulerFairnessTest, DeepDecodesTakeTurnsAndTenantsShareTheStep) {
+  EngineOptions options = Options();
+  options.kv.row_positions = 10;
+  options.kv_capacity = CapacityOf(2048);
+  Use(options);
+  for (int i = 0; i < 4; ++i) Submit(Of("flood", Generate(20, 200)));
+  Submit(Of("calm", Generate(2, 200)));  // 5
+  for (int i = 0; i < 60; ++i) {
+    Next();
+    Answer();
+  }
+  std::map<char, int> rows;
+  for (int i = 0; i < 24; ++i) {
+    for (const std::string& row : Next()) ++rows[row[0]];
+    Answer();
+  }
+  EXPECT_EQ(rows['5'], 24);
+  for (const char flood : {'1', '2', '3', '4'}) {
+    EXPECT_GE(rows[flood], 6) << flood;
+    EXPECT_LE(rows[flood], 13) << flood;
+  }
 }
 
 TEST_F(SchedulerFairnessTest, TheTenantWithTheFewestRunningIsNext) {

@@ -91,7 +91,7 @@ absl::StatusOr<uint64_t> Scheduler::Unpark(uint64_t id) {
                     .file_bytes = prefix->file_bytes});
 }
 
-TicketedStep Scheduler::NextParkStep() {
+TicketedStep Scheduler::NextParkStep(absl::Time now) {
   const auto& [id, job] = *parks_.begin();
   SentStep sent;
   Step step;
@@ -100,7 +100,7 @@ TicketedStep Scheduler::NextParkStep() {
   step.parks = {{.sequence_id = job.prefix_id,
                  .action = job.action,
                  .plan_id = job.plan_id}};
-  return Send(std::move(step), std::move(sent));
+  return Send(std::move(step), std::move(sent), now);
 }
 
 void Scheduler::ApplyPark(uint64_t id,

@@ -37,6 +37,8 @@ void Scheduler::Suspend(const absl::Status& reason, GroupEnd end,
   steps_.clear();
   frees_ = FreeQueue();
   plans_ = PlanTable();
+  queue_stands_ = false;
+  times_.OnQueue(/*stands=*/false, now);
   kv_ = KvLedger(needs_.capacity().rank_bytes);
   ++group_;
   last_step_id_ = 0;
@@ -75,6 +77,7 @@ ResumeReport Scheduler::Resume(KvCapacity capacity, absl::Time now) {
   needs_ = KvNeeds(options_.kv, std::move(capacity));
   kv_ = KvLedger(needs_.capacity().rank_bytes);
   had_group_ = true;
+  look_for_idle_ = true;
   suspended_.reset();
   ResumeReport report = {.paused = now - suspended_since_};
   std::vector<uint64_t> ids;

@@ -12,6 +12,7 @@ bool Scheduler::ApplyOutcome(absl::Time now) {
   if (steps_.empty() || !steps_.front().outcome.has_value()) return false;
   SentStep step = std::move(steps_.front());
   steps_.pop_front();
+  MeasureStep(step, now);
   absl::StatusOr<StepResult>& outcome = *step.outcome;
   if (step.park_id != 0) ApplyPark(step.park_id, outcome);
   if (outcome.ok()) {
@@ -121,6 +122,8 @@ void Scheduler::ApplyResult(const SentSlice& sent, SliceResult outcome,
     is_last = sequence.done_prompt_rows() == sequence.prompt_len();
   } else if (sent.sample) {
     is_last = sequence.OnToken(outcome.token);
+    const std::string& tenant = sequence.request().tenant;
+    buckets_.Take(tenant, options_.quotas.Of(tenant), 1, now);
     Emit({.kind = SchedulerEvent::Kind::kToken,
           .request_id = id,
           .outcome = std::move(outcome)});

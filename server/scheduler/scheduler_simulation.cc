@@ -144,8 +144,17 @@ void SchedulerSimulation::CheckStep(const Step& step) {
   }
   EXPECT_LE(num_rows, options_.max_step_tokens);
   for (const uint64_t id : step.free_sequence_ids) {
-    EXPECT_TRUE(records_.at(id).finished.has_value());
-    EXPECT_FALSE(held_.contains(id));
+    Record& record = records_.at(id);
+    EXPECT_TRUE(record.finished.has_value());
+    if (!held_.contains(id)) continue;
+    // It is evicted, and will run again for nobody to hear.
+    EXPECT_TRUE(record.request.may_evict);
+    for (const auto& [fork_id, fork] : records_) {
+      EXPECT_TRUE(fork.request.fork_from != id || fork.finished.has_value() ||
+                  fork_id == id)
+          << fork_id << " begins with " << id;
+    }
+    record.replay_rows = static_cast<int64_t>(record.request.prompt.size());
   }
   EXPECT_LE(step.plans.size(), static_cast<size_t>(kMaxPlans));
   const EngineStats stats = scheduler_.stats();

@@ -17,7 +17,7 @@ TEST(SchedulerSimulationTest, RandomWorkloadsHearTheirOwnAnswerOnce) {
     num_answered_ok += simulation.num_answered_ok();
     if (HasFailure()) return;
   }
-  EXPECT_GT(num_answered_ok, 15000);  // the runs are not all refusals
+  EXPECT_GT(num_answered_ok, 14000);  // the runs are not all refusals
 }
 
 class SchedulerFaultTest : public testing::TestWithParam<SimulatedFault> {};

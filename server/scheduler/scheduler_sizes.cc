@@ -1,5 +1,6 @@
 // The part of the scheduler that says what would fit.
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -48,7 +49,7 @@ absl::StatusOr<SizeAnswer> Scheduler::AskSize(
   }
   answer.verdict = SizeAnswer::Verdict::kLater;
   answer.available_bytes -= kv_.used()[whole.rank];
-  answer.retry_after = kAskAgainSoon;
+  answer.retry_after = RetryTime(static_cast<int64_t>(waiting_.size()) + 1);
   if (!waiting_.empty()) {
     answer.reason = absl::StrCat(waiting_.size(), " requests wait before it, ",
                                  options_.max_queued_requests, " may");
@@ -56,7 +57,7 @@ absl::StatusOr<SizeAnswer> Scheduler::AskSize(
     answer.reason =
         absl::StrCat(running_.size(), " requests run, ", max_running_, " may");
   } else if (!kv_.Fits(whole.needed_bytes)) {
-    answer.retry_after = kAskAgainLater;
+    answer.retry_after = std::max(answer.retry_after, kAskAgainLater);
     answer.reason = absl::StrCat(
         "it needs ", answer.needed_bytes, " bytes of KV on rank ", answer.rank,
         ", ", answer.available_bytes, " are not promised to others now");

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "server/scheduler/long_prompts.h"
 #include "server/scheduler/prompt_shares.h"
 #include "server/scheduler/scheduler.h"
 
@@ -39,15 +40,7 @@ void Scheduler::AddSlices(Step& step, SentStep& sent) {
   const bool wants_prompts = std::any_of(
       running_.begin(), running_.end(),
       [](const auto& running) { return running.second.has_prompt_left(); });
-  for (auto& [id, sequence] : running_) {
-    if (!sequence.can_decode()) continue;
-    const int64_t probe_bytes = ProbeBytes(sequence, 1);
-    if (probe_bytes > room.probe_bytes) continue;  // the next step has room
-    room.probe_bytes -= probe_bytes;
-    if (wants_prompts) room.cost -= RowCost(sequence);
-    --room.rows;
-    AddSlice(sequence.NextDecodeSlice(), step, sent);
-  }
+  AddDecodes(wants_prompts ? room.cost - kept : room.cost, room, step, sent);
   if (!wants_prompts) return;
   room.cost = std::max(room.cost, kept);
   AddPrompts(/*of_background=*/false, room, step, sent);
@@ -58,23 +51,112 @@ void Scheduler::AddSlices(Step& step, SentStep& sent) {
   }
 }
 
+void Scheduler::AddDecodes(double budget, StepRoom& room, Step& step,
+                           SentStep& sent) {
+  std::vector<Sequence*> decodes;
+  double cost = 0;
+  for (auto& [id, sequence] : running_) {
+    if (!sequence.can_decode()) continue;
+    decodes.push_back(&sequence);
+    cost += RowCost(sequence);
+  }
+  const auto add = [&](Sequence& sequence) {
+    const int64_t probe_bytes = ProbeBytes(sequence, 1);
+    if (probe_bytes > room.probe_bytes) return 0.0;  // the next step has room
+    const double row_cost = RowCost(sequence);
+    room.probe_bytes -= probe_bytes;
+    room.cost -= row_cost;
+    --room.rows;
+    sent.cost += row_cost;
+    sequence.OnDecode(last_step_id_ + 1);
+    AddSlice(sequence.NextDecodeSlice(), step, sent);
+    return row_cost;
+  };
+  if (cost <= budget) {
+    for (Sequence* sequence : decodes) add(*sequence);
+    return;
+  }
+  // In turn: those come first whose last row was the longest ago.
+  std::stable_sort(decodes.begin(), decodes.end(),
+                   [](const Sequence* a, const Sequence* b) {
+                     return a->last_decode_step() < b->last_decode_step();
+                   });
+  std::vector<PromptNeed> needs;
+  for (const Sequence* sequence : decodes) {
+    needs.push_back({.tenant = sequence->request().tenant, .rows_left = 1});
+  }
+  DealRoom(needs, budget, [&](size_t index, double share) {
+    if (index > 0 && RowCost(*decodes[index]) > share) return 0.0;
+    return add(*decodes[index]);
+  });
+}
+
+bool Scheduler::IsLong(const Sequence& sequence) const {
+  const int64_t rows = sequence.prompt_rows();
+  const double room = static_cast<double>(options_.max_step_tokens) /
+                      static_cast<double>(sequence.row_cost());
+  if (static_cast<double>(rows) > room) return true;
+  return row_costs_.RowsWithin(sequence.request().plan.get(),
+                               sequence.prefix_len(), rows, room) < rows;
+}
+
+double Scheduler::RoomOfLong(const std::vector<Prompt>& prompts,
+                             const StepRoom& room) {
+  LongPromptTerms terms = {
+      .step_room = static_cast<double>(options_.max_step_tokens),
+      .room = room.cost,
+      .is_in_flight =
+          std::any_of(steps_.begin(), steps_.end(),
+                      [](const SentStep& sent) { return sent.has_long_rows; })};
+  int64_t num_others = 0;
+  for (const auto& [id, sequence] : running_) {
+    num_others += sequence.request().is_background ? 0 : 1;
+  }
+  int64_t num_long = 0;
+  for (const auto& [sequence, is_long] : prompts) {
+    num_long += is_long ? 1 : 0;
+    if (is_long) continue;
+    terms.short_cost +=
+        RowCost(*sequence) * static_cast<double>(sequence->prompt_rows_left());
+  }
+  terms.has_others = num_others > num_long;
+  if (terms.has_others && num_long > 0) long_steps_alone_ = 0;
+  terms.steps_alone = long_steps_alone_;
+  return RoomOfLongPrompts(terms);
+}
+
 void Scheduler::AddPrompts(bool of_background, StepRoom room, Step& step,
                            SentStep& sent) {
-  std::vector<Sequence*> prompts;
-  std::vector<PromptNeed> needs;
+  std::vector<Prompt> prompts;
   for (auto& [id, sequence] : running_) {
     if (sequence.request().is_background != of_background) continue;
     if (!sequence.has_prompt_left()) continue;
-    prompts.push_back(&sequence);
-    needs.push_back({.tenant = sequence.request().tenant,
-                     .rows_left = sequence.prompt_rows_left()});
+    prompts.push_back({&sequence, !of_background && IsLong(sequence)});
+  }
+  double long_room = of_background ? 0 : RoomOfLong(prompts, room);
+  if (long_room <= 0) {
+    std::erase_if(prompts, [](const Prompt& prompt) { return prompt.is_long; });
+  }
+  std::vector<PromptNeed> needs;
+  for (const auto& [sequence, is_long] : prompts) {
+    needs.push_back({.tenant = sequence->request().tenant,
+                     .rows_left = sequence->prompt_rows_left()});
   }
   DealRoom(needs, room.cost, [&](size_t index, double budget) {
-    Sequence& prompt = *prompts[index];
-    const double row_cost = RowCost(prompt);
+    const auto& [sequence, is_long] = prompts[index];
+    if (is_long) budget = std::min(budget, long_room);
+    const double row_cost = RowCost(*sequence);
     if (index > 0 && row_cost > budget) return 0.0;
-    return row_cost * AddPrompt(prompt, budget, room, step, sent);
+    const double taken =
+        row_cost * AddPrompt(*sequence, budget, room, step, sent);
+    sent.cost += taken;
+    if (is_long) {
+      long_room -= taken;
+      sent.has_long_rows |= taken > 0;
+    }
+    return taken;
   });
+  if (sent.has_long_rows) ++long_steps_alone_;
 }
 
 int64_t Scheduler::AddPrompt(Sequence& sequence, double budget, StepRoom& room,

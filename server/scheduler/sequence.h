@@ -36,6 +36,7 @@ struct WaitingRequest {
   RequestTimes times;
   int64_t prefix_len = 0;         // positions that it begins with, as a fork
   std::vector<int64_t> kv_bytes;  // what it needs, by rank
+  double prompt_cost = 0;         // of all its prompt's rows (RowCosts)
   RequestProgress progress;
 
   int64_t prompt_len() const {
@@ -60,12 +61,9 @@ class Sequence {
            WaitingRequest waiting);
 
   // Of the prompt or of a replay.
-  bool has_prompt_left() const {
-    return planned_rows_ < std::max(prompt_len(), replay_rows_);
-  }
-  int64_t prompt_rows_left() const {
-    return std::max(prompt_len(), replay_rows_) - planned_rows_;
-  }
+  bool has_prompt_left() const { return planned_rows_ < prompt_rows(); }
+  int64_t prompt_rows_left() const { return prompt_rows() - planned_rows_; }
+  int64_t prompt_rows() const { return std::max(prompt_len(), replay_rows_); }
   // Of its next row.
   int64_t next_position() const { return prefix_len() + planned_rows_; }
   // The next slice will be one of a replay.
@@ -83,6 +81,10 @@ class Sequence {
   Slice NextPrefillSlice(int64_t max_rows);
   // Requires can_decode().
   Slice NextDecodeSlice();
+
+  // The step that its latest decode row is in; 0: none yet.
+  void OnDecode(uint64_t step_id) { last_decode_step_ = step_id; }
+  uint64_t last_decode_step() const { return last_decode_step_; }
 
   // A slice came back; `ran`: the workers executed it.
   void OnSliceDone(bool ran);
@@ -109,6 +111,7 @@ class Sequence {
   const RequestProgress& progress() const { return waiting_.progress; }
   bool is_restore() const { return waiting_.is_restore(); }
   int64_t prompt_len() const { return waiting_.prompt_len(); }
+  double prompt_cost() const { return waiting_.prompt_cost; }
   int64_t done_prompt_rows() const { return waiting_.progress.prompt_rows; }
   int64_t slices_in_flight() const { return slices_in_flight_; }
   bool known_to_workers() const { return known_to_workers_; }
@@ -126,6 +129,7 @@ class Sequence {
   int64_t planned_rows_ = 0;   // its own
   int64_t planned_samples_;
   int64_t slices_in_flight_ = 0;
+  uint64_t last_decode_step_ = 0;
   bool known_to_workers_ = false;
 };
 

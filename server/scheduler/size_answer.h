@@ -40,6 +40,8 @@ struct SizeAnswer {
 inline constexpr absl::Duration kAskAgainSoon = absl::Seconds(1);
 // Memory is freed by what runs longest.
 inline constexpr absl::Duration kAskAgainLater = absl::Seconds(5);
+// Whatever a forecast says: others may leave.
+inline constexpr absl::Duration kAskAgainAtLast = absl::Minutes(1);
 
 }  // namespace headwise
 

@@ -158,6 +158,46 @@ TEST_F(SessionFaultTest, AThousandForksOfAPromptHoldTheirOwnTokensAlone) {
   }
 }
 
+// Case 36: those that nobody uses give way, what runs does not notice, and each
+// comes back with its next use.
+TEST_F(SessionFaultTest, TenThousandIdleSessionsGiveWayAndComeBack) {
+  constexpr int kNumSessions = 10'000, kThreads = 16;
+  ServeSessions();
+  ASSERT_FALSE(HasFatalFailure());
+  v1::PromptSession first;
+  ASSERT_TRUE(Upload("", 0, 100, false, &first).ok());
+  const HeardAnswer expected = Continue(first.session_id());
+  ASSERT_TRUE(expected.is_whole()) << expected.end->error_message();
+  const auto active = Begin(Request(2000));
+  std::vector<std::string> ids(kNumSessions);
+  std::atomic<int> next = 0;
+  std::vector<std::thread> callers;
+  for (int thread = 0; thread < kThreads; ++thread) {
+    callers.emplace_back([&] {
+      for (int i = next++; i < kNumSessions; i = next++) {
+        v1::PromptSession session;
+        const grpc::Status status = Upload("", 0, 100, false, &session);
+        ASSERT_TRUE(status.ok()) << i << ": " << status.error_message();
+        ids[i] = session.session_id();
+      }
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  ASSERT_FALSE(HasFatalFailure());
+  EXPECT_TRUE(active->End().ok());
+  const double in_memory =
+      Metric("headwise_prompt_prefixes", "place=\"memory\"");
+  EXPECT_LE(in_memory, 1024 + kThreads);
+  EXPECT_EQ(in_memory + Metric("headwise_prompt_prefixes", "place=\"tokens\""),
+            kNumSessions + 1);
+  for (const std::string& id :
+       {first.session_id(), ids.front(), ids[kNumSessions / 2], ids.back()}) {
+    const HeardAnswer answer = Continue(id);
+    ASSERT_TRUE(answer.is_whole()) << answer.end->error_message();
+    EXPECT_EQ(answer.text, expected.text);
+  }
+}
+
 // Case 31, of attention sessions.
 TEST_F(SessionFaultTest, AThousandForksOfAnAttentionSessionShareItsBlocks) {
   constexpr int64_t kPositions = 8000;

@@ -3,6 +3,7 @@
 
 #include <signal.h>
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <string>
@@ -191,7 +192,8 @@ TEST_F(LinkFaultTest, WorkersThatCantReachEachOtherBecomeAGroupWithoutTheCut) {
   EXPECT_THAT(history_.CheckEnds(), IsEmpty());
 }
 
-// Case 17, of what there is: slow links change no bit and lose no group.
+// Case 17: slow links change no bit and lose no group, and what they make late
+// is refused at once.
 TEST_F(LinkFaultTest, ALinkOfOneMegabitChangesNoToken) {
   StartHosts(2, {});
   ASSERT_FALSE(HasFatalFailure());
@@ -203,6 +205,17 @@ TEST_F(LinkFaultTest, ALinkOfOneMegabitChangesNoToken) {
   for (int i = 0; i < 3; ++i) AskUntilWhole(request, {});
   EXPECT_EQ(MembershipEpoch(), epoch) << Logs();
   ExpectInvariants();
+  // The forecast is of the link as it is now.
+  History others;
+  const HeardAnswer some = others.Generate(*inference_, PromptOf(100, 1));
+  ASSERT_TRUE(some.is_whole()) << some.end->error_message();
+  const absl::Duration took = some.ended_at - some.asked_at;
+  const HeardAnswer late =
+      others.Generate(*inference_, PromptOf(4000, 1), {.timeout = 5 * took});
+  EXPECT_EQ(late.end->error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_THAT(late.end->error_message(),
+              testing::HasSubstr("a prompt of 4000 tokens would take"));
+  EXPECT_LT(late.ended_at - late.asked_at, std::max(took, absl::Seconds(2)));
 }
 
 }  // namespace

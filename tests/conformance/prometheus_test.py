@@ -38,6 +38,8 @@ SERIES = (
     "headwise_tokens_total",
     "headwise_kv_bytes",
     "headwise_kv_capacity_bytes",
+    "headwise_prompt_prefixes",
+    "headwise_prompt_evictions_total",
     "headwise_step_seconds_bucket",
     "headwise_collective_seconds_bucket",
     "headwise_collective_bytes_total",
