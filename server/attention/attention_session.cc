@@ -2,22 +2,85 @@
 
 #include <utility>
 
+#include "model/head_plan/kv_retention.h"
+#include "worker/sessions/session_geometry.h"
+
 namespace headwise {
+
+namespace {
+
+BytesByWorker ReservedOf(const std::vector<AttentionWorker>& workers) {
+  BytesByWorker bytes;
+  for (const AttentionWorker& worker : workers) {
+    bytes.push_back(worker.reserved_bytes);
+  }
+  return bytes;
+}
+
+// Blocks that a fork at this length has in common with its origin: whole ones,
+// of units that drop none.
+BytesByWorker SharedOf(const std::vector<AttentionWorker>& workers,
+                       const SessionShape& shape, int64_t length) {
+  const int64_t whole = length / KvLayout::kPositions * KvLayout::kPositions;
+  BytesByWorker bytes;
+  for (const AttentionWorker& worker : workers) {
+    int64_t num_blocks = 0;
+    for (const UnitShare& share : worker.units) {
+      if (!Drops(share.policy)) num_blocks += MaxBlocks(share, whole);
+    }
+    bytes.push_back(num_blocks * shape.layout().block_bytes());
+  }
+  return bytes;
+}
+
+}  // namespace
+
+AttentionSession::AttentionSession(std::string id, std::string tenant,
+                                   AttentionConfig config,
+                                   std::vector<Worker> workers, absl::Time now,
+                                   std::unique_ptr<BlockShares> shares)
+    : Leased({"session", std::move(id), std::move(tenant), config.ttl},
+             std::move(workers), now),
+      config_(std::move(config)),
+      shares_(std::move(shares)) {}
 
 AttentionSession::AttentionSession(std::string id, std::string tenant,
                                    AttentionConfig config,
                                    std::vector<Worker> workers, absl::Time now)
-    : Leased({"session", std::move(id), std::move(tenant), config.ttl},
-             std::move(workers), now),
-      config_(std::move(config)) {}
+    : AttentionSession(std::move(id), std::move(tenant), std::move(config),
+                       workers, now,
+                       std::make_unique<BlockShares>(ReservedOf(workers))) {}
+
+std::shared_ptr<AttentionSession> AttentionSession::ForkOf(
+    const AttentionSession& origin, std::string id, std::string tenant,
+    std::vector<Worker> workers, absl::Time now) {
+  const int64_t length = origin.length();
+  auto shares = std::make_unique<BlockShares>(
+      *origin.shares_, ReservedOf(workers),
+      SharedOf(workers, origin.config_.shape, length));
+  // Not make_shared, whose constructor is not ours.
+  std::shared_ptr<AttentionSession> fork(
+      new AttentionSession(std::move(id), std::move(tenant), origin.config_,
+                           std::move(workers), now, std::move(shares)));
+  fork->StoreAll(length, origin.chunks());
+  return fork;
+}
+
+int64_t AttentionSession::reserved_bytes() const {
+  int64_t sum = 0;
+  for (const int64_t bytes : shares_->bytes()) sum += bytes;
+  return sum;
+}
 
 SessionInfo AttentionSession::info() const {
   SessionInfo info;
   info.session_id = id();
   info.config = config_;
-  for (const Worker& worker : workers()) {
-    info.workers.push_back({worker.name, worker.reserved_bytes,
-                            static_cast<int64_t>(worker.units.size())});
+  const BytesByWorker bytes = shares_->bytes();
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    const Worker& worker = workers()[i];
+    info.workers.push_back(
+        {worker.name, bytes[i], static_cast<int64_t>(worker.units.size())});
   }
   info.stored_positions = length();
   info.lost = std::string(lost().message());

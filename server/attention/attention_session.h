@@ -14,6 +14,7 @@
 #include "absl/time/time.h"
 #include "server/attention/attention_link.h"
 #include "server/attention/attention_types.h"
+#include "server/attention/block_shares.h"
 #include "server/leases/chunk_log.h"
 #include "server/leases/leased.h"
 
@@ -34,7 +35,15 @@ class AttentionSession final : public Leased<AttentionWorker> {
   AttentionSession(std::string id, std::string tenant, AttentionConfig config,
                    std::vector<Worker> workers, absl::Time now);
 
+  // One that shares the whole blocks of `origin` as it is now.
+  static std::shared_ptr<AttentionSession> ForkOf(
+      const AttentionSession& origin, std::string id, std::string tenant,
+      std::vector<Worker> workers, absl::Time now);
+
   const AttentionConfig& config() const { return config_; }
+  // What it may ever have, without what another one answers for
+  // (block_shares.h).
+  int64_t reserved_bytes() const;
   SessionInfo info() const;
   int64_t length() const;
 
@@ -46,7 +55,12 @@ class AttentionSession final : public Leased<AttentionWorker> {
   ChunkLog chunks() const;
 
  private:
+  AttentionSession(std::string id, std::string tenant, AttentionConfig config,
+                   std::vector<Worker> workers, absl::Time now,
+                   std::unique_ptr<BlockShares> shares);
+
   const AttentionConfig config_;
+  const std::unique_ptr<const BlockShares> shares_;
   mutable absl::Mutex mutex_;
   int64_t length_ ABSL_GUARDED_BY(mutex_) = 0;
   ChunkLog chunks_ ABSL_GUARDED_BY(mutex_);

@@ -177,9 +177,8 @@ absl::StatusOr<SessionInfo> AttentionSessions::Fork(
       refused = session->Explain(workers[i], all[i].status());
     }
   }
-  auto fork = std::make_shared<AttentionSession>(
-      id, caller.tenant, session->config(), std::move(workers), clock().Now());
-  fork->StoreAll(session->length(), session->chunks());
+  const std::shared_ptr<AttentionSession> fork = AttentionSession::ForkOf(
+      *session, id, caller.tenant, std::move(workers), clock().Now());
   if (refused.ok()) refused = book_.Add(fork, /*is_hidden=*/false);
   if (!refused.ok()) {
     book_.DeleteOn(fork->workers(), id);
