@@ -63,6 +63,21 @@ TEST_F(ClusterBlameTest, WorkerThatNeverAnswersPrepareIsExcluded) {
   EXPECT_THAT(Serving(), ElementsAre("a"));
 }
 
+// Case 12: who dies while others load is found at once, and they are not
+// blamed for loading.
+TEST_F(ClusterBlameTest, WorkerThatDiesWhileOthersLoadIsNotWaitedFor) {
+  AddWorker("a");
+  AddWorker("b");
+  Link("a").answers_prepare = false;  // loads for long
+  Link("b").prepare_status = absl::UnavailableError("connection reset");
+  manager_->RunOnce();
+  ASSERT_EQ(membership_.view()->members.size(), 1u);
+  EXPECT_EQ(membership_.view()->members[0].info.name, "a");
+  Link("a").answers_prepare = true;
+  manager_->RunOnce();
+  EXPECT_THAT(Serving(), ElementsAre("a"));
+}
+
 TEST_F(ClusterBlameTest, FailedJoinExcludesOnlyWhoIsSilent) {
   AddWorker("a");
   AddWorker("b");
@@ -105,6 +120,37 @@ TEST_F(ClusterBlameTest, GroupIsNotGivenUpForANewcomerThatIsSilent) {
   EXPECT_EQ(NumSuspends(), 0);
   EXPECT_THAT(Serving(), ElementsAre("a"));
   EXPECT_THAT(log_, Contains("worker b does not answer: left out for 3s"));
+}
+
+// Case 5: it answers probes, and its peers wait for it in vain again and again.
+TEST_F(ClusterBlameTest, WorkerThatKeepsOthersWaitingIsLeftOut) {
+  for (const char* name : {"a", "b", "c"}) AddWorker(name);
+  manager_->RunOnce();
+  ASSERT_THAT(Serving(), ElementsAre("a", "b", "c"));
+  const auto wait_for_b = [this] {
+    Step step;
+    step.step_id = 1;
+    step.slices.resize(1);
+    step.slices[0].tokens = {1};
+    dispatcher_.Submit(std::move(step), [](absl::StatusOr<StepResult>) {});
+    StepAnswer answer;
+    answer.membership_epoch = manager_->status().group->membership_epoch;
+    answer.step_id = 1;
+    answer.result = absl::DeadlineExceededError(
+        "rank 2 ended the group: rank 2 waited 2.5s for rank 1 in epoch 7");
+    Link("a").listener().on_answer(std::move(answer));
+    manager_->RunOnce();
+    clock_.Advance(absl::Seconds(1));
+    for (const char* name : {"a", "b", "c"}) Beat(name);
+    manager_->RunOnce();
+  };
+  wait_for_b();
+  EXPECT_THAT(Serving(), ElementsAre("a", "b", "c")) << "the first is free";
+  wait_for_b();
+  EXPECT_THAT(Serving(), ElementsAre("a", "c"));
+  EXPECT_THAT(log_, Contains("worker b kept others waiting: left out for 3s"));
+  Live(20, {"a", "b", "c"});
+  EXPECT_THAT(Serving(), ElementsAre("a", "b", "c")) << "it gets a chance";
 }
 
 TEST_F(ClusterBlameTest, FailuresAreForgivenAfterASettledGroup) {

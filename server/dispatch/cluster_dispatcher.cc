@@ -200,6 +200,7 @@ void ClusterDispatcher::Core::OnAnswer(uint64_t membership_epoch, size_t rank,
       loss.rank = verdict.rank.value_or(rank);
     }
     loss.is_wrong = verdict.fault == Verdict::Fault::kWrong;
+    loss.late = std::move(verdict.late);
     Lose(membership_epoch, loss, /*tell=*/true);
   }
   Leave();

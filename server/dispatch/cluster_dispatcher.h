@@ -59,6 +59,8 @@ struct GroupLoss {
   std::optional<size_t> rank = std::nullopt;
   // It answered what no working rank answers: it, and no peer, is to blame.
   bool is_wrong = false;
+  // Ranks that others waited for in a collective, in vain.
+  std::vector<size_t> late = {};
 };
 
 // Thread-safe. Owns one thread, which watches deadlines and gives the answers

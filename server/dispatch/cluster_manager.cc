@@ -24,12 +24,6 @@ bool HasRegistration(const std::vector<Member>& members, uint64_t id) {
       [id](const Member& member) { return member.registration_id == id; });
 }
 
-std::vector<uint64_t> RegistrationsOf(const std::vector<Member>& members) {
-  std::vector<uint64_t> ids;
-  for (const Member& member : members) ids.push_back(member.registration_id);
-  return ids;
-}
-
 }  // namespace
 
 ClusterManager::ClusterManager(const ClusterManagerOptions& options,
@@ -107,18 +101,7 @@ void ClusterManager::NoticeLoss() {
   const std::shared_ptr<const FormedGroup> group = group_;
   const GroupLoss& loss = lost->second;
   EndGroup(loss.reason, GroupEnd::kLost);
-  const std::vector<size_t> silent = former_.FindSilent(group->links);
-  if (loss.rank.has_value()) {
-    const Member& member = group->members.at(*loss.rank);
-    if (loss.is_wrong) {
-      Blame(member, "answered wrongly");
-    } else if (std::count(silent.begin(), silent.end(), *loss.rank) == 0) {
-      Suspect(member, "failed");
-    }
-  }
-  for (const size_t rank : silent) {
-    Exclude(group->members[rank], "does not answer");
-  }
+  BlameFor(*group, loss);
 }
 
 void ClusterManager::NoticeMembership() {
@@ -148,7 +131,17 @@ void ClusterManager::NoticeMembership() {
     EndGroup(absl::UnavailableError("the group is formed anew to take in a "
                                     "worker that has come"),
              GroupEnd::kPlanned);
+  } else if (deps_.speeds != nullptr && !IsBusy() &&
+             deps_.speeds->IsWorthMoving()) {
+    EndGroup(absl::UnavailableError(
+                 "the group is formed anew, by its workers' speeds"),
+             GroupEnd::kPlanned);
   }
+}
+
+bool ClusterManager::IsBusy() const {
+  const EngineStats stats = deps_.engine.stats();
+  return stats.running > 0 || stats.waiting > 0;
 }
 
 void ClusterManager::Settle() {
@@ -175,9 +168,7 @@ bool ClusterManager::MayGrow() {
   }
   const absl::Time now = deps_.clock.Now();
   newcomer_since_ = std::min(newcomer_since_, now);
-  const EngineStats stats = deps_.engine.stats();
-  const bool busy = stats.running > 0 || stats.waiting > 0;
-  if (busy && now - newcomer_since_ <= options_.grow_patience) return false;
+  if (IsBusy() && now - newcomer_since_ <= options_.grow_patience) return false;
   const std::vector<size_t> silent = former_.FindSilent(LinksTo(newcomers));
   for (const size_t rank : silent) {
     Exclude(newcomers[rank], "does not answer");
@@ -229,6 +220,10 @@ void ClusterManager::MaybeForm() {
     SetStatus(false, why, nullptr);
     return;
   }
+  if (deps_.speeds != nullptr) {
+    const std::string change = deps_.speeds->Apply(&members);
+    if (!change.empty()) Log(change);
+  }
   // A number of its own for each attempt: what an earlier one left behind at
   // the workers can't be mistaken for this one.
   const uint64_t epoch = deps_.membership.Bump(epoch_leap_);
@@ -249,6 +244,7 @@ void ClusterManager::Serve(FormedGroup formed) {
   formed_at_ = deps_.clock.Now();
   newcomer_since_ = absl::InfiniteFuture();
   nameless_failure_.clear();
+  if (deps_.speeds != nullptr) deps_.speeds->BeginGroup(group_);
   const uint64_t epoch = group_->membership_epoch;
   StepGroup steps;
   steps.membership_epoch = epoch;
@@ -300,25 +296,6 @@ void ClusterManager::HandleFailure(const std::vector<Member>& members,
   BackOff();
 }
 
-// Workers that are alive but can't reach each other tell nobody whose fault it
-// is. When the same ones fail twice, the one that came last goes: so step by
-// step what remains is what works.
-void ClusterManager::BlameNewest(const std::vector<Member>& members,
-                                 const FormationFailure& failure) {
-  std::vector<uint64_t> nameless;
-  if (failure.in_join && failure.silent.empty() && members.size() > 1) {
-    nameless = RegistrationsOf(members);
-  }
-  const bool again = !nameless.empty() && nameless == nameless_failure_;
-  nameless_failure_ = std::move(nameless);
-  if (!again) return;
-  const Member& newest = *std::max_element(
-      members.begin(), members.end(), [](const Member& a, const Member& b) {
-        return a.registration_id < b.registration_id;
-      });
-  Blame(newest, "came last of those that can't join");
-}
-
 void ClusterManager::EndGroup(const absl::Status& reason, GroupEnd end) {
   const std::shared_ptr<const FormedGroup> ended = std::move(group_);
   deps_.dispatcher.ClearGroup(reason);
@@ -330,29 +307,6 @@ void ClusterManager::EndGroup(const absl::Status& reason, GroupEnd end) {
   last_end_ = end;
   Tell({reason, ended->group, end});
   BackOff();
-}
-
-void ClusterManager::Blame(const Member& member, const std::string& why) {
-  SayLeftOut(member, why, quarantine_.Blame(member.info.name));
-}
-
-void ClusterManager::Suspect(const Member& member, const std::string& why) {
-  SayLeftOut(member, why, quarantine_.Suspect(member.info.name));
-}
-
-void ClusterManager::Exclude(const Member& member, const std::string& why) {
-  Suspect(member, why);
-  links_.erase(member.registration_id);
-  deps_.membership.Remove(member.registration_id);
-}
-
-void ClusterManager::SayLeftOut(const Member& member, const std::string& why,
-                                absl::Duration left_out) const {
-  std::string line = absl::StrCat("worker ", member.info.name, " ", why);
-  if (left_out > absl::ZeroDuration()) {
-    absl::StrAppend(&line, ": left out for ", absl::FormatDuration(left_out));
-  }
-  Log(line);
 }
 
 void ClusterManager::BackOff() {

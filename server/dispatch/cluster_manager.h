@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "server/dispatch/cluster_dispatcher.h"
 #include "server/dispatch/group_former.h"
+#include "server/dispatch/speed_keeper.h"
 #include "server/dispatch/worker_link.h"
 #include "server/membership/membership.h"
 #include "server/membership/quarantine.h"
@@ -79,6 +80,8 @@ struct ClusterManagerDeps {
   const Clock& clock;
   // A link to a member; called once per registration.
   std::function<std::shared_ptr<WorkerLink>(const MemberInfo&)> make_link;
+  // Hears what the dispatcher's group does; null: speeds are as declared.
+  SpeedKeeper* speeds = nullptr;
 };
 
 // Thread-safe. Owns one thread once started; it may wait for workers, so nobody
@@ -117,6 +120,7 @@ class ClusterManager {
                      const FormationFailure& failure);
   void BlameNewest(const std::vector<Member>& members,
                    const FormationFailure& failure);
+  void BlameFor(const FormedGroup& group, const GroupLoss& loss);
   void EndGroup(const absl::Status& reason, GroupEnd end);
   void Tell(const GroupChange& change) const;
   // Counts against the member in future groups; it stays in the book.
@@ -128,6 +132,7 @@ class ClusterManager {
                   absl::Duration left_out) const;
   std::vector<Member> FitMembers() const;
   bool MayGrow();
+  bool IsBusy() const;
   std::vector<std::shared_ptr<WorkerLink>> LinksTo(
       const std::vector<Member>& members);
   void Settle();

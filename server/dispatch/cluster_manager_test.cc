@@ -50,6 +50,28 @@ TEST_F(ClusterManagerTest, OrdersShareTheWorkAndTheKv) {
   EXPECT_GT(a.kv_capacity_bytes, (1 << 19) - 64 * 6 * 256);
 }
 
+TEST_F(ClusterManagerTest, SurvivorsKeepThePiecesThatTheyHad) {
+  for (const char* name : {"a", "b", "c"}) AddWorker(name);
+  manager_->RunOnce();
+  ASSERT_THAT(Serving(), ElementsAre("a", "b", "c"));
+  Link("b").probe_status = absl::UnavailableError("connection refused");
+  Link("b").Break(absl::UnavailableError("socket closed"));
+  manager_->RunOnce();
+  ASSERT_THAT(Serving(), ElementsAre("a", "c"));
+  for (const char* name : {"a", "c"}) {
+    SCOPED_TRACE(name);
+    const Shard before = Link(name).configs().at(0).shard;
+    const Shard after = Link(name).configs().at(1).shard;
+    for (size_t layer = 0; layer < before.layers.size(); ++layer) {
+      EXPECT_THAT(after.layers[layer].units,
+                  testing::IsSupersetOf(before.layers[layer].units));
+      EXPECT_THAT(after.layers[layer].mlp_tiles,
+                  testing::IsSupersetOf(before.layers[layer].mlp_tiles));
+    }
+    EXPECT_THAT(after.vocab_tiles, testing::IsSupersetOf(before.vocab_tiles));
+  }
+}
+
 TEST_F(ClusterManagerTest, DeadWorkerIsExcludedAndTheRestServesAgain) {
   AddWorker("a");
   AddWorker("b");

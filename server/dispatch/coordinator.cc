@@ -25,13 +25,17 @@ int64_t AvailableBytes() {
 }
 
 ClusterDispatcherOptions DispatcherOptions(const CoordinatorOptions& options,
-                                           const Hyperparameters& hyper) {
+                                           const Hyperparameters& hyper,
+                                           SpeedKeeper* speeds) {
   ClusterDispatcherOptions out;
   out.step_timeout = options.step_timeout;
   out.limits.vocab_size = hyper.vocab_size;
   out.limits.model_dim = hyper.model_dim;
   out.limits.probes = {hyper.num_layers, hyper.num_heads};
-  out.on_sample = options.on_sample;
+  out.on_sample = [speeds, tell = options.on_sample](const StepSample& sample) {
+    speeds->Add(sample);
+    if (tell) tell(sample);
+  };
   return out;
 }
 
@@ -100,8 +104,10 @@ Coordinator::Coordinator(const CoordinatorOptions& options,
     : model_(std::move(model)),
       shape_(shape),
       membership_(options.membership, Clock::Monotonic()),
-      dispatcher_(DispatcherOptions(options, model_->hyperparameters()),
-                  Clock::Monotonic()) {}
+      speeds_({.shape = shape}, Clock::Monotonic()),
+      dispatcher_(
+          DispatcherOptions(options, model_->hyperparameters(), &speeds_),
+          Clock::Monotonic()) {}
 
 absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(
     const CoordinatorOptions& options, std::shared_ptr<const Model> model,
@@ -124,7 +130,7 @@ absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(
       ManagerOptions(options, *coordinator->model_, shape),
       ClusterManagerDeps{coordinator->membership_, coordinator->dispatcher_,
                          *coordinator->engine_, Clock::Monotonic(),
-                         std::move(make_link)});
+                         std::move(make_link), &coordinator->speeds_});
   coordinator->manager_->Start();
   return coordinator;
 }

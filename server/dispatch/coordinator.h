@@ -15,6 +15,7 @@
 #include "model/model.h"
 #include "server/dispatch/cluster_dispatcher.h"
 #include "server/dispatch/cluster_manager.h"
+#include "server/dispatch/speed_keeper.h"
 #include "server/membership/membership.h"
 #include "server/placement/planner.h"
 #include "server/scheduler/engine.h"
@@ -81,6 +82,7 @@ class Coordinator {
   // Destroyed in reverse: the manager stops forming groups, the engine ends its
   // requests, the dispatcher its steps.
   Membership membership_;
+  SpeedKeeper speeds_;
   ClusterDispatcher dispatcher_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<ClusterManager> manager_;

@@ -27,50 +27,62 @@ class Gather {
  public:
   // `clock` measures silence; it must outlive the wait.
   Gather(size_t num_ranks, const Clock& clock)
-      : clock_(clock), answers_(num_ranks), progress_(num_ranks, 0.0) {}
+      : clock_(clock),
+        answers_(num_ranks),
+        progress_(num_ranks, 0.0),
+        heard_(num_ranks, clock.Now()) {}
 
   void Set(size_t rank, Answer answer) {
     absl::MutexLock lock(&mutex_);
     if (answers_[rank].has_value()) return;
     answers_[rank] = std::move(answer);
     ++num_answers_;
-    ++num_events_;
   }
 
   void SetProgress(size_t rank, double value) {
     absl::MutexLock lock(&mutex_);
-    ++num_events_;
+    heard_[rank] = clock_.Now();
     progress_[rank] = std::max(progress_[rank], value);
   }
 
-  // Returns when all have answered, nothing was heard for `stall`, or
-  // `cancelled` (looked at every 50 ms). By rank; nothing for the silent.
-  // `tell`, if any, hears the mean progress whenever it has grown; it is called
-  // by this thread, so never after the wait.
+  // Returns when all have answered, one that has not was not heard for `stall`,
+  // `cancelled` (looked at every 50 ms), or 50 to 100 ms after an answer that
+  // `decides`, if any, says that the others need not be waited for. By rank;
+  // nothing for those that have not answered. `tell`, if any, hears the mean
+  // progress whenever it has grown; it is called by this thread, so never after
+  // the wait.
   std::vector<std::optional<Answer>> Wait(
       absl::Duration stall, const std::atomic<bool>& cancelled,
-      const std::function<void(double)>& tell = nullptr) {
-    size_t num_seen = 0;
+      const std::function<void(double)>& tell = nullptr,
+      const std::function<bool(const Answer&)>& decides = nullptr) {
     double told = 0.0;
-    absl::Time heard = clock_.Now();
+    bool is_decided = false;
     while (true) {
       const Look look = AwaitAll(absl::Milliseconds(50));
       BeatThreadPulse();
       if (tell && look.mean_progress > told) tell(told = look.mean_progress);
-      if (look.all) break;
-      const absl::Time now = clock_.Now();
-      if (look.num_events != num_seen) heard = now;
-      num_seen = look.num_events;
-      if (cancelled || now - heard > stall) break;
+      if (look.all || cancelled || is_decided || !Silent(stall).empty()) break;
+      is_decided = decides && HasAnswer(decides);
     }
     absl::MutexLock lock(&mutex_);
     return answers_;
   }
 
+  // Ranks that have neither answered nor told progress for `stall`.
+  std::vector<size_t> Silent(absl::Duration stall) {
+    const absl::Time now = clock_.Now();
+    std::vector<size_t> silent;
+    absl::MutexLock lock(&mutex_);
+    for (size_t rank = 0; rank < answers_.size(); ++rank) {
+      if (answers_[rank].has_value() || now - heard_[rank] <= stall) continue;
+      silent.push_back(rank);
+    }
+    return silent;
+  }
+
  private:
   struct Look {
     bool all = false;  // have answered
-    size_t num_events = 0;
     double mean_progress = 0.0;
   };
 
@@ -81,18 +93,25 @@ class Gather {
     };
     Look look;
     look.all = mutex_.AwaitWithTimeout(absl::Condition(&all), timeout);
-    look.num_events = num_events_;
     const double sum = std::accumulate(progress_.begin(), progress_.end(), 0.0);
     if (!progress_.empty()) look.mean_progress = sum / progress_.size();
     return look;
+  }
+
+  bool HasAnswer(const std::function<bool(const Answer&)>& decides) {
+    absl::MutexLock lock(&mutex_);
+    return std::any_of(answers_.begin(), answers_.end(),
+                       [&decides](const std::optional<Answer>& answer) {
+                         return answer.has_value() && decides(*answer);
+                       });
   }
 
   const Clock& clock_;
   absl::Mutex mutex_;
   std::vector<std::optional<Answer>> answers_ ABSL_GUARDED_BY(mutex_);
   std::vector<double> progress_ ABSL_GUARDED_BY(mutex_);
+  std::vector<absl::Time> heard_ ABSL_GUARDED_BY(mutex_);
   size_t num_answers_ ABSL_GUARDED_BY(mutex_) = 0;
-  size_t num_events_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace headwise

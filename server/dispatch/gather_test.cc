@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -64,6 +65,36 @@ TEST(GatherTest, CancelEndsTheWait) {
   Gather<int> gather(1, Clock::Monotonic());
   const std::atomic<bool> cancelled = true;
   EXPECT_EQ(gather.Wait(absl::Hours(1), cancelled)[0], std::nullopt);
+}
+
+// One that is gone decides, though the others still load.
+TEST(GatherTest, AnAnswerMayEndTheWaitForTheOthers) {
+  Gather<int> gather(3, Clock::Monotonic());
+  gather.Set(0, 1);
+  gather.SetProgress(1, 0.5);
+  gather.Set(2, -1);
+  const auto answers =
+      gather.Wait(absl::Hours(1), kNotCancelled, nullptr,
+                  [](const int& answer) { return answer < 0; });
+  EXPECT_EQ(answers[0], 1);
+  EXPECT_EQ(answers[1], std::nullopt);
+  EXPECT_THAT(gather.Silent(absl::Hours(1)), testing::IsEmpty());
+}
+
+// A rank that loads and says so does not cover for one that is frozen.
+TEST(GatherTest, SilenceIsOfEachRank) {
+  Gather<int> gather(2, Clock::Monotonic());
+  std::atomic<bool> is_over = false;
+  std::thread loading([&] {
+    while (!is_over) {
+      gather.SetProgress(0, 0.5);
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+  });
+  gather.Wait(absl::Milliseconds(300), kNotCancelled);
+  EXPECT_THAT(gather.Silent(absl::Milliseconds(300)), testing::Contains(1u));
+  is_over = true;
+  loading.join();
 }
 
 }  // namespace

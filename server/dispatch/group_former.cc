@@ -103,6 +103,12 @@ KvCapacity KvCapacityOf(const PlacementPlan& plan,
   return capacity;
 }
 
+std::vector<uint64_t> RegistrationsOf(const std::vector<Member>& members) {
+  std::vector<uint64_t> ids;
+  for (const Member& member : members) ids.push_back(member.registration_id);
+  return ids;
+}
+
 GroupChoice ResolveGroup(GroupChoice choice,
                          const std::vector<Member>& members) {
   if (choice != GroupChoice::kAuto) return choice;
@@ -120,9 +126,11 @@ std::string DescribeGroup(const FormedGroup& group) {
                    " workers over ", GroupChoiceName(group.group), ", ",
                    group.kv_capacity_tokens, " tokens of KV;");
   for (size_t rank = 0; rank < group.members.size(); ++rank) {
-    absl::StrAppend(&text, rank == 0 ? " " : ", ",
-                    group.members[rank].info.name, " has ",
-                    group.plan.ranks[rank].num_units, " units");
+    const PreparedShard& prepared = group.prepared[rank];
+    absl::StrAppend(
+        &text, rank == 0 ? " " : ", ", group.members[rank].info.name, " has ",
+        group.plan.ranks[rank].num_units, " units, loaded ",
+        prepared.loaded_weight_bytes, " of ", prepared.weight_bytes, " bytes");
   }
   return text;
 }
@@ -180,6 +188,7 @@ absl::Status GroupFormer::PrepareAll(FormedGroup* group,
   auto gather = std::make_shared<Gather<Answer>>(num_ranks, Clock::Monotonic());
   for (size_t rank = 0; rank < num_ranks; ++rank) {
     HEADWISE_ASSIGN_OR_RETURN(WorkerConfig config, ConfigFor(*group, rank));
+    held_.Set(group->members[rank].registration_id, config.shard);
     group->links[rank]->Prepare(
         std::move(config), options_.prepare_timeout,
         [gather, rank](double value) { gather->SetProgress(rank, value); },
@@ -187,12 +196,22 @@ absl::Status GroupFormer::PrepareAll(FormedGroup* group,
           gather->Set(rank, std::move(answer));
         });
   }
+  // Once one is gone there will be no such group: the others need not load to
+  // the end, and keep for the next one what they have.
   const std::vector<std::optional<Answer>> answers = gather->Wait(
-      options_.prepare_stall_timeout, cancelled_, options_.on_progress);
+      options_.prepare_stall_timeout, cancelled_, options_.on_progress,
+      [](const Answer& answer) { return IsGone(answer.status()); });
+  const std::vector<size_t> silent =
+      gather->Silent(options_.prepare_stall_timeout);
   std::vector<std::optional<absl::Status>> statuses(num_ranks);
   for (size_t rank = 0; rank < num_ranks; ++rank) {
     const std::optional<Answer>& answer = answers[rank];
-    if (!answer.has_value()) continue;
+    if (!answer.has_value()) {
+      const bool loads =
+          std::find(silent.begin(), silent.end(), rank) == silent.end();
+      if (loads) statuses[rank] = absl::OkStatus();
+      continue;
+    }
     statuses[rank] = answer->ok()
                          ? CheckCapacity(group->plan.ranks[rank], **answer)
                          : answer->status();
@@ -200,6 +219,7 @@ absl::Status GroupFormer::PrepareAll(FormedGroup* group,
   HEADWISE_RETURN_IF_ERROR(
       Judge("could not prepare", group->members, statuses, failure));
   for (const std::optional<Answer>& answer : answers) {
+    if (!answer.has_value()) return absl::CancelledError("shutting down");
     group->prepared.push_back(**answer);
   }
   return absl::OkStatus();
@@ -264,7 +284,8 @@ absl::StatusOr<FormedGroup> GroupFormer::Form(
   }
   // Placed for one block per sequence; more context is the engine's admission.
   absl::StatusOr<PlacementPlan> plan =
-      PlanPlacement(options_.shape, workers, kBlockPositions);
+      PlanPlacement(options_.shape, workers, kBlockPositions,
+                    held_.By(RegistrationsOf(group.members), options_.shape));
   absl::Status status = plan.status();
   if (plan.ok()) {
     // A group that shrank below what was asked for cuts over all that it has.

@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/dispatch/held_shards.h"
 #include "server/dispatch/worker_link.h"
 #include "server/membership/membership.h"
 #include "server/placement/planner.h"
@@ -84,11 +85,15 @@ KvCapacity KvCapacityOf(const PlacementPlan& plan,
                         const std::vector<PreparedShard>& prepared,
                         int64_t kv_bytes_per_unit_position);
 
+// By rank.
+std::vector<uint64_t> RegistrationsOf(const std::vector<Member>& members);
+
 // `choice`, or what kAuto means for these members.
 GroupChoice ResolveGroup(GroupChoice choice,
                          const std::vector<Member>& members);
 
-// One caller at a time; Cancel from any thread.
+// One caller at a time; Cancel from any thread. Remembers what each member
+// loaded, so that the next group moves little.
 class GroupFormer {
  public:
   explicit GroupFormer(const GroupFormerOptions& options);
@@ -114,6 +119,7 @@ class GroupFormer {
   absl::StatusOr<int64_t> PlanKvTokens(const PlacementPlan& plan) const;
 
   const GroupFormerOptions options_;
+  HeldShards held_;  // what members were last told to load
   std::atomic<bool> cancelled_ = false;
 };
 

@@ -9,6 +9,7 @@
 #include "grpcpp/client_context.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
+#include "worker/step_wire/message_checksum.h"
 #include "worker/step_wire/prepare_wire.h"
 #include "worker/step_wire/rpc_limits.h"
 #include "worker/step_wire/step_wire.h"
@@ -53,6 +54,8 @@ class PrepareCall final
     if (!ok) return;
     if (response_.has_prepared()) {
       prepared_ = ParsePrepared(response_.prepared());
+      const absl::Status is_whole = CheckChecksum(response_);
+      if (!is_whole.ok()) prepared_ = is_whole;
     } else if (progress_) {
       progress_(std::clamp(response_.progress(), 0.0, 1.0));
     }
@@ -191,7 +194,12 @@ class GrpcWorkerLink::StepStream final
       return;
     }
     absl::StatusOr<StepAnswer> answer = ParseStepAnswer(response_);
-    if (!answer.ok()) answer = Unreadable(answer.status());
+    const absl::Status is_whole = CheckChecksum(response_);
+    if (!is_whole.ok()) {
+      answer = Failed(is_whole);
+    } else if (!answer.ok()) {
+      answer = Failed(absl::DataLossError(answer.status().message()));
+    }
     listener_.on_answer(*std::move(answer));
     response_.Clear();
     StartRead(&response_);
@@ -216,10 +224,11 @@ class GrpcWorkerLink::StepStream final
     closed_ = true;
     return true;
   }
-  StepAnswer Unreadable(const absl::Status& why) const {
+  // As if the worker had said so.
+  StepAnswer Failed(const absl::Status& why) const {
     return {.membership_epoch = membership_epoch_,
             .step_id = response_.step_id(),
-            .result = absl::DataLossError(why.message())};
+            .result = why};
   }
   // The stream's own end, if nobody closed it before.
   void Break() {
@@ -291,6 +300,7 @@ void GrpcWorkerLink::Join(uint64_t membership_epoch,
   for (std::string& endpoint : endpoints) {
     call->request.add_endpoints(std::move(endpoint));
   }
+  WriteChecksum(&call->request);
   stub_->async()->Join(
       &call->context, &call->request, &call->response,
       [stub = stub_, call, done = std::move(done)](grpc::Status status) {

@@ -10,6 +10,7 @@
 #include "absl/types/span.h"
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "worker/step/step_errors.h"
 
 namespace headwise {
 namespace {
@@ -231,8 +232,15 @@ Verdict StepBoard::JudgeStatus(size_t rank, const StepAnswer& answer) const {
       status.code(), absl::StrCat("rank ", rank, " failed in step ",
                                   answer.step_id, ": ", status.message()));
   switch (status.code()) {
-    case absl::StatusCode::kUnavailable:
     case absl::StatusCode::kDeadlineExceeded:
+      for (const int late : LateRanks(status)) {
+        if (late < 0 || static_cast<size_t>(late) >= num_answered_.size()) {
+          continue;
+        }
+        verdict.late.push_back(static_cast<size_t>(late));
+      }
+      break;
+    case absl::StatusCode::kUnavailable:
     case absl::StatusCode::kAborted:
     case absl::StatusCode::kCancelled:
       break;

@@ -38,6 +38,8 @@ struct Verdict {
   Fault fault = Fault::kNobodys;
   // Whose fault it is; none: of the rank that answered.
   std::optional<size_t> rank = std::nullopt;
+  // Ranks that others waited for in a collective, in vain.
+  std::vector<size_t> late = {};
 };
 
 // What one rank told of its time in a step; all 0 if the step was refused.

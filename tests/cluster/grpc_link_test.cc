@@ -18,6 +18,7 @@
 #include "worker/service/fake_executor.h"
 #include "worker/service/in_process_rendezvous.h"
 #include "worker/service/worker_server.h"
+#include "worker/step_wire/message_checksum.h"
 #include "worker/step_wire/rpc_limits.h"
 
 namespace headwise {
@@ -238,6 +239,17 @@ TEST_F(GrpcLinkTest, EndOfTheLinkCancelsItsPrepare) {
 // A worker whose answers can't be read.
 class GarblingWorker final : public worker::v1::Worker::Service {
  public:
+  // Without checksums they seem to have changed on their way.
+  explicit GarblingWorker(bool writes_checksums)
+      : writes_checksums_(writes_checksums) {
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
+                             &port_);
+    builder.RegisterService(this);
+    server_ = builder.BuildAndStart();
+  }
+  int port() const { return port_; }
+
   grpc::Status Run(
       grpc::ServerContext*,
       grpc::ServerReaderWriter<worker::v1::StepResponse,
@@ -248,22 +260,35 @@ class GarblingWorker final : public worker::v1::Worker::Service {
       response.set_membership_epoch(request.membership_epoch());
       response.set_step_id(request.step_id());
       response.set_status_code(99);
+      if (writes_checksums_) WriteChecksum(&response);
       stream->Write(response);
     }
     return grpc::Status::OK;
   }
+
+ private:
+  const bool writes_checksums_;
+  int port_ = 0;
+  std::unique_ptr<grpc::Server> server_;
 };
 
-TEST_F(GrpcLinkTest, UnreadableAnswerIsBlamedOnItsRank) {
-  GarblingWorker service;
-  grpc::ServerBuilder builder;
-  int port = 0;
-  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
-                           &port);
-  builder.RegisterService(&service);
-  const auto server = builder.BuildAndStart();
+// A flip on the wire is no worker's fault, but each end is one's to suspect.
+TEST_F(GrpcLinkTest, AnswerThatChangedOnItsWayLosesTheGroup) {
+  GarblingWorker worker(/*writes_checksums=*/false);
   const auto link = std::make_shared<GrpcWorkerLink>(
-      MakeWorkerChannel("127.0.0.1:" + std::to_string(port)));
+      MakeWorkerChannel("127.0.0.1:" + std::to_string(worker.port())));
+  SetGroup({1, GroupChoice::kInProcess, {"garbles"}, {link}});
+  Submit(1)->done.WaitForNotification();
+  const GroupLoss lost = WaitLost();
+  EXPECT_EQ(lost.rank, 0u);
+  EXPECT_FALSE(lost.is_wrong);
+  EXPECT_THAT(lost.reason.message(), HasSubstr("changed on its way"));
+}
+
+TEST_F(GrpcLinkTest, UnreadableAnswerIsBlamedOnItsRank) {
+  GarblingWorker worker(/*writes_checksums=*/true);
+  const auto link = std::make_shared<GrpcWorkerLink>(
+      MakeWorkerChannel("127.0.0.1:" + std::to_string(worker.port())));
   SetGroup({1, GroupChoice::kInProcess, {"garbles"}, {link}});
   Submit(1)->done.WaitForNotification();
   const GroupLoss lost = WaitLost();

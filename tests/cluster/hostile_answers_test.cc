@@ -17,6 +17,7 @@
 #include "server/dispatch/cluster_dispatcher.h"
 #include "server/dispatch/grpc_worker_link.h"
 #include "tests/cluster/message_mutator.h"
+#include "worker/step_wire/message_checksum.h"
 
 namespace headwise {
 namespace {
@@ -54,6 +55,7 @@ class AlmostGoodWorker final : public wire::Worker::Service {
       grpc::ServerWriter<wire::PrepareResponse>* writer) override {
     wire::PrepareResponse response = GoodPrepared();
     Mutate(response);
+    WriteChecksum(&response);
     writer->Write(response);
     return grpc::Status::OK;
   }
@@ -65,6 +67,7 @@ class AlmostGoodWorker final : public wire::Worker::Service {
     while (stream->Read(&request)) {
       wire::StepResponse answer = GoodAnswer(request);
       Mutate(answer);
+      WriteChecksum(&answer);  // as a liar would
       stream->Write(answer);
     }
     return grpc::Status::OK;

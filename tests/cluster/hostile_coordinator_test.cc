@@ -22,6 +22,7 @@
 #include "tests/cluster/served_cluster.h"
 #include "worker/memory_parts/memory_fixture.h"
 #include "worker/memory_wire/memory_wire.h"
+#include "worker/step_wire/message_checksum.h"
 #include "worker/step_wire/rpc_limits.h"
 
 namespace headwise {
@@ -87,8 +88,10 @@ class HostileCoordinatorTest : public ServedCluster {
     return request;
   }
 
-  // The endpoint, if one was prepared.
-  std::string Prepare(const wire::PrepareRequest& request) {
+  // The endpoint, if one was prepared. With a checksum that is right, as in all
+  // of these: what arrives as it was meant.
+  std::string Prepare(wire::PrepareRequest request) {
+    WriteChecksum(&request);
     const auto context = Context(absl::Seconds(20));
     const auto reader = worker_->Prepare(context.get(), request);
     wire::PrepareResponse response;
@@ -101,7 +104,8 @@ class HostileCoordinatorTest : public ServedCluster {
   }
 
   // A stream of one step, or of what is left of it.
-  void Run(const std::string& epoch, const wire::StepRequest& step) {
+  void Run(const std::string& epoch, wire::StepRequest step) {
+    WriteChecksum(&step);
     const auto context = Context(absl::Seconds(20));
     context->AddMetadata(kEpochMetadata, epoch);
     const auto stream = worker_->Run(context.get());
@@ -118,6 +122,7 @@ class HostileCoordinatorTest : public ServedCluster {
     wire::JoinRequest join;
     join.add_endpoints(Prepare(GoodPrepare(epoch)));
     join.set_membership_epoch(epoch);
+    WriteChecksum(&join);
     wire::JoinResponse joined;
     const grpc::Status status = worker_->Join(Context().get(), join, &joined);
     EXPECT_TRUE(status.ok()) << status.error_message();
@@ -149,7 +154,9 @@ TEST_F(HostileCoordinatorTest, NoMutationOfItsMessagesEndsAWorker) {
     join.add_endpoints(Prepare(prepare));
     join.set_membership_epoch(epoch);
     wire::JoinResponse joined;
-    worker_->Join(Context().get(), is_good ? join : Mutated(join), &joined);
+    if (!is_good) join = Mutated(join);
+    WriteChecksum(&join);
+    worker_->Join(Context().get(), join, &joined);
     step.set_membership_epoch(epoch);
     Run(absl::StrCat(epoch), Mutated(step));
     ASSERT_TRUE(workers_[0]->IsRunning()) << "mutation " << i << "\n"

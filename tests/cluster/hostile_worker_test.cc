@@ -23,6 +23,7 @@
 #include "tests/cluster/served_cluster.h"
 #include "worker/service/registrar.h"
 #include "worker/service/worker_server.h"
+#include "worker/step_wire/message_checksum.h"
 
 namespace headwise {
 namespace {
@@ -53,6 +54,7 @@ wire::StepResponse AnswerTo(const wire::StepRequest& request) {
     result.set_has_token(slice.sample());
     result.set_token(slice.sample() ? 1 : 0);
   }
+  WriteChecksum(&answer);
   return answer;
 }
 
@@ -62,6 +64,7 @@ wire::PrepareResponse Prepared() {
   response.mutable_prepared()->set_endpoint("x");
   response.mutable_prepared()->set_weight_bytes(1000);
   response.mutable_prepared()->set_kv_capacity_blocks(1000);
+  WriteChecksum(&response);
   return response;
 }
 
@@ -143,6 +146,7 @@ Misdeed InPrepare(const std::string& name,
   misdeed.prepare = [change = std::move(change)](auto& writer) {
     wire::PrepareResponse response = Prepared();
     change(response);
+    WriteChecksum(&response);
     writer.Write(response);
   };
   return misdeed;
@@ -156,6 +160,7 @@ Misdeed InStep(const std::string& name,
                                               Answers& stream) {
     wire::StepResponse answer = AnswerTo(request);
     change(answer);
+    WriteChecksum(&answer);
     stream.Write(answer);
   };
   return misdeed;

@@ -132,7 +132,9 @@ TEST_F(ProxiedWorkerTest, AHalfOpenConnectionIsFoundAndItsPlaceIsFree) {
 // One bit of 2,000 bytes, both ways, again and again. Nothing but TLS would
 // find a flip that leaves a message whole, so what is said meanwhile is not
 // compared.
-TEST_F(ProxiedWorkerTest, FlippedBitsEndNoProcess) {
+// Case 18, without encryption: what a flip leaves readable its checksum
+// betrays.
+TEST_F(ProxiedWorkerTest, FlippedBitsChangeNoTokenAndEndNoProcess) {
   StartProxied();
   ASSERT_FALSE(HasFatalFailure());
   const absl::Time end = Clock::Monotonic().Now() + absl::Seconds(8);
@@ -147,6 +149,7 @@ TEST_F(ProxiedWorkerTest, FlippedBitsEndNoProcess) {
   const HeardAnswer after = AskUntilWhole(request_, {});
   EXPECT_EQ(after.text, fault_free_.answers()[0].text);
   EXPECT_THAT(history_.CheckEnds(), testing::IsEmpty());
+  EXPECT_THAT(history_.CheckTokens(fault_free_), testing::IsEmpty());
 }
 
 // A registration whose far end vanished: the coordinator's heartbeat limit of

@@ -62,7 +62,7 @@ class ReplayFixture : public ProcessCluster {
   // Under a name of its own: nobody takes it for one that died.
   void AddWorker() {
     StartWorker("w" + std::to_string(workers_.size()),
-                {"--park-dir", folder_.Path("")});
+                {"--park-dir", park_dir_});
   }
   void Kill(size_t worker) { workers_[worker]->Signal(SIGKILL); }
 
@@ -154,6 +154,7 @@ class ReplayFixture : public ProcessCluster {
         .value_or(-1.0);
   }
 
+  std::string park_dir_ = folder_.Path("");
   std::unique_ptr<v1::Inference::Stub> inference_;
   std::unique_ptr<v1::Admin::Stub> admin_;
   std::unique_ptr<v1::Sessions::Stub> sessions_;

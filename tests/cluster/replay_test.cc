@@ -1,9 +1,15 @@
 // Workers that die, leave and come under requests: a pause, and not a letter.
 
+#include <sys/mount.h>
+#include <sys/stat.h>
+
 #include <atomic>
+#include <cerrno>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -204,6 +210,55 @@ class SessionReplayTest : public ReplayFixture {
     return progress.session();
   }
 };
+
+// A disk of its own, as large as a test says. Needs root.
+class SmallDisk {
+ public:
+  SmallDisk(std::string path, const std::string& size)
+      : path_(std::move(path)) {
+    EXPECT_EQ(mkdir(path_.c_str(), 0700), 0);
+    Resize(size, 0);
+  }
+  ~SmallDisk() { umount2(path_.c_str(), MNT_DETACH); }
+  void Resize(const std::string& size, unsigned long flags = MS_REMOUNT) {
+    EXPECT_EQ(mount("headwise-test", path_.c_str(), "tmpfs", flags,
+                    ("size=" + size).c_str()),
+              0)
+        << "tmpfs at " << path_ << ": " << std::strerror(errno);
+  }
+
+ private:
+  const std::string path_;
+};
+
+// Case 11.
+TEST_F(SessionReplayTest, OnAFullDiskASessionStaysInMemoryAndItIsSaid) {
+  park_dir_ = folder_.Path("disk");
+  SmallDisk disk(park_dir_, "8k");
+  ASSERT_FALSE(HasFailure());
+  StartCluster(2);
+  ASSERT_FALSE(HasFatalFailure());
+  v1::GenerateRequest request = Ask(50);
+  request.set_session_id(Upload().session_id());
+  const Heard expected = Generate(request);
+  v1::ParkSessionRequest park;
+  park.set_session_id(request.session_id());
+  v1::PromptSession session;
+  const grpc::Status full = sessions_->Park(Context().get(), park, &session);
+  EXPECT_EQ(full.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(full.error_message(), testing::HasSubstr("No space left"));
+  EXPECT_THAT(full.error_message(), testing::HasSubstr("it is not durable"));
+  v1::GetPromptSessionRequest get;
+  get.set_session_id(request.session_id());
+  ASSERT_TRUE(sessions_->GetSession(Context().get(), get, &session).ok());
+  EXPECT_EQ(session.state(), v1::PROMPT_SESSION_STATE_READY);
+  ExpectWhole(Generate(request), expected);
+  EXPECT_EQ(Metric("headwise_rebuilds_total"), -1.0) << "no group was lost";
+  disk.Resize("16m");
+  const grpc::Status moved = sessions_->Park(Context().get(), park, &session);
+  EXPECT_TRUE(moved.ok()) << moved.error_message();
+  EXPECT_EQ(session.state(), v1::PROMPT_SESSION_STATE_PARKED);
+}
 
 TEST_F(SessionReplayTest, IdleAndParkedSessionsComeBackWithTheirNextUse) {
   StartCluster(2);

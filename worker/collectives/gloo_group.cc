@@ -19,7 +19,7 @@ constexpr int64_t kPieceBytes = int64_t{4} << 20;
 // What a rank says first on each connection, in host byte order: Gloo does not
 // cross byte orders either.
 struct Greeting {
-  uint64_t magic = 0x32676f6f6c677768;  // "hwgloog2"
+  uint64_t magic = 0x33676f6f6c677768;  // "hwgloog3"
   uint64_t membership_epoch = 0;
   int32_t rank = 0;
   int32_t world_size = 0;

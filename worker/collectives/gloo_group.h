@@ -21,6 +21,7 @@ namespace headwise {
 //     other; one exchange, (w - 1) N bytes sent by each rank.
 //   scattered: every rank gets the shard that it adds, then sends the sums; two
 //     exchanges, 2 (w - 1) / w N bytes sent by each rank.
+// Each transfer has 4 bytes more, its checksum.
 class GlooGroup final : public Group {
  public:
   // Requires that all connections of `transport` are made.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <exception>
 #include <string>
 #include <utility>
@@ -10,11 +11,28 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/clock.h"
+#include "base/crc32c.h"
 
 namespace headwise {
 namespace {
 
 absl::Time Now() { return Clock::Monotonic().Now(); }
+
+constexpr int64_t kChecksumBytes = sizeof(uint32_t);
+// Copied and summed up while it lies in the nearest cache.
+constexpr int64_t kCopyBytes = 8 << 10;
+
+// Returns the CRC-32C of what it copies.
+uint32_t CopyAndSum(const uint8_t* from, int64_t num_bytes, uint8_t* to) {
+  uint32_t sum = 0;
+  for (int64_t begin = 0; begin < num_bytes; begin += kCopyBytes) {
+    const auto size =
+        static_cast<size_t>(std::min(kCopyBytes, num_bytes - begin));
+    std::memcpy(to + begin, from + begin, size);
+    sum = Crc32c({to + begin, size}, sum);
+  }
+  return sum;
+}
 
 }  // namespace
 
@@ -30,6 +48,12 @@ absl::Status GlooMember::StartCall() {
 
 absl::Status GlooMember::Exchange(absl::Span<const Transfer> transfers,
                                   uint64_t slot) {
+  int64_t wire_bytes = 0;
+  for (const Transfer& transfer : transfers) {
+    wire_bytes += transfer.num_bytes + kChecksumBytes;
+  }
+  if (wire_.size() < static_cast<size_t>(wire_bytes)) wire_.resize(wire_bytes);
+  uint8_t* wire = wire_.data();
   // A deque: waits() holds pointers into it.
   std::deque<Posted> posted;
   absl::Status status;
@@ -37,28 +61,45 @@ absl::Status GlooMember::Exchange(absl::Span<const Transfer> transfers,
   for (const bool receives : {true, false}) {
     for (const Transfer& transfer : transfers) {
       if ((transfer.receive != nullptr) != receives) continue;
-      if (status.ok()) status = Post(transfer, slot, posted);
+      if (status.ok()) status = Post(transfer, slot, wire, posted);
+      wire += transfer.num_bytes + kChecksumBytes;
     }
   }
   for (size_t i = 0; i < posted.size() && status.ok(); ++i) {
     status = Await(posted, i);
+    if (status.ok()) status = TakeReceived(posted[i]);
   }
   // Wakers must not see a buffer that is about to go.
   for (size_t i = 0; i < posted.size(); ++i) transport_->waits().RemoveLast();
   return status;
 }
 
+absl::Status GlooMember::TakeReceived(const Posted& posted) const {
+  if (!posted.is_receive) return absl::OkStatus();
+  const Transfer& transfer = *posted.transfer;
+  const uint32_t sum =
+      CopyAndSum(posted.wire, transfer.num_bytes, transfer.receive);
+  uint32_t said = 0;
+  std::memcpy(&said, posted.wire + transfer.num_bytes, sizeof(said));
+  if (sum == said) return absl::OkStatus();
+  return absl::InternalError(absl::StrCat(
+      "what rank ", posted.peer, " sent changed on its way to rank ",
+      spec_.rank, ": its checksum is ", said, ", its bytes have ", sum));
+}
+
 absl::Status GlooMember::Post(const Transfer& transfer, uint64_t slot,
-                              std::deque<Posted>& posted) {
+                              uint8_t* wire, std::deque<Posted>& posted) {
   if (transfer.num_bytes == 0) return absl::OkStatus();
   const bool is_receive = transfer.receive != nullptr;
-  // Gloo only reads from what it sends.
-  void* data =
-      is_receive ? transfer.receive : const_cast<uint8_t*>(transfer.send);
+  if (!is_receive) {
+    const uint32_t sum = CopyAndSum(transfer.send, transfer.num_bytes, wire);
+    std::memcpy(wire + transfer.num_bytes, &sum, sizeof(sum));
+  }
   try {
-    posted.push_back(
-        {transfer.peer, is_receive,
-         transport_->createUnboundBuffer(data, transfer.num_bytes)});
+    posted.push_back({transfer.peer, is_receive,
+                      transport_->createUnboundBuffer(
+                          wire, transfer.num_bytes + kChecksumBytes),
+                      &transfer, wire});
     Posted& last = posted.back();
     transport_->waits().Add(last.peer, last.buffer.get());
     if (is_receive) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -18,7 +19,8 @@
 
 namespace headwise {
 
-// Part of an exchange: bytes to or from one peer.
+// Part of an exchange: bytes to or from one peer. With them goes their CRC-32C,
+// so that what flips on its way ends the group and is never added.
 struct Transfer {
   int peer = 0;
   const uint8_t* send = nullptr;  // one of the two is set
@@ -52,10 +54,14 @@ class GlooMember {
     int peer = 0;
     bool is_receive = false;
     std::unique_ptr<gloo::transport::UnboundBuffer> buffer;
+    const Transfer* transfer = nullptr;
+    uint8_t* wire = nullptr;  // the transfer's bytes, then their checksum
   };
 
-  absl::Status Post(const Transfer& transfer, uint64_t slot,
+  absl::Status Post(const Transfer& transfer, uint64_t slot, uint8_t* wire,
                     std::deque<Posted>& posted);
+  // Hands on what has come; Internal if it is not what was sent.
+  absl::Status TakeReceived(const Posted& posted) const;
   absl::Status Await(std::deque<Posted>& posted, size_t index);
   absl::Status ErrorOf(absl::string_view what, std::deque<Posted>& posted,
                        size_t index);
@@ -63,7 +69,9 @@ class GlooMember {
 
   const GroupSpec spec_;
   const std::shared_ptr<GlooTransport> transport_;
-  absl::Time deadline_;  // of the present call; calling thread only
+  // Calling thread only.
+  absl::Time deadline_;        // of the present call
+  std::vector<uint8_t> wire_;  // of the present exchange
 
   absl::Mutex mutex_;
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);

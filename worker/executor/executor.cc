@@ -19,6 +19,7 @@
 #include "worker/executor/step_batches.h"
 #include "worker/executor/step_results.h"
 #include "worker/executor/vocab_head.h"
+#include "worker/executor/weight_check.h"
 
 namespace headwise {
 namespace {
@@ -43,8 +44,12 @@ class CpuExecutor final : public Executor {
 
   void SetGroup(Group* group) override { group_ = group; }
   absl::StatusOr<StepResult> Run(const Step& step) override;
+  absl::Status CheckWeights(int64_t max_bytes) override {
+    return check_.Check(max_bytes);
+  }
 
   int64_t weight_bytes() const override { return weights_.bytes; }
+  int64_t loaded_weight_bytes() const override { return weights_.loaded_bytes; }
   int64_t kv_capacity_blocks() const override {
     return sequences_.book().capacity_bytes() / block_bytes_;
   }
@@ -85,6 +90,7 @@ class CpuExecutor final : public Executor {
   const Model& model_;
   const std::unique_ptr<ThreadTeam> team_;
   const ShardWeights weights_;
+  WeightCheck check_{weights_};
   RotationTable rotations_;
   const LayerRunnerContext context_;
   const int64_t block_bytes_;  // of the default type
@@ -351,8 +357,10 @@ absl::StatusOr<std::unique_ptr<Executor>> Executor::Create(
                             KvBytesBeside(model, shard, options));
   auto team =
       std::make_unique<ThreadTeam>(options.num_threads, options.pin_to_cpus);
-  HEADWISE_ASSIGN_OR_RETURN(ShardWeights weights,
-                            PackShard(model, shard, *team, progress));
+  HEADWISE_ASSIGN_OR_RETURN(
+      ShardWeights weights,
+      PackShard(model, shard, *team, progress,
+                options.held == nullptr ? nullptr : options.held->weights()));
   return std::make_unique<CpuExecutor>(model, std::move(shard), bounded,
                                        std::move(team), std::move(weights));
 }

@@ -16,6 +16,7 @@
 #include "worker/backends/cpu/kernels.h"
 #include "worker/cache/kv_book.h"
 #include "worker/collectives/group.h"
+#include "worker/executor/held_weights.h"
 #include "worker/step/step.h"
 #include "worker/step/worker_config.h"
 
@@ -34,6 +35,10 @@ struct ExecutorOptions {
   // Folder for files of parked sequences, which go with the executor. Empty:
   // nothing can be parked.
   std::string park_dir;
+  // What earlier executors of the same model packed: what the shard has of it
+  // is not packed again, the rest of it goes. Null: nothing. Outlives the call,
+  // not the executor.
+  HeldWeights* held = nullptr;
 };
 
 // The largest sum that an executor of such a model starts in its group: what
@@ -77,7 +82,13 @@ class Executor {
   // is the group's and leaves the rank unusable.
   virtual absl::StatusOr<StepResult> Run(const Step& step) = 0;
 
+  // Whether packed weights are what they were: of `max_bytes` more, in turn.
+  // DataLoss names what is not; the answers of the rank are worth nothing then.
+  virtual absl::Status CheckWeights(int64_t max_bytes) = 0;
+
   virtual int64_t weight_bytes() const = 0;
+  // Of them, what Create packed anew.
+  virtual int64_t loaded_weight_bytes() const = 0;
   // Blocks that kv_capacity_bytes and memory_bytes allow, and those in use,
   // counted over units.
   virtual int64_t kv_capacity_blocks() const = 0;

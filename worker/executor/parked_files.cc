@@ -69,7 +69,13 @@ ParkOutcome ParkedFiles::Write(uint64_t sequence_id,
   }
   const absl::StatusOr<int64_t> bytes =
       sequences.WriteFile(sequence_id, PathOf(sequence_id));
-  if (!bytes.ok()) return {bytes.status()};
+  if (!bytes.ok()) {
+    return {absl::Status(
+        bytes.status().code(),
+        absl::StrCat(bytes.status().message(),
+                     "; it stays in memory and is on no disk, so it is not "
+                     "durable"))};
+  }
   files_.insert(sequence_id);
   return {absl::OkStatus(), *bytes};
 }

@@ -1,62 +1,28 @@
 #include "worker/executor/shard_weights.h"
 
 #include <algorithm>
-#include <atomic>
+#include <cstdint>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "worker/executor/float_rows.h"
+#include "worker/executor/pack_jobs.h"
 
 namespace headwise {
 namespace {
 
-// Packing to be done: the part of `tensor` that goes to `*destination`.
-struct PackJob {
-  const TensorView* tensor;
-  MatrixPart part;
-  PackedMatrix* destination;
-  int64_t offset;  // in the shard's memory
-};
-
-std::vector<float> FloatRow(const TensorView* tensor, int64_t first,
-                            int64_t count) {
-  if (tensor == nullptr) return {};
-  std::vector<float> all(static_cast<size_t>(tensor->cols()));
-  DequantizeRow(*tensor, 0, absl::MakeSpan(all));
-  return {all.begin() + first, all.begin() + first + count};
+template <typename Tile>
+bool HaveOneIndex(const Tile& a, const Tile& b) {
+  return a.index == b.index;
 }
 
-// Rows [first, first + count) of a matrix, transposed; empty without it.
-std::vector<float> TransposedRows(const TensorView* tensor, int64_t first,
-                                  int64_t count) {
-  if (tensor == nullptr) return {};
-  const int64_t cols = tensor->cols();
-  std::vector<float> row(static_cast<size_t>(cols));
-  std::vector<float> out(static_cast<size_t>(cols * count));
-  for (int64_t r = 0; r < count; ++r) {
-    DequantizeRow(*tensor, first + r, absl::MakeSpan(row));
-    for (int64_t c = 0; c < cols; ++c) out[c * count + r] = row[c];
-  }
-  return out;
-}
-
-// Rows of keys and values of one head, [num_heads, rows, head_dim] tensors.
-FloatBlocks HeadRows(const TensorView* keys, const TensorView* values,
-                     int64_t head) {
-  if (keys == nullptr) return {};
-  const int64_t num_rows = keys->shape[1];
-  std::vector<float> key(static_cast<size_t>(keys->cols()));
-  std::vector<float> value = key;
-  FloatBlocks blocks(num_rows, keys->cols());
-  for (int64_t r = 0; r < num_rows; ++r) {
-    DequantizeRow(*keys, head * num_rows + r, absl::MakeSpan(key));
-    DequantizeRow(*values, head * num_rows + r, absl::MakeSpan(value));
-    blocks.Put(r, key.data(), value.data());
-  }
-  return blocks;
+template <typename Piece>
+void DropUnpacked(std::vector<Piece>* pieces) {
+  std::erase_if(*pieces,
+                [](const Piece& piece) { return piece.storage == nullptr; });
 }
 
 class ShardPacker {
@@ -68,9 +34,11 @@ class ShardPacker {
         grid_(MakeWorkGrid(hyper_)) {}
 
   absl::Status Validate() const;
-  // Lays out `weights` and lists what is to be packed into it.
-  void Plan(ShardWeights* weights);
+  // Lays out `weights`, with what `held` has of it, and lists what is to be
+  // packed into the rest.
+  void Plan(const ShardWeights& held, ShardWeights* weights);
   const std::vector<PackJob>& jobs() const { return jobs_; }
+  const std::vector<NewPiece>& pieces() const { return pieces_; }
   int64_t bytes() const { return bytes_; }
 
  private:
@@ -83,16 +51,43 @@ class ShardPacker {
     jobs_.push_back({tensor, part, to, bytes_});
     bytes_ += PackedMatrix::BytesOf(tensor->dtype, part);
   }
-  void PlanUnit(int64_t layer, int kv_head, UnitWeights* unit);
+  // `plan` adds the jobs of one piece.
+  template <typename PlanJobs>
+  void AddPiece(SharedStorage* storage, const PlanJobs& plan) {
+    NewPiece piece = {storage, jobs_.size(), 0, bytes_, 0};
+    plan();
+    piece.last_job = jobs_.size();
+    piece.bytes = bytes_ - piece.offset;
+    if (piece.bytes > 0) pieces_.push_back(piece);
+  }
+  // The one of `held` that is the same, or a new one.
+  template <typename Piece, typename IsSame, typename PlanJobs>
+  void TakeOrAdd(const std::vector<Piece>& held, Piece* piece,
+                 const IsSame& is_same, const PlanJobs& plan) {
+    const auto found = std::find_if(
+        held.begin(), held.end(),
+        [&](const Piece& other) { return is_same(other, *piece); });
+    if (found != held.end()) {
+      *piece = *found;
+    } else {
+      AddPiece(&piece->storage, plan);
+    }
+  }
+  void PlanLayer(const LayerWeights& held, int64_t layer,
+                 LayerWeights* weights);
+  void PlanShared(const LayerWeights& held, int64_t layer,
+                  LayerWeights* weights);
+  void PlanUnit(int64_t layer, UnitWeights* unit);
   void PlanMemory(int64_t layer, int head, UnitWeights* unit);
-  void PlanMlpTile(int64_t layer, int tile, MlpTileWeights* weights);
-  void PlanVocabTile(int index, VocabTileWeights* tile);
+  void PlanMlpTile(int64_t layer, MlpTileWeights* weights);
+  void PlanVocabTile(VocabTileWeights* tile);
 
   const Model& model_;
   const Shard& shard_;
   const Hyperparameters& hyper_;
   const WorkGrid grid_;
   std::vector<PackJob> jobs_;
+  std::vector<NewPiece> pieces_;
   int64_t bytes_ = 0;  // of all jobs
 };
 
@@ -150,23 +145,17 @@ absl::Status ShardPacker::Validate() const {
                       "vocabulary tile");
 }
 
-void ShardPacker::PlanUnit(int64_t layer, int kv_head, UnitWeights* unit) {
+void ShardPacker::PlanUnit(int64_t layer, UnitWeights* unit) {
+  const int kv_head = unit->kv_head;
   const int64_t dim = hyper_.head_dim;
   const int64_t width = hyper_.heads_per_kv_head() * dim;
   const int64_t model_dim = hyper_.model_dim;
   const MatrixPart query = {kv_head * width, (kv_head + 1) * width, 0,
                             model_dim};
   const MatrixPart key = {kv_head * dim, (kv_head + 1) * dim, 0, model_dim};
-  unit->kv_head = kv_head;
   Add(Tensor(layer, "attn_q.weight"), query, &unit->query);
   Add(Tensor(layer, "attn_k.weight"), key, &unit->key);
   Add(Tensor(layer, "attn_v.weight"), key, &unit->value);
-  const std::vector<ContextCut>& cuts = shard_.layers[layer].cuts;
-  for (size_t i = 0; i < cuts.size(); ++i) {
-    if (cuts[i].kv_head != kv_head) continue;
-    unit->cut = static_cast<int>(i);
-    unit->is_owner = cuts[i].owner == shard_.rank;
-  }
   if (unit->is_owner) {
     Add(Tensor(layer, "attn_output.weight"),
         {0, model_dim, kv_head * width, (kv_head + 1) * width}, &unit->output);
@@ -207,9 +196,8 @@ void ShardPacker::PlanMemory(int64_t layer, int head, UnitWeights* unit) {
       TransposedRows(Tensor(layer, "mem_v_conv.weight"), first, dim)};
 }
 
-void ShardPacker::PlanMlpTile(int64_t layer, int tile,
-                              MlpTileWeights* weights) {
-  const int64_t begin = tile * grid_.mlp_tile_width;
+void ShardPacker::PlanMlpTile(int64_t layer, MlpTileWeights* weights) {
+  const int64_t begin = weights->index * grid_.mlp_tile_width;
   const int64_t end = std::min(begin + grid_.mlp_tile_width, hyper_.ffn_dim);
   weights->width = end - begin;
   const MatrixPart rows = {begin, end, 0, hyper_.model_dim};
@@ -219,52 +207,105 @@ void ShardPacker::PlanMlpTile(int64_t layer, int tile,
       &weights->down);
 }
 
-void ShardPacker::PlanVocabTile(int index, VocabTileWeights* tile) {
+void ShardPacker::PlanVocabTile(VocabTileWeights* tile) {
   const TensorView* output = model_.FindTensor(
       hyper_.tied_embeddings ? "token_embd.weight" : "output.weight");
-  const int64_t begin = index * grid_.vocab_tile_width;
+  const int64_t begin = tile->index * grid_.vocab_tile_width;
   const int64_t end =
       std::min(begin + grid_.vocab_tile_width, hyper_.vocab_size);
-  tile->index = index;
   Add(output, {begin, end, 0, hyper_.model_dim}, &tile->rows);
 }
 
-void ShardPacker::Plan(ShardWeights* weights) {
+// What every rank has of a layer.
+void ShardPacker::PlanShared(const LayerWeights& held, int64_t layer,
+                             LayerWeights* weights) {
   const int64_t model_dim = hyper_.model_dim;
+  const int64_t num_gates = 3 * hyper_.num_heads;
+  weights->attention_norm =
+      FloatRow(Tensor(layer, "attn_norm.weight"), 0, model_dim);
+  weights->mlp_norm = FloatRow(Tensor(layer, "ffn_norm.weight"), 0, model_dim);
+  weights->memory_norm =
+      FloatRow(Tensor(layer, "mem_norm.weight"), 0, model_dim);
+  weights->memory_gate_bias =
+      FloatRow(Tensor(layer, "mem_gate.bias"), 0, num_gates);
+  if (hyper_.qk_norm) {
+    weights->query_norm =
+        FloatRow(Tensor(layer, "attn_q_norm.weight"), 0, hyper_.head_dim);
+    weights->key_norm =
+        FloatRow(Tensor(layer, "attn_k_norm.weight"), 0, hyper_.head_dim);
+  }
+  if (held.storage != nullptr) {
+    weights->memory_gate = held.memory_gate;
+    weights->storage = held.storage;
+    return;
+  }
+  AddPiece(&weights->storage, [&] {
+    Add(Tensor(layer, "mem_gate.weight"), {0, num_gates, 0, model_dim},
+        &weights->memory_gate);
+  });
+}
+
+void ShardPacker::PlanLayer(const LayerWeights& held, int64_t layer,
+                            LayerWeights* weights) {
+  const Shard::Layer& wanted = shard_.layers[layer];
+  PlanShared(held, layer, weights);
+  weights->cuts = wanted.cuts;
+  weights->units.resize(wanted.units.size());
+  for (size_t i = 0; i < wanted.units.size(); ++i) {
+    UnitWeights& unit = weights->units[i];
+    unit.kv_head = wanted.units[i];
+    int cut = -1;
+    for (size_t c = 0; c < wanted.cuts.size(); ++c) {
+      if (wanted.cuts[c].kv_head != unit.kv_head) continue;
+      cut = static_cast<int>(c);
+      unit.is_owner = wanted.cuts[c].owner == shard_.rank;
+    }
+    TakeOrAdd(
+        held.units, &unit,
+        [](const UnitWeights& a, const UnitWeights& b) {
+          return a.kv_head == b.kv_head && a.is_owner == b.is_owner;
+        },
+        [&] { PlanUnit(layer, &unit); });
+    unit.cut = cut;
+  }
+  weights->mlp_tiles.resize(wanted.mlp_tiles.size());
+  for (size_t i = 0; i < wanted.mlp_tiles.size(); ++i) {
+    MlpTileWeights& tile = weights->mlp_tiles[i];
+    tile.index = wanted.mlp_tiles[i];
+    TakeOrAdd(held.mlp_tiles, &tile, HaveOneIndex<MlpTileWeights>,
+              [&] { PlanMlpTile(layer, &tile); });
+  }
+}
+
+void ShardPacker::Plan(const ShardWeights& held, ShardWeights* weights) {
   weights->layers.resize(shard_.layers.size());
   for (int64_t l = 0; l < grid_.num_layers; ++l) {
-    LayerWeights& layer = weights->layers[l];
-    const Shard::Layer& held = shard_.layers[l];
-    layer.attention_norm =
-        FloatRow(Tensor(l, "attn_norm.weight"), 0, model_dim);
-    layer.mlp_norm = FloatRow(Tensor(l, "ffn_norm.weight"), 0, model_dim);
-    layer.memory_norm = FloatRow(Tensor(l, "mem_norm.weight"), 0, model_dim);
-    const int64_t num_gates = 3 * hyper_.num_heads;
-    Add(Tensor(l, "mem_gate.weight"), {0, num_gates, 0, model_dim},
-        &layer.memory_gate);
-    layer.memory_gate_bias = FloatRow(Tensor(l, "mem_gate.bias"), 0, num_gates);
-    if (hyper_.qk_norm) {
-      layer.query_norm =
-          FloatRow(Tensor(l, "attn_q_norm.weight"), 0, hyper_.head_dim);
-      layer.key_norm =
-          FloatRow(Tensor(l, "attn_k_norm.weight"), 0, hyper_.head_dim);
-    }
-    layer.cuts = held.cuts;
-    layer.units.resize(held.units.size());
-    for (size_t i = 0; i < held.units.size(); ++i) {
-      PlanUnit(l, held.units[i], &layer.units[i]);
-    }
-    layer.mlp_tiles.resize(held.mlp_tiles.size());
-    for (size_t i = 0; i < held.mlp_tiles.size(); ++i) {
-      PlanMlpTile(l, held.mlp_tiles[i], &layer.mlp_tiles[i]);
-    }
+    PlanLayer(held.layers.empty() ? LayerWeights() : held.layers[l], l,
+              &weights->layers[l]);
   }
   weights->output_norm =
-      FloatRow(model_.FindTensor("output_norm.weight"), 0, model_dim);
+      FloatRow(model_.FindTensor("output_norm.weight"), 0, hyper_.model_dim);
   weights->vocab_tiles.resize(shard_.vocab_tiles.size());
   for (size_t i = 0; i < shard_.vocab_tiles.size(); ++i) {
-    PlanVocabTile(shard_.vocab_tiles[i], &weights->vocab_tiles[i]);
+    VocabTileWeights& tile = weights->vocab_tiles[i];
+    tile.index = shard_.vocab_tiles[i];
+    TakeOrAdd(held.vocab_tiles, &tile, HaveOneIndex<VocabTileWeights>,
+              [&] { PlanVocabTile(&tile); });
   }
+}
+
+int64_t StorageBytes(const ShardWeights& weights) {
+  int64_t bytes = 0;
+  const auto add = [&bytes](const auto& piece) {
+    if (piece.storage != nullptr) bytes += piece.storage->bytes();
+  };
+  for (const LayerWeights& layer : weights.layers) {
+    add(layer);
+    for (const UnitWeights& unit : layer.units) add(unit);
+    for (const MlpTileWeights& tile : layer.mlp_tiles) add(tile);
+  }
+  for (const VocabTileWeights& tile : weights.vocab_tiles) add(tile);
+  return bytes;
 }
 
 }  // namespace
@@ -274,46 +315,35 @@ absl::StatusOr<int64_t> PackedShardBytes(const Model& model,
   ShardPacker packer(model, shard);
   HEADWISE_RETURN_IF_ERROR(packer.Validate());
   ShardWeights weights;
-  packer.Plan(&weights);
+  packer.Plan({}, &weights);
   return packer.bytes();
 }
 
 absl::StatusOr<ShardWeights> PackShard(
     const Model& model, const Shard& shard, ThreadTeam& team,
-    const std::function<bool(double)>& progress) {
+    const std::function<bool(double)>& progress, ShardWeights* held) {
   ShardPacker packer(model, shard);
   HEADWISE_RETURN_IF_ERROR(packer.Validate());
   ShardWeights weights;
-  packer.Plan(&weights);
-  const std::vector<PackJob>& jobs = packer.jobs();
-  weights.bytes = packer.bytes();
-  weights.memory = HugeMemory(weights.bytes);
-  std::atomic<size_t> next{0};
-  std::atomic<bool> is_wanted{true};
-  absl::Mutex mutex;
-  absl::Status first_error;
-  team.Run([&](int member) {
-    for (size_t i = next.fetch_add(1); i < jobs.size() && is_wanted;
-         i = next.fetch_add(1)) {
-      absl::StatusOr<PackedMatrix> packed =
-          PackedMatrix::Pack(*jobs[i].tensor, jobs[i].part,
-                             weights.memory.data() + jobs[i].offset);
-      if (!packed.ok()) {
-        absl::MutexLock lock(&mutex);
-        first_error.Update(packed.status());
-        return;
-      }
-      *jobs[i].destination = *std::move(packed);
-      if (member == 0 && progress) {
-        is_wanted =
-            progress(static_cast<double>(i) / static_cast<double>(jobs.size()));
-      }
+  packer.Plan(held == nullptr ? ShardWeights() : *held, &weights);
+  if (held != nullptr) *held = {};  // what the shard has not goes
+  const auto arena = std::make_shared<HugeMemory>(packer.bytes());
+  std::vector<uint8_t> is_packed;
+  const absl::Status status =
+      RunPackJobs(packer.jobs(), arena->data(), team, progress, &is_packed);
+  StorePieces(packer.pieces(), is_packed, arena, team);
+  if (!status.ok()) {
+    for (LayerWeights& layer : weights.layers) {
+      DropUnpacked(&layer.units);
+      DropUnpacked(&layer.mlp_tiles);
     }
-  });
-  HEADWISE_RETURN_IF_ERROR(first_error);
-  if (!is_wanted || (progress && !progress(1.0))) {
-    return absl::CancelledError("the shard is not wanted any more");
+    DropUnpacked(&weights.vocab_tiles);
+    if (held != nullptr) *held = std::move(weights);
+    return status;
   }
+  weights.bytes = StorageBytes(weights);
+  weights.loaded_bytes = packer.bytes();
+  if (held != nullptr) *held = weights;
   return weights;
 }
 

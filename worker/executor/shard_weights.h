@@ -5,16 +5,17 @@
 
 #include <array>
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "base/huge_memory.h"
 #include "base/thread_team.h"
 #include "model/model.h"
 #include "model/work_grid.h"
 #include "worker/backends/cpu/packed_matrix.h"
 #include "worker/executor/executor.h"
 #include "worker/executor/float_blocks.h"
+#include "worker/executor/piece_storage.h"
 
 namespace headwise {
 
@@ -35,6 +36,10 @@ struct MemoryWeights {
   PackedMatrix inner_query, inner_key, inner_value;
 };
 
+// Pieces are cheap to copy: copies share what `storage` holds, which is packed
+// once and never changed. Null: nothing is packed (yet).
+using SharedStorage = std::shared_ptr<const PieceStorage>;
+
 // One unit: a KV head with the g = heads_per_kv_head query heads that share it.
 struct UnitWeights {
   int kv_head = 0;
@@ -51,6 +56,7 @@ struct UnitWeights {
   std::vector<float> value_bias;  // [head_dim] or empty
   FloatBlocks persistent;         // rows that every query sees; titans models
   MemoryWeights memory;           // titans models
+  SharedStorage storage;
 };
 
 // One tile of the MLP: `width` columns of the hidden layer.
@@ -59,6 +65,8 @@ struct MlpTileWeights {
   PackedMatrix gate;  // [width, model_dim]
   PackedMatrix up;    // [width, model_dim]
   PackedMatrix down;  // [model_dim, width]
+  int index = 0;      // of the tile in its layer
+  SharedStorage storage;
 };
 
 struct LayerWeights {
@@ -70,6 +78,7 @@ struct LayerWeights {
   // Theta of all heads of the layer, eta, alpha.
   PackedMatrix memory_gate;             // [3 * num_heads, model_dim] or empty
   std::vector<float> memory_gate_bias;  // [3 * num_heads] or empty
+  SharedStorage storage;                // of memory_gate
   std::vector<UnitWeights> units;
   std::vector<ContextCut> cuts;  // of all ranks
   std::vector<MlpTileWeights> mlp_tiles;
@@ -78,14 +87,15 @@ struct LayerWeights {
 struct VocabTileWeights {
   int index = 0;      // of the tile in the vocabulary
   PackedMatrix rows;  // [vocab_tile_width, model_dim]; the last tile less
+  SharedStorage storage;
 };
 
 struct ShardWeights {
   std::vector<LayerWeights> layers;
   std::vector<float> output_norm;  // [model_dim]
   std::vector<VocabTileWeights> vocab_tiles;
-  HugeMemory memory;  // of all packed matrices
-  int64_t bytes = 0;
+  int64_t bytes = 0;         // of all packed matrices
+  int64_t loaded_bytes = 0;  // of them: packed anew, not held before
 };
 
 // Bytes that the packed matrices of the shard will take; reads no weights.
@@ -97,9 +107,14 @@ absl::StatusOr<int64_t> PackedShardBytes(const Model& model,
 // and may be empty; once it returns false, the answer is Cancelled.
 // InvalidArgument as above; Unimplemented for a shape that the kernels have
 // not, with the tensor's name.
+//
+// `held`, if not null, is what was packed of the same model before. Of it,
+// pieces that the shard has are taken as they lie, and the others go before
+// anything is packed. Afterwards it is what is packed now: all of the shard,
+// or, if the packing failed or was ended, the pieces that were done.
 absl::StatusOr<ShardWeights> PackShard(
     const Model& model, const Shard& shard, ThreadTeam& team,
-    const std::function<bool(double)>& progress);
+    const std::function<bool(double)>& progress, ShardWeights* held = nullptr);
 
 }  // namespace headwise
 

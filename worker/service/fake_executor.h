@@ -73,7 +73,13 @@ class FakeExecutor final : public Executor {
     return result;
   }
 
+  absl::Status CheckWeights(int64_t max_bytes) override {
+    return check_weights ? check_weights(max_bytes) : absl::OkStatus();
+  }
+  std::function<absl::Status(int64_t)> check_weights;
+
   int64_t weight_bytes() const override { return 1000; }
+  int64_t loaded_weight_bytes() const override { return 600; }
   int64_t kv_capacity_blocks() const override { return 40; }
   int64_t kv_blocks_used() const override { return 0; }
   // Whatever was run, so that a test sees when it is read.

@@ -4,6 +4,7 @@
 
 #include "absl/time/clock.h"
 #include "base/clock.h"
+#include "worker/step_wire/message_checksum.h"
 #include "worker/step_wire/prepare_wire.h"
 #include "worker/step_wire/rpc_limits.h"
 
@@ -14,6 +15,8 @@ PrepareStream::PrepareStream(WorkerNode& node,
                              const PrepareTimes& times)
     : times_(times), heard_at_(Clock::Monotonic().Now()) {
   absl::StatusOr<WorkerConfig> config = ParsePrepare(request);
+  const absl::Status is_whole = CheckChecksum(request);
+  if (config.ok() && !is_whole.ok()) config = is_whole;
   if (!config.ok()) {
     Finish(StatusToWire(config.status()));
     return;
@@ -106,6 +109,7 @@ PrepareStream::Next PrepareStream::DecideLocked() {
   if (has_news_ && !broken_) {
     response_.Clear();
     response_.set_progress(progress_);
+    WriteChecksum(&response_);
     if (answered_) WritePrepared(prepared_, &response_);
     has_news_ = false;
     writing_ = next.write = true;

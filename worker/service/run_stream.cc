@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "worker/step_wire/message_checksum.h"
 #include "worker/step_wire/step_wire.h"
 
 namespace headwise {
@@ -32,6 +33,8 @@ void RunStream::OnReadDone(bool ok) {
     return;
   }
   absl::StatusOr<Step> step = ParseStep(request_);
+  const absl::Status is_whole = CheckChecksum(request_);
+  if (!is_whole.ok()) step = is_whole;
   if (request_.membership_epoch() != membership_epoch_) {
     step = absl::AbortedError("the step is of another membership epoch");
   }

@@ -1,25 +1,28 @@
 #include "worker/service/worker_node.h"
 
-#include <cstdlib>
+#include <algorithm>
+#include <limits>
 #include <utility>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/pulse.h"
 #include "base/status_macros.h"
-#include "worker/service/file_stamp.h"
 #include "worker/service/input_checks.h"
+#include "worker/step/step_errors.h"
 
 namespace headwise {
 namespace {
 
 static_assert(kMaxRanks == kMaxWorldSize);
 
-// Between two signs of progress of a loading.
-constexpr absl::Duration kLoadAllowance = absl::Minutes(1);
 // Of files that are written or read, as a coordinator allows for each.
 constexpr absl::Duration kParkAllowance = absl::Minutes(10);
+
+// So little that nobody notices: a core sums up some 8 GB/s, and a step reads
+// all weights.
+constexpr int64_t kStepsPerWeightCheck = 1024;
+constexpr int64_t kLeastBytesPerStep = 4096;
+constexpr int64_t kBytesPerIdlePulse = int64_t{16} << 20;
 
 // The executor's promise: nothing was changed on any rank, or no more than the
 // step's own sequences.
@@ -41,16 +44,6 @@ absl::StatusOr<std::unique_ptr<PendingGroup>> PrepareGroup(
         "an in-process group needs all ranks in one process");
   }
   return PendingGroup::Prepare(spec);
-}
-
-absl::StatusOr<std::string> RealPath(const std::string& path) {
-  char* real = realpath(path.c_str(), nullptr);
-  if (real == nullptr) {
-    return absl::NotFoundError(absl::StrCat("no such path: ", path));
-  }
-  std::string result = real;
-  std::free(real);
-  return result;
 }
 
 }  // namespace
@@ -96,18 +89,24 @@ void WorkerNode::EngineLoop() {
     pulse.Beat();
     Command command;
     bool cancel = false;
+    bool is_idle = false;
     {
       absl::MutexLock lock(&mutex_);
       const auto awake = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
         return stopping_ || !commands_.empty();
       };
-      if (!mutex_.AwaitWithTimeout(absl::Condition(&awake), kPulseInterval)) {
-        continue;
+      is_idle =
+          !mutex_.AwaitWithTimeout(absl::Condition(&awake), kPulseInterval);
+      if (!is_idle) {
+        if (commands_.empty()) return;
+        command = std::move(commands_.front());
+        commands_.pop_front();
+        cancel = stopping_;
       }
-      if (commands_.empty()) return;
-      command = std::move(commands_.front());
-      commands_.pop_front();
-      cancel = stopping_;
+    }
+    if (is_idle) {
+      CheckWeights(kBytesPerIdlePulse).IgnoreError();
+      continue;
     }
     pulse.Beat(kLoadAllowance);
     if (cancel) {
@@ -216,90 +215,12 @@ void WorkerNode::DropGroup() {
   steps_claimed_ = false;
 }
 
-absl::StatusOr<std::string> WorkerNode::ResolvePath(
-    const std::string& path) const {
-  if (options_.model_root.empty()) return path;
-  HEADWISE_ASSIGN_OR_RETURN(const std::string root,
-                            RealPath(options_.model_root));
-  const std::string full =
-      path.front() == '/' ? path : absl::StrCat(root, "/", path);
-  absl::StatusOr<std::string> real = RealPath(full);
-  const bool inside =
-      real.ok() && (*real == root ||
-                    absl::StartsWith(*real, root == "/" ? root : root + "/"));
-  // The same answer for what is outside and for what does not exist, so that
-  // nobody can ask which files there are.
-  if (!inside) {
-    return absl::NotFoundError(absl::StrCat(
-        "no model ", path, " below this worker's --model-root ", root));
-  }
-  return real;
-}
-
-absl::Status WorkerNode::LoadModel(const WorkerConfig& config,
-                                   const Progress& progress) {
-  HEADWISE_ASSIGN_OR_RETURN(const std::string path,
-                            ResolvePath(config.model_path));
-  // Before opening: a file that is replaced meanwhile is opened again.
-  const std::string stamp = FileStamp(path);
-  if (model_ == nullptr || model_path_ != path || model_stamp_ != stamp) {
-    model_ = nullptr;
-    HEADWISE_ASSIGN_OR_RETURN(model_, options_.open_model(path));
-    model_path_ = path;
-    model_stamp_ = stamp;
-  }
-  if (config.model_sha256.empty()) return absl::OkStatus();
-  if (!model_->ReadSha256(progress)) {
-    return absl::CancelledError("the model is not wanted any more");
-  }
-  if (absl::AsciiStrToLower(config.model_sha256) != model_->Sha256()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("model ", path, " has SHA-256 ", model_->Sha256(),
-                     ", expected ", config.model_sha256));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status WorkerNode::MakeExecutor(const WorkerConfig& config,
-                                      const Progress& progress) {
-  ExecutorOptions options;
-  options.num_threads = options_.num_threads;
-  options.isa = options_.isa;
-  options.kv_type = config.kv_type;
-  options.reduction = config.reduction;
-  options.kv_capacity_bytes = config.kv_capacity_bytes;
-  options.memory_bytes = options_.memory_bytes;
-  options.pin_to_cpus = options_.pin_to_cpus;
-  options.park_dir = options_.park_dir;
-  HEADWISE_ASSIGN_OR_RETURN(
-      executor_,
-      options_.create_executor(*model_, config.shard, options, progress));
-  model_->DropPages();
-  return absl::OkStatus();
-}
-
 absl::Status WorkerNode::CheckWanted(uint64_t membership_epoch) const {
   absl::MutexLock lock(&mutex_);
   if (stopping_) return absl::CancelledError("the worker is shutting down");
   if (membership_epoch == newest_epoch_) return absl::OkStatus();
   return absl::AbortedError(absl::StrCat("membership epoch ", membership_epoch,
                                          " was replaced by ", newest_epoch_));
-}
-
-// Hashing, if asked for, is the first tenth of the progress.
-absl::Status WorkerNode::LoadShard(const WorkerConfig& config,
-                                   const Progress& progress) {
-  const auto tell = [&](double value) {
-    BeatThreadPulse(kLoadAllowance);
-    return CheckWanted(config.membership_epoch).ok() &&
-           (!progress || progress(value));
-  };
-  if (!tell(0.0)) return absl::CancelledError("nobody waits for the shard");
-  HEADWISE_RETURN_IF_ERROR(
-      LoadModel(config, [&](double value) { return tell(0.1 * value); }));
-  HEADWISE_RETURN_IF_ERROR(CheckShard(config, model_->hyperparameters()));
-  return MakeExecutor(config,
-                      [&](double value) { return tell(0.1 + 0.9 * value); });
 }
 
 absl::StatusOr<PreparedShard> WorkerNode::DoPrepare(const WorkerConfig& config,
@@ -325,7 +246,8 @@ absl::StatusOr<PreparedShard> WorkerNode::DoPrepare(const WorkerConfig& config,
                             options_.prepare_group(config.group, spec));
   config_ = config;
   return PreparedShard{pending_group_->endpoint(), executor_->weight_bytes(),
-                       executor_->kv_capacity_blocks()};
+                       executor_->kv_capacity_blocks(),
+                       executor_->loaded_weight_bytes()};
 }
 
 absl::Status WorkerNode::DoJoin(uint64_t membership_epoch,
@@ -347,6 +269,16 @@ absl::Status WorkerNode::DoJoin(uint64_t membership_epoch,
   absl::MutexLock lock(&mutex_);
   group_ = std::move(group);
   return absl::OkStatus();
+}
+
+// Bad ones end the group and are loaded anew with the next one.
+absl::Status WorkerNode::CheckWeights(int64_t max_bytes) {
+  if (executor_ == nullptr) return absl::OkStatus();
+  const absl::Status status = executor_->CheckWeights(max_bytes);
+  if (status.ok()) return status;
+  held_.Clear();
+  if (config_.has_value()) AbortGroup(config_->membership_epoch, status);
+  return status;
 }
 
 absl::StatusOr<StepResult> WorkerNode::DoStep(uint64_t membership_epoch,
@@ -377,6 +309,15 @@ absl::StatusOr<StepResult> WorkerNode::DoStep(uint64_t membership_epoch,
       CheckStep(step, model_->hyperparameters(), config_->max_step_tokens));
   absl::StatusOr<StepResult> result = executor_->Run(step);
   kv_bytes_used_ = executor_->kv_bytes_used();
+  // A value that is not finite may be the model's, or a weight that has
+  // changed.
+  const bool is_suspect =
+      absl::IsOutOfRange(result.status()) && !IsMemoryBlewUp(result.status());
+  const absl::Status weights = CheckWeights(
+      is_suspect ? std::numeric_limits<int64_t>::max()
+                 : std::max(kLeastBytesPerStep,
+                            executor_->weight_bytes() / kStepsPerWeightCheck));
+  if (!weights.ok()) return weights;
   if (!result.ok() && !LeavesGroupUsable(result.status())) {
     // Peers may wait for us in a collective that we will not enter.
     AbortGroup(membership_epoch, result.status());

@@ -22,10 +22,14 @@
 #include "worker/collectives/group.h"
 #include "worker/collectives/group_factory.h"
 #include "worker/executor/executor.h"
+#include "worker/executor/held_weights.h"
 #include "worker/step/step.h"
 #include "worker/step/worker_config.h"
 
 namespace headwise {
+
+// Between two signs of progress of a loading.
+inline constexpr absl::Duration kLoadAllowance = absl::Minutes(1);
 
 struct WorkerNodeOptions {
   int num_threads = 1;
@@ -76,9 +80,10 @@ class WorkerNode {
   ~WorkerNode();
 
   // Replaces the configuration: the older group is aborted and older loading
-  // ended at once, its shard freed before the new one is packed; an equal model
-  // path keeps the mapping unless its files were replaced. `progress` may be
-  // empty; it is called by the engine thread. ResourceExhausted: queue full.
+  // ended at once. An equal model path keeps the mapping, and of the older
+  // shard what the new one has too, unless its files were replaced; the rest is
+  // freed before anything is packed. `progress` may be empty; it is called by
+  // the engine thread. ResourceExhausted: queue full.
   //
   // Aborted: a lower epoch than one seen before, or `done` gets it because a
   // higher one came. `done` gets Cancelled if `progress` says so.
@@ -98,7 +103,9 @@ class WorkerNode {
 
   // Runs a step after those before it. `done` gets Aborted for another epoch,
   // InvalidArgument or ResourceExhausted if the step changed nothing, or what
-  // made the group unusable, which is then aborted.
+  // made the group unusable, which is then aborted: DataLoss, too, if a packed
+  // weight is no more what it was. All are looked at once in 1,024 steps, when
+  // a value is not finite, and while nothing is to be done.
   absl::Status RunStep(uint64_t membership_epoch, Step step, StepDone done);
 
   // Makes the group's collectives fail, here and at its peers. No effect if the
@@ -133,6 +140,7 @@ class WorkerNode {
                       const std::vector<std::string>& endpoints);
   absl::StatusOr<StepResult> DoStep(uint64_t membership_epoch,
                                     const Step& step);
+  absl::Status CheckWeights(int64_t max_bytes);
   void DropGroup();
   absl::StatusOr<std::string> ResolvePath(const std::string& path) const;
 
@@ -142,6 +150,7 @@ class WorkerNode {
   std::shared_ptr<const Model> model_;
   std::string model_path_;
   std::string model_stamp_;  // of model_path_ before it was opened
+  HeldWeights held_;         // of model_
   std::optional<WorkerConfig> config_;
   std::unique_ptr<PendingGroup> pending_group_;
   std::unique_ptr<Executor> executor_;

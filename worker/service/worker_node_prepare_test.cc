@@ -60,6 +60,32 @@ TEST_F(WorkerNodeTest, ExecutorIsToldTheMemoryOfTheWorker) {
   EXPECT_EQ(told.kv_capacity_bytes, 1 << 20);
 }
 
+// So that a group that forms anew loads only what is new to its rank.
+TEST_F(WorkerNodeTest, ExecutorsShareWhatWasPackedUntilTheModelChanges) {
+  std::vector<HeldWeights*> held;
+  std::vector<const ShardWeights*> weights;
+  WorkerNodeOptions options = Options();
+  options.create_executor = [&](const Model&, Shard,
+                                const ExecutorOptions& given,
+                                const std::function<bool(double)>&)
+      -> absl::StatusOr<std::unique_ptr<Executor>> {
+    held.push_back(given.held);
+    weights.push_back(given.held->weights());
+    return std::make_unique<FakeExecutor>(nullptr);
+  };
+  WorkerNode node(options);
+  ASSERT_TRUE(Prepare(node, Config(1)).ok());
+  const auto prepared = Prepare(node, Config(2));
+  ASSERT_TRUE(prepared.ok());
+  EXPECT_EQ(prepared->loaded_weight_bytes, 600) << "as its executor says";
+  EXPECT_EQ(weights[0], weights[1]);
+  WorkerConfig other = Config(3);
+  other.model_path = "other";
+  ASSERT_TRUE(Prepare(node, other).ok());
+  EXPECT_EQ(held[0], held[2]);
+  EXPECT_NE(weights[0], weights[2]);
+}
+
 // The coordinator was restarted with a new model under the same path.
 TEST_F(WorkerNodeTest, ReplacedFileIsOpenedAnew) {
   char folder[] = "/tmp/headwise-replaced-XXXXXX";

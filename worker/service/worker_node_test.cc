@@ -7,7 +7,9 @@
 #include "absl/synchronization/notification.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "worker/collectives/in_process_group.h"
 #include "worker/service/worker_node_fixture.h"
+#include "worker/step/step_errors.h"
 
 namespace headwise {
 namespace {
@@ -164,6 +166,53 @@ TEST_F(WorkerNodeTest, QueueIsBoundedAndItsCallsAreAnsweredAtTheEnd) {
   release.Notify();
   end.join();
   for (auto& reply : replies) EXPECT_TRUE(reply.called());
+}
+
+// Case 7: what its weights give is worth nothing once they have changed.
+TEST_F(WorkerNodeTest, AStepWithChangedWeightsIsDataLossAndEndsTheGroup) {
+  absl::Status weights;
+  std::vector<int64_t> looked_at;
+  WorkerNodeOptions options = Options();
+  options.create_executor = [&](const Model&, Shard, const ExecutorOptions&,
+                                const std::function<bool(double)>&)
+      -> absl::StatusOr<std::unique_ptr<Executor>> {
+    auto executor = std::make_unique<FakeExecutor>(on_run_);
+    executor->check_weights = [&](int64_t max_bytes) {
+      looked_at.push_back(max_bytes);
+      return weights;
+    };
+    return executor;
+  };
+  WorkerNode node(options);
+  Form(node, 1);
+  EXPECT_TRUE(Run(node, 1, OneRow(1)).ok());
+  EXPECT_LT(looked_at.back(), 10'000) << "a little with each step";
+  on_run_ = [](const Step&) { return absl::OutOfRangeError("not finite"); };
+  Form(node, 2);
+  EXPECT_EQ(Run(node, 2, OneRow(1)).status().code(),
+            absl::StatusCode::kOutOfRange)
+      << "the model's own";
+  EXPECT_GT(looked_at.back(), int64_t{1} << 60) << "all";
+  weights = absl::DataLossError("weights have changed in memory");
+  EXPECT_EQ(Run(node, 2, OneRow(2)).status(), weights);
+  EXPECT_EQ(Run(node, 2, OneRow(3)).status(), weights) << "the group is dead";
+}
+
+// A coordinator reads who was late from what the groups say.
+TEST(LateRanksTest, GroupsNameThem) {
+  GroupOptions options;
+  options.timeout = absl::Milliseconds(50);
+  const auto groups = CreateInProcessGroups(3, 1, options);
+  ASSERT_TRUE(groups.ok()) << groups.status();
+  std::thread peer([&] {
+    int64_t value = 1;
+    (*groups)[2]->AllReduceSum(absl::Span<int64_t>(&value, 1)).IgnoreError();
+  });
+  int64_t value = 1;
+  const absl::Status status =
+      (*groups)[0]->AllReduceSum(absl::Span<int64_t>(&value, 1));
+  peer.join();
+  EXPECT_EQ(LateRanks(status), std::vector<int>{1}) << status;
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "absl/strings/string_view.h"
 #include "base/pulse.h"
 #include "worker/service/run_stream.h"
+#include "worker/step_wire/message_checksum.h"
 #include "worker/step_wire/prepare_wire.h"
 #include "worker/step_wire/rpc_limits.h"
 
@@ -69,6 +70,7 @@ grpc::ServerUnaryReactor* WorkerService::Join(
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   absl::StatusOr<std::vector<std::string>> endpoints = ParseEndpoints(*request);
   absl::Status started = endpoints.status();
+  started.Update(CheckChecksum(*request));
   if (started.ok()) {
     started = node_.Join(request->membership_epoch(), *std::move(endpoints),
                          [reactor](absl::Status status) {

@@ -17,6 +17,7 @@
 #include "gtest/gtest.h"
 #include "worker/service/fake_executor.h"
 #include "worker/service/in_process_rendezvous.h"
+#include "worker/step_wire/message_checksum.h"
 
 namespace headwise {
 namespace {
@@ -42,6 +43,7 @@ worker::v1::PrepareRequest Request(uint64_t epoch) {
   request.set_kv_type("fp16");
   request.set_kv_capacity_bytes(1 << 20);
   request.set_max_step_tokens(16);
+  WriteChecksum(&request);
   return request;
 }
 

@@ -4,10 +4,13 @@
 #define HEADWISE_WORKER_STEP_STEP_ERRORS_H_
 
 #include <cstdint>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 
 namespace headwise {
@@ -26,6 +29,30 @@ inline absl::Status MemoryBlewUp(int64_t layer) {
 inline bool IsMemoryBlewUp(const absl::Status& status) {
   return absl::IsOutOfRange(status) &&
          absl::StrContains(status.message(), kMemoryBlewUp);
+}
+
+// The ranks that a collective waited for in vain, of an error of the groups of
+// worker/collectives: "rank 0 waited 2.5s for rank 1, 2 in epoch 7", perhaps as
+// told by another rank. Empty for any other error.
+inline std::vector<int> LateRanks(const absl::Status& status) {
+  constexpr absl::string_view kWaited = " waited ";
+  constexpr absl::string_view kFor = " for rank ";
+  constexpr absl::string_view kEnd = " in epoch ";
+  absl::string_view text = status.message();
+  const size_t waited = text.find(kWaited);
+  if (!absl::IsDeadlineExceeded(status) || waited == text.npos) return {};
+  text.remove_prefix(waited);
+  const size_t begin = text.find(kFor);
+  const size_t end = text.find(kEnd);
+  if (begin == text.npos || end == text.npos || end < begin) return {};
+  text = text.substr(begin + kFor.size(), end - begin - kFor.size());
+  std::vector<int> ranks;
+  for (const absl::string_view part : absl::StrSplit(text, ", ")) {
+    int rank = 0;
+    if (!absl::SimpleAtoi(part, &rank)) return {};
+    ranks.push_back(rank);
+  }
+  return ranks;
 }
 
 }  // namespace headwise

@@ -82,7 +82,8 @@ struct WorkerConfig {
 struct PreparedShard {
   std::string endpoint;  // of this rank; opaque, handed to all ranks by Join
   int64_t weight_bytes = 0;
-  int64_t kv_capacity_blocks = 0;  // blocks of one unit each
+  int64_t kv_capacity_blocks = 0;   // blocks of one unit each
+  int64_t loaded_weight_bytes = 0;  // of all: not kept from the last shard
 };
 
 }  // namespace headwise

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "worker/step_wire/message_checksum.h"
 
 namespace headwise {
 namespace {
@@ -184,6 +185,7 @@ void WritePrepare(const WorkerConfig& config, worker::v1::PrepareRequest* out) {
   out->set_kv_type(KvTypeName(config.kv_type));
   out->set_kv_capacity_bytes(config.kv_capacity_bytes);
   out->set_max_step_tokens(config.max_step_tokens);
+  WriteChecksum(out);
 }
 
 absl::StatusOr<WorkerConfig> ParsePrepare(
@@ -217,7 +219,10 @@ void WritePrepared(const PreparedShard& prepared,
   out->set_progress(1.0);
   out->mutable_prepared()->set_endpoint(prepared.endpoint);
   out->mutable_prepared()->set_weight_bytes(prepared.weight_bytes);
+  out->mutable_prepared()->set_loaded_weight_bytes(
+      prepared.loaded_weight_bytes);
   out->mutable_prepared()->set_kv_capacity_blocks(prepared.kv_capacity_blocks);
+  WriteChecksum(out);
 }
 
 absl::StatusOr<PreparedShard> ParsePrepared(
@@ -227,6 +232,7 @@ absl::StatusOr<PreparedShard> ParsePrepared(
   PreparedShard out;
   out.endpoint = prepared.endpoint();
   out.weight_bytes = prepared.weight_bytes();
+  out.loaded_weight_bytes = prepared.loaded_weight_bytes();
   out.kv_capacity_blocks = prepared.kv_capacity_blocks();
   const auto in_range = [](const char* what, int64_t value, int64_t max) {
     if (value >= 0 && value <= max) return absl::OkStatus();
@@ -235,6 +241,8 @@ absl::StatusOr<PreparedShard> ParsePrepared(
   };
   HEADWISE_RETURN_IF_ERROR(
       in_range("weight_bytes", out.weight_bytes, kMaxBytes));
+  HEADWISE_RETURN_IF_ERROR(in_range("loaded_weight_bytes",
+                                    out.loaded_weight_bytes, out.weight_bytes));
   HEADWISE_RETURN_IF_ERROR(
       in_range("kv_capacity_blocks", out.kv_capacity_blocks, kMaxBlocks));
   HEADWISE_RETURN_IF_ERROR(CheckEndpoint(out.endpoint));

@@ -23,13 +23,16 @@ worker::v1::PrepareResponse::Prepared Prepared() {
 
 TEST(PreparedWireTest, EveryFieldComesBack) {
   worker::v1::PrepareResponse response;
-  WritePrepared(
-      {.endpoint = "at=host:1", .weight_bytes = 1000, .kv_capacity_blocks = 7},
-      &response);
+  WritePrepared({.endpoint = "at=host:1",
+                 .weight_bytes = 1000,
+                 .kv_capacity_blocks = 7,
+                 .loaded_weight_bytes = 600},
+                &response);
   const auto prepared = ParsePrepared(response.prepared());
   ASSERT_TRUE(prepared.ok()) << prepared.status();
   EXPECT_EQ(prepared->endpoint, "at=host:1");
   EXPECT_EQ(prepared->weight_bytes, 1000);
+  EXPECT_EQ(prepared->loaded_weight_bytes, 600);
   EXPECT_EQ(prepared->kv_capacity_blocks, 7);
 }
 
@@ -65,6 +68,10 @@ TEST(ParsePreparedTest, SizesOutOfRangeAreRefused) {
   prepared.set_weight_bytes(-1);
   EXPECT_THAT(ParsePrepared(prepared).status().message(),
               HasSubstr("weight_bytes"));
+  prepared = Prepared();
+  prepared.set_loaded_weight_bytes(1001);
+  EXPECT_THAT(ParsePrepared(prepared).status().message(),
+              HasSubstr("loaded_weight_bytes 1001, allowed 0 to 1000"));
 }
 
 WorkerConfig GoodConfig() {

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "proto/head_plan_codec.h"
+#include "worker/step_wire/message_checksum.h"
 #include "worker/step_wire/rpc_limits.h"
 
 namespace headwise {
@@ -276,6 +277,7 @@ void WriteStep(uint64_t membership_epoch, const Step& step,
                                     step.drop_plan_ids.end());
   for (const Fork& fork : step.forks) WriteFork(fork, out->add_forks());
   for (const ParkRequest& park : step.parks) WritePark(park, out->add_parks());
+  WriteChecksum(out);
 }
 
 absl::StatusOr<Step> ParseStep(const worker::v1::StepRequest& request) {
@@ -322,6 +324,7 @@ void WriteStepAnswer(const StepAnswer& answer, worker::v1::StepResponse* out) {
   if (!status.ok()) {
     out->set_status_message(
         std::string(status.message().substr(0, kMaxStatusBytes)));
+    WriteChecksum(out);
     return;
   }
   const StepResult& result = *answer.result;
@@ -337,6 +340,7 @@ void WriteStepAnswer(const StepAnswer& answer, worker::v1::StepResponse* out) {
   out->set_draws_digest(result.draws_digest);
   out->set_collective_bytes(result.collective_bytes);
   out->set_num_collectives(result.num_collectives);
+  WriteChecksum(out);
 }
 
 absl::StatusOr<StepAnswer> ParseStepAnswer(

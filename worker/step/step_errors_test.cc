@@ -1,0 +1,40 @@
+#include "worker/step/step_errors.h"
+
+#include <vector>
+
+#include "gtest/gtest.h"
+
+namespace headwise {
+namespace {
+
+using Ranks = std::vector<int>;
+
+Ranks LateOf(const char* message) {
+  return LateRanks(absl::DeadlineExceededError(message));
+}
+
+TEST(LateRanksTest, ReadsWhoWasWaitedFor) {
+  EXPECT_EQ(LateOf("rank 0 waited 2.5s for rank 1 in epoch 7"), Ranks{1});
+  EXPECT_EQ(LateOf("rank 2 waited 2.5s for rank 0, 13 in epoch 7"),
+            (Ranks{0, 13}));
+  EXPECT_EQ(LateOf("rank 1 ended the group: rank 1 waited 50ms for rank 2 in "
+                   "epoch 1700000000000"),
+            Ranks{2});
+}
+
+TEST(LateRanksTest, NobodyInAnyOtherError) {
+  for (const char* message :
+       {"", "rank 0 waited", "rank 0 waited 2.5s for rank 1",
+        "rank 0 waited 2.5s for rank x in epoch 7",
+        "rank 0 waited 2.5s for rank 1,2 in epoch 7",
+        "nobody set rank 1 in epoch 3",
+        "rank 0 waited 2.5s in epoch 7 for rank 1"}) {
+    EXPECT_EQ(LateOf(message), Ranks()) << message;
+  }
+  EXPECT_EQ(LateRanks(absl::UnavailableError(
+                "rank 0 waited 2.5s for rank 1 in epoch 7")),
+            Ranks());
+}
+
+}  // namespace
+}  // namespace headwise
