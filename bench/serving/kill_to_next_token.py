@@ -6,14 +6,16 @@
 A coordinator and workers on loopback, and one stream after a prompt of about
 so many tokens. Once some of its text has come, the last worker gets SIGKILL.
 Printed for each length, medians over rounds, in seconds: from the kill to the
-next text; of it, without a group (as the coordinator says); bytes of weights
-that those who remained loaded, and that they have; and for comparison the time
-to the first token of the same context, sent as a prompt to those who remained.
+next text; of it, until the coordinator knew, and without a group, by its log;
+bytes of weights that those who remained loaded, and that they have; and for
+comparison the time to the first token of the same context, sent as a prompt to
+those who remained.
 The pause should exceed that by no more than 3 s, and what it exceeds it by does
 not grow with the context.
 """
 
 import argparse
+import datetime
 import json
 import os
 import re
@@ -32,6 +34,7 @@ MAX_TOKENS = 400
 LIMIT_SECONDS = 120
 SERVING = re.compile(r'loaded (\d+) of (\d+) bytes')
 PAUSED = re.compile(r'after (\d+) ms without a group')
+LOST = re.compile(r'^\[([^]]+)\].*the group is lost', re.M)
 
 
 class Stream:
@@ -41,7 +44,8 @@ class Stream:
         self.process = subprocess.Popen(
             [BIN / 'headwise', 'generate', '--server', address,
              '--prompt-file', path, '--max-tokens', str(MAX_TOKENS),
-             '--temperature', '0'], stdout=subprocess.PIPE)
+             '--temperature', '0'], stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE)
         self.times = []
         self.text = b''
         self.reader = threading.Thread(target=self._read)
@@ -62,7 +66,8 @@ class Stream:
 
     def end(self):
         if self.process.wait(timeout=LIMIT_SECONDS) != 0:
-            raise RuntimeError('the stream ended with an error')
+            error = self.process.stderr.read().decode(errors='replace')
+            raise RuntimeError(f'the stream ended: {error.strip()}')
         self.reader.join()
 
 
@@ -86,6 +91,7 @@ def run_round(arguments, tokens):
         stream.wait_for(TEXT_BEFORE)
         victim = cluster.processes.pop()
         killed = time.monotonic()
+        killed_at = datetime.datetime.now()
         text_before = stream.text
         victim.send_signal(signal.SIGKILL)
         victim.wait()
@@ -106,7 +112,10 @@ def run_round(arguments, tokens):
         cluster.close()
     loaded = [tuple(map(int, pair)) for pair in
               SERVING.findall(log.split('serving,')[-1])]
+    lost_at = datetime.datetime.strptime(LOST.findall(log)[-1],
+                                         '%Y-%m-%d %H:%M:%S.%f')
     return {'pause': pause,
+            'until_known': (lost_at - killed_at).total_seconds(),
             'without_group': int(PAUSED.findall(log)[-1]) / 1000,
             'loaded': sum(pair[0] for pair in loaded),
             'weights': sum(pair[1] for pair in loaded),
@@ -134,11 +143,11 @@ def main():
         print(json.dumps({'load': load, 'results': results}, indent=1))
         return
     print(f'load before: {load:.2f}; medians of {arguments.rounds} rounds')
-    print('context   pause s   without group s   prefill s   over it s   '
-          'loaded MB of MB')
+    print('context   pause s   until known s   without group s   prefill s   '
+          'over it s   loaded MB of MB')
     for one in results:
         print(f'{one["context"]:7.0f}   {one["pause"]:7.2f}   '
-              f'{one["without_group"]:15.2f}   {one["prefill"]:9.2f}   '
+              f'{one["until_known"]:13.2f}   {one["without_group"]:15.2f}   {one["prefill"]:9.2f}   '
               f'{one["pause"] - one["prefill"]:9.2f}   '
               f'{one["loaded"] / 1e6:6.1f} of {one["weights"] / 1e6:.1f}')
 
