@@ -146,9 +146,10 @@ def main():
     print('context   pause s   until known s   without group s   prefill s   '
           'over it s   loaded MB of MB')
     for one in results:
+        over = one['pause'] - one['prefill']
         print(f'{one["context"]:7.0f}   {one["pause"]:7.2f}   '
-              f'{one["until_known"]:13.2f}   {one["without_group"]:15.2f}   {one["prefill"]:9.2f}   '
-              f'{one["pause"] - one["prefill"]:9.2f}   '
+              f'{one["until_known"]:13.2f}   {one["without_group"]:15.2f}   '
+              f'{one["prefill"]:9.2f}   {over:9.2f}   '
               f'{one["loaded"] / 1e6:6.1f} of {one["weights"] / 1e6:.1f}')
 
 
