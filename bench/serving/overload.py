@@ -1,6 +1,6 @@
 """What is left of a server's throughput when ten times as much is asked?
 
-    overload.py [--times 10] [--seconds 60] [--deadline 5] [--tokens 32]
+    overload.py [--times 10] [--seconds 60] [--deadline 10] [--tokens 32]
                 [--server-threads 1] [--model M] [--json]
 
 One server; the load has the machine's other cores. First callers who ask again
@@ -80,7 +80,7 @@ def main():
     parser.add_argument('--model', default=MODEL)
     parser.add_argument('--times', type=float, default=10)
     parser.add_argument('--seconds', type=int, default=60)
-    parser.add_argument('--deadline', type=float, default=5)
+    parser.add_argument('--deadline', type=float, default=10)
     parser.add_argument('--tokens', type=int, default=32)
     parser.add_argument('--server-threads', type=int, default=1,
                         dest='threads')

@@ -8,12 +8,25 @@ namespace {
 // Of a step with room for 512 in which nothing else is yet.
 LongPromptTerms Terms() { return {.step_room = 512, .room = 512}; }
 
-TEST(LongPromptsTest, HalfOfAStepOnceNobodyHasComeForAWhile) {
+TEST(LongPromptsTest, AVeryLongOneHasHalfAStepOnceNobodyHasComeForAWhile) {
   LongPromptTerms terms = Terms();
+  terms.longest_cost = 512 * kVeryLongSteps + 1;
   terms.steps_alone = kLongStepsKeptShort - 1;
   EXPECT_EQ(RoomOfLongPrompts(terms), 128);
   terms.steps_alone = kLongStepsKeptShort;
   EXPECT_EQ(RoomOfLongPrompts(terms), 256);
+}
+
+TEST(LongPromptsTest, OneThatIsSoonDoneHasFullStepsThen) {
+  LongPromptTerms terms = Terms();
+  terms.longest_cost = 512 * kVeryLongSteps;
+  terms.is_in_flight = true;
+  terms.steps_alone = kLongStepsKeptShort - 1;
+  EXPECT_EQ(RoomOfLongPrompts(terms), 0);
+  terms.steps_alone = kLongStepsKeptShort;
+  EXPECT_EQ(RoomOfLongPrompts(terms), 512);
+  terms.has_others = true;
+  EXPECT_EQ(RoomOfLongPrompts(terms), 0);
 }
 
 TEST(LongPromptsTest, AQuarterBesideOthers) {
@@ -31,6 +44,16 @@ TEST(LongPromptsTest, NothingWhileSomeOfThemAreInFlight) {
   LongPromptTerms terms = Terms();
   terms.is_in_flight = true;
   EXPECT_EQ(RoomOfLongPrompts(terms), 0);
+}
+
+TEST(LongPromptsTest, ShortOnesPassButNotForEver) {
+  LongPromptTerms terms = Terms();
+  terms.has_others = true;
+  terms.is_short_in_flight = true;
+  terms.num_passed = kMaxPassed - 1;
+  EXPECT_EQ(RoomOfLongPrompts(terms), 0);
+  terms.num_passed = kMaxPassed;
+  EXPECT_EQ(RoomOfLongPrompts(terms), 128);
 }
 
 TEST(LongPromptsTest, MoreShortOnesThanFitLeaveItToTheShares) {

@@ -71,10 +71,11 @@ struct SchedulerEvent {
 // they see; prompts share that by prompt_shares.h. At most max_step_tokens
 // sequences run, so where contexts are not deep a decode never misses a step
 // (but for probes, whose answers may fill one). Prompts that are too long for
-// one step have less of it, and rows in one step at a time (long_prompts.h). So
-// a prompt, however long, holds others up by one step, as long as half of
+// one step have less of it beside others, and rows in one step at a time
+// (long_prompts.h). So a prompt holds others up by one step, as long as half of
 // max_step_tokens rows at the begin of a context, or as one row of it if that
-// is longer.
+// is longer; but the first that comes to one that is done in seconds, by two
+// full steps.
 //
 // A step is formed while another one is in flight; a row whose token is still
 // in flight says use_last_sample. If its sequence turns out to have ended, the
@@ -169,8 +170,9 @@ class Scheduler {
     FreeQueue::Batch frees;
     std::vector<uint64_t> plan_ids;
     std::vector<uint64_t> drop_plan_ids;
-    uint64_t park_id = 0;  // of the ParkJob whose step it is; 0: none
-    bool has_long_rows = false;
+    uint64_t park_id = 0;        // of the ParkJob whose step it is; 0: none
+    bool has_long_rows = false;  // of prompts that are, and that are not
+    bool has_short_rows = false;
     double cost = 0;  // RowCosts
     absl::Time sent_at;
     std::optional<absl::StatusOr<StepResult>> outcome;
@@ -224,8 +226,9 @@ class Scheduler {
   int64_t NumBefore(const std::string& tenant) const;
   // When one should come again that would wait for so many.
   absl::Duration RetryTime(int64_t num_before) const;
-  // If it began now it would end after its deadline.
-  bool IsLate(const WaitingRequest& waiting, absl::Time now) const;
+  // Of the request's time if it began now; below 0: it would end too late.
+  absl::Duration TimeToSpare(const WaitingRequest& waiting,
+                             absl::Time now) const;
   double PromptCost(const EngineRequest& request, int64_t prefix_len) const;
   void MeasureStep(const SentStep& step, absl::Time now);
   void MeasureEnd(const Sequence& sequence, bool is_whole, absl::Time now);
@@ -243,7 +246,7 @@ class Scheduler {
   bool QuotaAllows(const WaitingRequest& waiting) const;
   void AdmitWaiting(absl::Time now);
   // The order in which they may begin: in turn, but those at last that would
-  // be too late.
+  // be too late, of them the one first that would be so by the least.
   std::vector<uint64_t> WaitingInOrder(bool of_background,
                                        absl::Time now) const;
   std::vector<uint64_t> WaitingInTurn(bool of_background) const;
@@ -341,6 +344,7 @@ class Scheduler {
   bool queue_stands_ = false;
   // With rows of long prompts, since something ran beside them.
   int64_t long_steps_alone_ = kLongStepsKeptShort;
+  int64_t num_passed_ = 0;  // LongPromptTerms
   uint64_t group_ = 1;
   uint64_t last_step_id_ = 0;  // of this group
   uint64_t last_request_id_ = 0;

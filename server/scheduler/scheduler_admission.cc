@@ -102,9 +102,15 @@ bool Scheduler::HasWaiting() const {
 std::vector<uint64_t> Scheduler::WaitingInOrder(bool of_background,
                                                 absl::Time now) const {
   std::vector<uint64_t> order = WaitingInTurn(of_background);
-  std::stable_partition(order.begin(), order.end(), [&](uint64_t id) {
-    return !IsLate(waiting_.at(id), now);
+  std::vector<std::pair<absl::Duration, uint64_t>> late;  // spare: below 0
+  std::erase_if(order, [&](uint64_t id) {
+    const absl::Duration spare = TimeToSpare(waiting_.at(id), now);
+    if (spare >= absl::ZeroDuration()) return false;
+    late.emplace_back(-spare, id);
+    return true;
   });
+  std::sort(late.begin(), late.end());
+  for (const auto& [missing, id] : late) order.push_back(id);
   return order;
 }
 

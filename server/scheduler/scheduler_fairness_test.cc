@@ -21,22 +21,36 @@ EngineRequest Of(const std::string& tenant, EngineRequest request) {
   return request;
 }
 
-class SchedulerFairnessTest : public SchedulerTest {};
+class SchedulerFairnessTest : public SchedulerTest {
+ protected:
+  // With room for prompts that are very long: of more than 32 steps.
+  void UseLongContexts(int64_t prefill_chunk) {
+    EngineOptions options = Options();
+    options.prefill_chunk = prefill_chunk;
+    options.kv_capacity = CapacityOf(8192);
+    options.max_context_len = 8192;
+    Use(options);
+  }
+};
 
 TEST_F(SchedulerFairnessTest, AShortPromptDoesNotWaitForALongOneToEnd) {
-  Submit(Generate(400, 1));
+  UseLongContexts(/*prefill_chunk=*/32);
+  Submit(Generate(1200, 1));
   EXPECT_THAT(Next(), ElementsAre("1@0+16"));  // half of a step
   EXPECT_THAT(Next(), IsEmpty());              // nothing else is before them:
   Submit(Generate(10, 1));
   Submit(Generate(14, 1));
   EXPECT_THAT(Next(), ElementsAre("2@0+10*", "3@0+14*"));
   Answer();
-  EXPECT_THAT(Next(), ElementsAre("1@16+8"));  // a quarter
+  EXPECT_THAT(Next(), IsEmpty());  // who comes now goes behind those
+  Answer();
+  EXPECT_THAT(Next(), ElementsAre("1@16+8", "free 2", "free 3"));  // a quarter
 }
 
 // Who was there comes again; after a while he is forgotten.
 TEST_F(SchedulerFairnessTest, ALongPromptHasHalfAStepOnceNobodyHasCome) {
-  Submit(Generate(600, 1));
+  UseLongContexts(/*prefill_chunk=*/32);
+  Submit(Generate(1200, 1));
   Submit(Generate(10, 1));
   EXPECT_THAT(Next(), ElementsAre("2@0+10*", "1@0+8"));
   Answer();
@@ -47,6 +61,33 @@ TEST_F(SchedulerFairnessTest, ALongPromptHasHalfAStepOnceNobodyHasCome) {
     EXPECT_EQ(Next().at(0), rows);
     Answer();
   }
+}
+
+TEST_F(SchedulerFairnessTest, ALongPromptThatIsSoonDoneHasFullStepsAlone) {
+  UseLongContexts(/*prefill_chunk=*/32);
+  Submit(Generate(200, 1));
+  EXPECT_THAT(Next(), ElementsAre("1@0+32"));
+  EXPECT_THAT(Next(), ElementsAre("1@32+32"));
+  Submit(Generate(10, 1));
+  Answer();
+  EXPECT_THAT(Next(), ElementsAre("2@0+10*"));
+  Answer();
+  Answer();
+  EXPECT_THAT(Next(), ElementsAre("1@64+8", "free 2"));
+  EXPECT_THAT(Next(), IsEmpty());
+}
+
+TEST_F(SchedulerFairnessTest, ShortPromptsPassALongOneFourTimesInARow) {
+  UseLongContexts(/*prefill_chunk=*/32);
+  Submit(Generate(1200, 1));
+  EXPECT_THAT(Next(), ElementsAre("1@0+16"));
+  for (int i = 2; i <= 5; ++i) {
+    Submit(Generate(3, 1));
+    EXPECT_THAT(Next().at(0), std::to_string(i) + "@0+3*");
+    Answer();
+  }
+  Submit(Generate(3, 1));
+  EXPECT_THAT(Next().at(1), testing::StartsWith("1@16+"));
 }
 
 TEST_F(SchedulerFairnessTest, DecodesGoOnWhileRowsOfALongPromptAreInFlight) {

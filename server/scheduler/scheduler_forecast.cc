@@ -16,9 +16,9 @@ namespace {
 // A forecast may be wrong by so much: what is refused would have been late with
 // workers twice as fast.
 constexpr double kDoubt = 2;
-// Of two that wait, one that needs so much more than what is left of its time
-// lets the other pass.
-constexpr double kLateShare = 1.25;
+// Of two that wait, one lets the other pass if so many times of what it is
+// likely to take is more than what is left of its time.
+constexpr double kLateShare = 1.5;
 
 RequestWork WorkOf(const WaitingRequest& waiting) {
   const EngineRequest& request = waiting.request;
@@ -108,10 +108,10 @@ absl::Status Scheduler::CheckDeadline(const WaitingRequest& waiting,
        .retry_after = RetryTime(num_before)});
 }
 
-bool Scheduler::IsLate(const WaitingRequest& waiting, absl::Time now) const {
-  const absl::Time deadline = waiting.request.deadline;
-  if (deadline == absl::InfiniteFuture()) return false;
-  return times_.LikelyTime(WorkOf(waiting)) * kLateShare > deadline - now;
+absl::Duration Scheduler::TimeToSpare(const WaitingRequest& waiting,
+                                      absl::Time now) const {
+  return waiting.request.deadline - now -
+         times_.LikelyTime(WorkOf(waiting)) * kLateShare;
 }
 
 void Scheduler::MeasureStep(const SentStep& step, absl::Time now) {

@@ -128,6 +128,18 @@ TEST_F(SchedulerForecastTest, WhatIsLateRunsIfNobodyElseWaits) {
   EXPECT_EQ(Next().at(0), std::to_string(late) + "@0+1*");
 }
 
+// Where all would be late, the one that came last has a chance.
+TEST_F(SchedulerForecastTest, OfThoseThatAreLateTheLeastLateBegins) {
+  MakeQueue(/*num_waiting=*/0);
+  Submit(Within(absl::Milliseconds(1500), Generate(1, 10)));
+  Submit(Within(absl::Milliseconds(1700), Generate(1, 10)));
+  const uint64_t least =
+      Submit(Within(absl::Milliseconds(1800), Generate(1, 10)));
+  Submit(Within(absl::Milliseconds(1600), Generate(1, 10)));
+  while (Ends().empty()) RunStep();
+  EXPECT_EQ(Next().at(0), std::to_string(least) + "@0+1*");
+}
+
 TEST_F(SchedulerForecastTest, WithoutAGroupNothingIsForecast) {
   MakeQueue(/*num_waiting=*/9);
   scheduler_->Suspend(absl::UnavailableError("gone"), GroupEnd::kLost, now_);

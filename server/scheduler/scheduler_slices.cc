@@ -105,17 +105,23 @@ double Scheduler::RoomOfLong(const std::vector<Prompt>& prompts,
   LongPromptTerms terms = {
       .step_room = static_cast<double>(options_.max_step_tokens),
       .room = room.cost,
-      .is_in_flight =
-          std::any_of(steps_.begin(), steps_.end(),
-                      [](const SentStep& sent) { return sent.has_long_rows; })};
+      .num_passed = num_passed_};
+  for (const SentStep& sent : steps_) {
+    terms.is_in_flight |= sent.has_long_rows;
+    terms.is_short_in_flight |= sent.has_short_rows;
+  }
   int64_t num_others = 0;
   for (const auto& [id, sequence] : running_) {
     num_others += sequence.request().is_background ? 0 : 1;
   }
   int64_t num_long = 0;
   for (const auto& [sequence, is_long] : prompts) {
-    num_long += is_long ? 1 : 0;
-    if (is_long) continue;
+    if (is_long) {
+      ++num_long;
+      terms.longest_cost =
+          std::max(terms.longest_cost, sequence->prompt_cost());
+      continue;
+    }
     terms.short_cost +=
         RowCost(*sequence) * static_cast<double>(sequence->prompt_rows_left());
   }
@@ -150,13 +156,17 @@ void Scheduler::AddPrompts(bool of_background, StepRoom room, Step& step,
     const double taken =
         row_cost * AddPrompt(*sequence, budget, room, step, sent);
     sent.cost += taken;
-    if (is_long) {
-      long_room -= taken;
-      sent.has_long_rows |= taken > 0;
-    }
+    if (is_long) long_room -= taken;
+    bool& has_rows = is_long ? sent.has_long_rows : sent.has_short_rows;
+    has_rows |= taken > 0;
     return taken;
   });
-  if (sent.has_long_rows) ++long_steps_alone_;
+  if (sent.has_long_rows) {
+    ++long_steps_alone_;
+    num_passed_ = 0;
+  } else if (sent.has_short_rows) {
+    ++num_passed_;
+  }
 }
 
 int64_t Scheduler::AddPrompt(Sequence& sequence, double budget, StepRoom& room,

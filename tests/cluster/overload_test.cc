@@ -141,20 +141,20 @@ TEST_F(OverloadTest, APromptThatWouldBeLateIsRefusedBeforeItsDeadline) {
   Serve({});
   ASSERT_FALSE(HasFatalFailure());
   const absl::Time begin = Clock::Monotonic().Now();
-  ASSERT_TRUE(Ask(PromptOf(20'000, 1), absl::Minutes(2)).ok());
+  ASSERT_TRUE(Ask(PromptOf(8'000, 1), absl::Minutes(2)).ok());
   const absl::Duration took = Since(begin);
   const double steps = Metric("headwise_steps_total");
   // Twice the rows, each of more cost: no machine is eight times as fast now.
   const absl::Duration deadline = took / 4;
-  const grpc::Status status = Ask(PromptOf(40'000, 1), deadline);
+  const grpc::Status status = Ask(PromptOf(16'000, 1), deadline);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
-  EXPECT_THAT(status.error_message(), HasSubstr("a prompt of 40000 tokens"));
+  EXPECT_THAT(status.error_message(), HasSubstr("a prompt of 16000 tokens"));
   EXPECT_EQ(DetailsOf(status).reason, "DEADLINE_TOO_SHORT");
   EXPECT_EQ(Metric("headwise_admission_rejected_total", "reason=\"deadline\""),
             1.0);
   // The first prompt's sequence may be freed by a step of its own.
   EXPECT_LE(Metric("headwise_steps_total"), steps + 1);
-  EXPECT_TRUE(Ask(PromptOf(40'000, 1), absl::Minutes(2)).ok());
+  EXPECT_TRUE(Ask(PromptOf(16'000, 1), absl::Minutes(2)).ok());
 }
 
 // Case 37: a tenant that floods hears of its quota, and nobody else does.
