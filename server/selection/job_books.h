@@ -23,7 +23,7 @@
 #include "server/selection/job_status.h"
 #include "server/selection/part_totals.h"
 #include "server/selection/shard_output.h"
-#include "server/selection/sql_database.h"
+#include "server/books/sql_database.h"
 
 namespace headwise {
 

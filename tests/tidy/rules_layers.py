@@ -22,6 +22,8 @@ _SESSIONS = 'worker/sessions'
 # What sessions and neural memories of callers share, on either side.
 _WORKER_LEASES = 'worker/leases'
 _LEASES = 'server/leases'
+# What outlives the coordinator's process.
+_BOOKS = 'server/books'
 _SERVER_INSIDE = ['server/scheduler', 'server/placement', 'server/membership']
 
 ALLOWED = {
@@ -46,6 +48,7 @@ ALLOWED = {
     'worker/executor': ['base', 'model', _STEP, *_WORKER_BELOW_SERVICE],
     'worker': ['base', 'model', 'worker', _PROTO],  # service/, main programs
     'server/membership': ['base', 'model', _PROTO, 'server/placement'],
+    'server/election': ['base', _PROTO],
     'server/placement': ['base', 'model', 'server/membership'],
     'server/scheduler': ['base', 'model', _STEP, 'server/placement',
                          'server/membership'],
@@ -58,12 +61,13 @@ ALLOWED = {
                              'worker/memory_wire', 'worker/neural_memory',
                              'worker/sessions'],
     'server/calibration': ['base', 'model', _STEP, 'server/scheduler'],
-    'server/selection': ['base', 'model', _STEP, 'server/scheduler'],
+    _BOOKS: ['base'],
+    'server/selection': ['base', 'model', _STEP, _BOOKS, 'server/scheduler'],
     'server/dispatch': ['base', 'model', _STEP, _STEP_WIRE, _PROTO,
                         *_SERVER_INSIDE],
     'server/frontends': ['base', 'model', _STEP, _PROTO, *_SERVER_INSIDE,
-                         'server/attention', 'server/calibration', _LEASES,
-                         'server/neural_memory', 'server/selection'],
+                         'server/attention', _BOOKS, 'server/calibration',
+                         _LEASES, 'server/neural_memory', 'server/selection'],
     'server': ['base', 'model', _STEP, _PROTO, 'server'],  # the program itself
     'client/cpp': ['base', 'model', _PROTO],
     'client': ['base', 'model', _STEP, _PROTO, 'client'],
@@ -89,7 +93,8 @@ _TEST_FILE = re.compile(r'(_test|_fuzz|_bench)\.(cc|cu|h)$')
 _RPC = re.compile(r'^(grpc|grpcpp|grpc\+\+|google/protobuf)/|\.pb\.h$')
 _RPC_FOLDERS = ('server/frontends/', 'server/dispatch/', 'server/membership/',
                 'server/coordinator/',  # the program, which joins the rest
-                'server/attention/grpc_', 'server/leases/grpc_',
+                'server/election/etcd_', 'server/attention/grpc_',
+                'server/leases/grpc_',
                 'server/neural_memory/grpc_', 'worker/memory_wire/',
                 'worker/service/', 'worker/session_wire/', 'worker/step_wire/',
                 'client/', 'proto/', 'tests/', 'bench/')

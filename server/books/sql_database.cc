@@ -1,4 +1,4 @@
-#include "server/selection/sql_database.h"
+#include "server/books/sql_database.h"
 
 #include <sqlite3.h>
 
@@ -39,6 +39,11 @@ int Bind(sqlite3_stmt* statement, int index, const SqlValue& value) {
   if (const auto* real = std::get_if<double>(&value)) {
     return sqlite3_bind_double(statement, index, *real);
   }
+  if (const auto* blob = std::get_if<SqlBlob>(&value)) {
+    if (blob->bytes.empty()) return sqlite3_bind_zeroblob(statement, index, 0);
+    return sqlite3_bind_blob64(statement, index, blob->bytes.data(),
+                               blob->bytes.size(), SQLITE_TRANSIENT);
+  }
   const auto text = std::get<absl::string_view>(value);
   // Null data would be NULL, not the empty text.
   return sqlite3_bind_text64(statement, index,
@@ -63,8 +68,15 @@ std::string SqlRow::Text(int column) const {
           static_cast<size_t>(sqlite3_column_bytes(statement_, column))};
 }
 
+std::string SqlRow::Blob(int column) const {
+  const void* const bytes = sqlite3_column_blob(statement_, column);
+  if (bytes == nullptr) return "";
+  return {static_cast<const char*>(bytes),
+          static_cast<size_t>(sqlite3_column_bytes(statement_, column))};
+}
+
 absl::StatusOr<std::unique_ptr<SqlDatabase>> SqlDatabase::Open(
-    const std::string& path) {
+    const std::string& path, SqlJournal journal) {
   sqlite3* database = nullptr;
   const int error = sqlite3_open_v2(
       path.c_str(), &database,
@@ -74,9 +86,21 @@ absl::StatusOr<std::unique_ptr<SqlDatabase>> SqlDatabase::Open(
   if (error != SQLITE_OK) return opened->Failed("can't be opened");
   sqlite3_extended_result_codes(database, 1);
   sqlite3_busy_timeout(database, kBusyMs);
-  HEADWISE_RETURN_IF_ERROR(opened->Run("PRAGMA journal_mode = DELETE"));
-  HEADWISE_RETURN_IF_ERROR(opened->Run("PRAGMA synchronous = FULL"));
+  if (journal == SqlJournal::kRollback) {
+    HEADWISE_RETURN_IF_ERROR(opened->Run("PRAGMA journal_mode = DELETE"));
+    HEADWISE_RETURN_IF_ERROR(opened->Run("PRAGMA synchronous = FULL"));
+    return opened;
+  }
+  // One process at a time, which so needs no shared memory.
+  HEADWISE_RETURN_IF_ERROR(opened->Run("PRAGMA locking_mode = EXCLUSIVE"));
+  HEADWISE_RETURN_IF_ERROR(opened->Run("PRAGMA journal_mode = WAL"));
+  HEADWISE_RETURN_IF_ERROR(opened->Run("PRAGMA synchronous = NORMAL"));
+  HEADWISE_RETURN_IF_ERROR(opened->Run("PRAGMA wal_autocheckpoint = 0"));
   return opened;
+}
+
+absl::Status SqlDatabase::Checkpoint() {
+  return Run("PRAGMA wal_checkpoint(TRUNCATE)");
 }
 
 SqlDatabase::~SqlDatabase() { sqlite3_close_v2(database_); }

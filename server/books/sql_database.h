@@ -1,7 +1,7 @@
 // SQLite, as status and plain values.
 
-#ifndef HEADWISE_SERVER_SELECTION_SQL_DATABASE_H_
-#define HEADWISE_SERVER_SELECTION_SQL_DATABASE_H_
+#ifndef HEADWISE_SERVER_BOOKS_SQL_DATABASE_H_
+#define HEADWISE_SERVER_BOOKS_SQL_DATABASE_H_
 
 #include <cstdint>
 #include <functional>
@@ -20,7 +20,19 @@ struct sqlite3_stmt;
 
 namespace headwise {
 
-using SqlValue = std::variant<int64_t, double, absl::string_view>;
+struct SqlBlob {
+  absl::string_view bytes;
+};
+using SqlValue = std::variant<int64_t, double, absl::string_view, SqlBlob>;
+
+// What a commit costs, and what is there after it.
+enum class SqlJournal {
+  kRollback,  // synced in full: all of it, also after a loss of power
+  // Written ahead, and synced by Checkpoint alone: all of it after the end of
+  // this process, however it ended; after a loss of power what was there at the
+  // last checkpoint, and perhaps more.
+  kAhead,
+};
 
 // A row that a statement gives; columns from 0.
 class SqlRow {
@@ -29,6 +41,7 @@ class SqlRow {
   int64_t Int(int column) const;
   double Real(int column) const;
   std::string Text(int column) const;
+  std::string Blob(int column) const;
 
  private:
   sqlite3_stmt* const statement_;
@@ -36,8 +49,7 @@ class SqlRow {
 
 using TakeSqlRow = std::function<absl::Status(const SqlRow&)>;
 
-// A rollback journal, synced in full at each commit: what a transaction wrote
-// is there after a loss of power, or none of it. Errors name the file:
+// What a transaction wrote is there, or none of it. Errors name the file:
 // ResourceExhausted (no room), PermissionDenied, Unavailable (another process
 // held it for 10 s, or the disk fails), DataLoss (no database, or a damaged
 // one), Internal. Not thread-safe.
@@ -45,7 +57,7 @@ class SqlDatabase {
  public:
   // Makes the file where it isn't there.
   static absl::StatusOr<std::unique_ptr<SqlDatabase>> Open(
-      const std::string& path);
+      const std::string& path, SqlJournal journal = SqlJournal::kRollback);
   ~SqlDatabase();
   SqlDatabase(const SqlDatabase&) = delete;
   SqlDatabase& operator=(const SqlDatabase&) = delete;
@@ -56,6 +68,9 @@ class SqlDatabase {
                    std::initializer_list<SqlValue> values = {},
                    const TakeSqlRow& take = nullptr);
   int64_t num_changed() const;  // rows, by the last INSERT, UPDATE or DELETE
+
+  // kAhead: what was written ahead goes to its place, synced.
+  absl::Status Checkpoint();
 
   // Runs `body` as one transaction that writes; an error of it takes all back.
   absl::Status Transact(const std::function<absl::Status()>& body);
@@ -71,4 +86,4 @@ class SqlDatabase {
 
 }  // namespace headwise
 
-#endif  // HEADWISE_SERVER_SELECTION_SQL_DATABASE_H_
+#endif  // HEADWISE_SERVER_BOOKS_SQL_DATABASE_H_
