@@ -14,7 +14,8 @@ constexpr char kResourceType[] = "headwise.resource_type";
 constexpr char kResourceName[] = "headwise.resource_name";
 constexpr char kQuotaSubject[] = "headwise.quota_subject";
 constexpr char kRetryAfter[] = "headwise.retry_after";  // milliseconds
-constexpr char kNumbers[] = "headwise.numbers";         // "name=1 name=2"
+constexpr char kLeader[] = "headwise.leader";
+constexpr char kNumbers[] = "headwise.numbers";  // "name=1 name=2"
 
 void Put(const char* url, absl::string_view text, absl::Status* status) {
   if (text.empty()) return;
@@ -42,6 +43,7 @@ absl::Status WithFacts(absl::Status status, const ErrorFacts& facts) {
     absl::StrAppend(&numbers, numbers.empty() ? "" : " ", name, "=", value);
   }
   Put(kNumbers, numbers, &status);
+  Put(kLeader, facts.leader, &status);
   return status;
 }
 
@@ -55,6 +57,7 @@ ErrorFacts FactsOf(const absl::Status& status) {
   if (absl::SimpleAtoi(Get(kRetryAfter, status), &retry_ms)) {
     facts.retry_after = absl::Milliseconds(retry_ms);
   }
+  facts.leader = Get(kLeader, status);
   const std::string numbers = Get(kNumbers, status);
   for (const absl::string_view number :
        absl::StrSplit(numbers, ' ', absl::SkipEmpty())) {

@@ -27,6 +27,8 @@ struct ErrorFacts {
   std::vector<std::pair<std::string, int64_t>> numbers;
   // When to come again, in whole milliseconds; zero: nothing is known.
   absl::Duration retry_after = absl::ZeroDuration();
+  // Where the one is who can do it: host:port.
+  std::string leader;
 };
 
 // `status` with these facts; earlier ones that are not named stay. No effect on

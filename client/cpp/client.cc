@@ -3,13 +3,15 @@
 #include <thread>
 #include <utility>
 
+#include "client/cpp/answer_resumption.h"
 #include "client/cpp/client_call.h"
 
 namespace headwise {
 
 std::unique_ptr<Client> Client::Connect(const std::string& target,
                                         const ClientOptions& options) {
-  return std::make_unique<Client>(MakeClientChannel(target), options);
+  return std::make_unique<Client>(MakeClientChannel(target),
+                                  OptionsFor(target, options));
 }
 
 Client::Client(std::shared_ptr<grpc::Channel> channel,
@@ -23,19 +25,19 @@ Client::Client(std::shared_ptr<grpc::Channel> channel,
 
 absl::Status Client::Generate(const v1::GenerateRequest& request,
                               OnEvent on_event) {
-  return CallStream<v1::GenerateResponse>(
-      options_,
-      [&](grpc::ClientContext* context) {
-        return inference_->Generate(context, request);
+  return CallUntilWhole(
+      options_, request,
+      [&](grpc::ClientContext* context, const v1::GenerateRequest& rest) {
+        return inference_->Generate(context, rest);
       },
       on_event);
 }
 
 absl::Status Client::Chat(const v1::ChatRequest& request, OnEvent on_event) {
-  return CallStream<v1::GenerateResponse>(
-      options_,
-      [&](grpc::ClientContext* context) {
-        return inference_->Chat(context, request);
+  return CallUntilWhole(
+      options_, request,
+      [&](grpc::ClientContext* context, const v1::ChatRequest& rest) {
+        return inference_->Chat(context, rest);
       },
       on_event);
 }

@@ -33,14 +33,15 @@ struct ClientOptions {
 // Unavailable of the transport.
 class Client {
  public:
-  // `target` as gRPC has it: "host:port". Connects with the first call.
+  // `target` as gRPC has it, "host:port"; several where one of them leads, with
+  // commas. Connects with the first call.
   static std::unique_ptr<Client> Connect(const std::string& target,
                                          const ClientOptions& options);
   Client(std::shared_ptr<grpc::Channel> channel, const ClientOptions& options);
 
   // Calls `on_event` for each message, on this thread; false from it cancels
-  // the call, which then returns Cancelled. Repeated only while no message has
-  // come.
+  // the call, which then returns Cancelled. A stream that breaks off is resumed
+  // (answer_resumption.h): `on_event` hears each token and letter once.
   using OnEvent = absl::FunctionRef<bool(const v1::GenerateResponse&)>;
   absl::Status Generate(const v1::GenerateRequest& request, OnEvent on_event);
   absl::Status Chat(const v1::ChatRequest& request, OnEvent on_event);

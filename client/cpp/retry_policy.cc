@@ -15,14 +15,20 @@ absl::Status CallWithRetry(
     absl::FunctionRef<Attempt(absl::Duration remaining)> attempt) {
   const absl::Time deadline = options.now() + timeout;
   absl::Duration delay = options.first_delay;
+  int max_attempts = options.max_attempts;
   for (int i = 1;; ++i) {
     const Attempt result = attempt(deadline - options.now());
+    if (result.has_progressed) {
+      max_attempts = options.max_resumes + 1;
+      delay = options.first_delay;
+      i = 1;
+    }
     // gRPC itself says ResourceExhausted of a message that is too large, and
     // would say it again.
     const bool transient = absl::IsUnavailable(result.status) ||
                            (absl::IsResourceExhausted(result.status) &&
                             result.retry_delay > absl::ZeroDuration());
-    if (!transient || !result.may_repeat || i >= options.max_attempts) {
+    if (!transient || !result.may_repeat || i >= max_attempts) {
       return result.status;
     }
     const absl::Duration wait =

@@ -17,9 +17,13 @@ namespace headwise {
 double RandomChance();
 
 // The answers of headwise.v1 depend on the request alone, so every method may
-// be repeated. A stream is repeated only before its first message.
+// be repeated. A stream is repeated only before its first message, or if it can
+// be resumed where it broke off.
 struct RetryOptions {
   int max_attempts = 4;  // 1: never again
+  // Of a stream that has begun, in a row without its coming any further: some
+  // 70 s at the delays below, in which a standby takes over and forms a group.
+  int max_resumes = 16;
   absl::Duration first_delay = absl::Milliseconds(100);
   absl::Duration max_delay = absl::Seconds(5);
   absl::Duration max_wish = absl::Minutes(2);  // of the server
@@ -35,15 +39,18 @@ struct Attempt {
   // RetryInfo of the server; zero: it named none.
   absl::Duration retry_delay = absl::ZeroDuration();
   bool may_repeat = true;  // false: the caller has seen part of the answer
+  // Part of an answer came, and the next attempt will ask for the rest.
+  bool has_progressed = false;
 };
 
 // Calls `attempt` with the time that remains, until it succeeds, fails for
 // another reason than Unavailable or ResourceExhausted with a retry_delay,
-// max_attempts are used up, or the next delay would pass the deadline. Delays
-// double up to max_delay; the server's wish counts up to max_wish if it is
-// longer; and each is longer by up to half of itself, by chance, so that
-// clients that were refused together do not come back together. Returns the
-// last attempt's status.
+// max_attempts are used up (once it has progressed: max_resumes since it last
+// has), or the next delay would pass the deadline. Delays double up to
+// max_delay; the server's wish counts up to max_wish if it is longer; and each
+// is longer by up to half of itself, by chance, so that clients that were
+// refused together do not come back together. Returns the last attempt's
+// status.
 absl::Status CallWithRetry(
     const RetryOptions& options, absl::Duration timeout,
     absl::FunctionRef<Attempt(absl::Duration remaining)> attempt);

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "server/frontends/response_writer.h"
+#include "server/frontends/rich_status.h"
 
 namespace headwise {
 namespace {
@@ -18,7 +20,7 @@ void WriteToken(const Tokenizer& tokenizer, const RankedToken& token,
 }  // namespace
 
 GenerationSink::GenerationSink(GenerationSinkOptions options, TextStream text,
-                               std::shared_ptr<ResponseStream> stream)
+                               std::shared_ptr<AnswerWriter> stream)
     : options_(std::move(options)),
       stream_(std::move(stream)),
       text_(std::move(text)) {}
@@ -34,7 +36,7 @@ void GenerationSink::RecordToken() {
   const FrontendContext& frontend = options_.frontend;
   const absl::Time now = frontend.clock.Now();
   const int64_t context_len = options_.prompt_tokens + ++num_tokens_;
-  if (num_tokens_ == 1) {
+  if (last_token_ == absl::InfinitePast()) {
     frontend.metrics.RecordFirstToken(context_len, now - options_.arrival.time);
   } else {
     frontend.metrics.RecordTokenGap(context_len, now - last_token_);
@@ -42,17 +44,40 @@ void GenerationSink::RecordToken() {
   last_token_ = now;
 }
 
+std::string GenerationSink::AppendText(int32_t token) {
+  const Tokenizer& tokenizer = *options_.frontend.model.tokenizer;
+  std::string text;
+  // A control token has no text of its own.
+  if (!tokenizer.IsSpecial(token)) {
+    text = text_.Append(tokenizer.TokenBytes(token));
+  }
+  stopped_ =
+      text_.stopped() || std::binary_search(options_.stop_tokens.begin(),
+                                            options_.stop_tokens.end(), token);
+  return text;
+}
+
+absl::StatusOr<bool> GenerationSink::Skip(
+    const std::vector<int32_t>& received) {
+  for (const int32_t token : received) {
+    if (stopped_) {
+      return InvalidField(
+          absl::StrCat("received.ids[", num_tokens_, "]"),
+          absl::StrCat("is ", token,
+                       "; the answer has ended with the one before it"));
+    }
+    AppendText(token);
+    ++num_tokens_;
+  }
+  return stopped_ || num_tokens_ >= options_.max_new_tokens;
+}
+
 bool GenerationSink::OnToken(const SliceResult& outcome) {
   RecordToken();
-  const bool ends = std::binary_search(
-      options_.stop_tokens.begin(), options_.stop_tokens.end(), outcome.token);
   const Tokenizer& tokenizer = *options_.frontend.model.tokenizer;
   v1::GenerateResponse response;
   v1::GeneratedText& generated = *response.mutable_generated();
-  // A control token has no text of its own.
-  if (!tokenizer.IsSpecial(outcome.token)) {
-    generated.set_text(text_.Append(tokenizer.TokenBytes(outcome.token)));
-  }
+  generated.set_text(AppendText(outcome.token));
   WriteToken(tokenizer,
              {outcome.token, options_.logprobs ? outcome.logprob : 0.0f},
              generated.add_tokens());
@@ -62,7 +87,6 @@ bool GenerationSink::OnToken(const SliceResult& outcome) {
       WriteToken(tokenizer, token, top.add_alternatives());
     }
   }
-  stopped_ = ends || text_.stopped();
   stream_->Write(std::move(response));
   return !stopped_;
 }

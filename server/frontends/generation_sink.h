@@ -8,10 +8,11 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "model/tokenizer/text_stream.h"
+#include "server/frontends/answer_writer.h"
 #include "server/frontends/frontend_context.h"
-#include "server/frontends/response_stream.h"
 #include "server/scheduler/engine.h"
 
 namespace headwise {
@@ -20,6 +21,7 @@ struct GenerationSinkOptions {
   const FrontendContext& frontend;  // must outlive the sink
   Arrival arrival;
   int64_t prompt_tokens = 0;
+  int64_t max_new_tokens = 0;
   std::vector<int32_t> stop_tokens = {};  // ascending; end the text
   bool logprobs = false;
 };
@@ -29,7 +31,12 @@ class GenerationSink final : public RequestSink {
  public:
   // `text` knows the stop strings.
   GenerationSink(GenerationSinkOptions options, TextStream text,
-                 std::shared_ptr<ResponseStream> stream);
+                 std::shared_ptr<AnswerWriter> stream);
+
+  // The first tokens of the answer, which the client has: their text is not
+  // told again. To be called before any other. True if they are the whole of
+  // it. InvalidArgument if something comes after the token that ends it.
+  absl::StatusOr<bool> Skip(const std::vector<int32_t>& received);
 
   void OnPrefill(int64_t processed_tokens, int64_t total_tokens) override;
   bool OnToken(const SliceResult& outcome) override;
@@ -37,15 +44,17 @@ class GenerationSink final : public RequestSink {
                   const RequestUsage& usage) override;
 
  private:
+  // The text that has become certain with it; sets stopped_.
+  std::string AppendText(int32_t token);
   void RecordToken();
   void WriteEnd(const RequestUsage& usage);
 
   const GenerationSinkOptions options_;
-  const std::shared_ptr<ResponseStream> stream_;
+  const std::shared_ptr<AnswerWriter> stream_;
   TextStream text_;
   bool stopped_ = false;  // by a token or a string; else by length
   int64_t num_tokens_ = 0;
-  absl::Time last_token_;
+  absl::Time last_token_ = absl::InfinitePast();
 };
 
 }  // namespace headwise

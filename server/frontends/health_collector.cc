@@ -13,7 +13,10 @@ std::vector<prometheus::MetricFamily> HealthCollector::Collect() const {
                            "/healthz/ready names them.");
   AddValue({}, static_cast<double>(cluster_.missing_workers().size()),
            &missing);
-  return {draining, missing};
+  auto leader = MakeGauge("headwise_coordinator_is_leader",
+                          "1: this one leads, or is the only one.");
+  AddValue({}, !leads_ || leads_().ok() ? 1 : 0, &leader);
+  return {draining, missing, leader};
 }
 
 }  // namespace headwise

@@ -1,10 +1,14 @@
-// headwise_draining and headwise_workers_missing, asked at each scrape.
+// headwise_draining, headwise_workers_missing and
+// headwise_coordinator_is_leader, asked at each scrape.
 
 #ifndef HEADWISE_SERVER_FRONTENDS_HEALTH_COLLECTOR_H_
 #define HEADWISE_SERVER_FRONTENDS_HEALTH_COLLECTOR_H_
 
+#include <functional>
+#include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "prometheus/collectable.h"
 #include "prometheus/metric_family.h"
 #include "server/frontends/head_map.h"
@@ -12,16 +16,19 @@
 
 namespace headwise {
 
-// Both must outlive it. Thread-safe.
+// What they refer to must outlive it. Thread-safe.
 class HealthCollector final : public prometheus::Collectable {
  public:
-  HealthCollector(const ClusterState& cluster, const OpenCalls& open_calls)
-      : cluster_(cluster), open_calls_(open_calls) {}
+  // `leads`: as of ServerFrontendsDeps.
+  HealthCollector(const ClusterState& cluster, const OpenCalls& open_calls,
+                  std::function<absl::Status()> leads)
+      : cluster_(cluster), open_calls_(open_calls), leads_(std::move(leads)) {}
   std::vector<prometheus::MetricFamily> Collect() const override;
 
  private:
   const ClusterState& cluster_;
   const OpenCalls& open_calls_;
+  const std::function<absl::Status()> leads_;
 };
 
 }  // namespace headwise

@@ -14,9 +14,28 @@
 namespace headwise {
 namespace {
 
-// Refusals before any work; a caller's plain mistakes are not admission's.
-void RecordRejection(const absl::Status& status, bool by_engine,
-                     ServerMetrics& metrics) {
+template <typename Request>
+int64_t TextBytes(const Request& request) {
+  return static_cast<int64_t>(request.text().size());
+}
+
+// Not the call itself, which may be over and gone by then.
+auto CancelSetter(UnaryCall* reactor) {
+  return [hook = reactor->cancel_hook()](std::function<void()> cancel) {
+    hook->Set(std::move(cancel));
+  };
+}
+
+}  // namespace
+
+// For the log.
+std::string InferenceService::ShortName(const StoredPlan& plan) {
+  return plan.plan == nullptr ? "" : plan.hash.substr(0, kMinPlanPrefix);
+}
+
+void InferenceService::RecordRejection(const absl::Status& status,
+                                       bool by_engine) {
+  ServerMetrics& metrics = frontend_.metrics;
   switch (status.code()) {
     case absl::StatusCode::kOutOfRange:
       metrics.RecordRejection(by_engine ? Rejection::kMemoryEver
@@ -41,52 +60,10 @@ void RecordRejection(const absl::Status& status, bool by_engine,
   }
 }
 
-int64_t TextBytes(const v1::ChatRequest& request) {
-  int64_t bytes = 0;
-  for (const v1::ChatMessage& message : request.messages()) {
-    bytes += static_cast<int64_t>(message.content().size());
-  }
-  return bytes;
-}
-
-template <typename Request>
-int64_t TextBytes(const Request& request) {
-  return static_cast<int64_t>(request.text().size());
-}
-
-// For the log.
-std::string ShortName(const StoredPlan& plan) {
-  return plan.plan == nullptr ? "" : plan.hash.substr(0, kMinPlanPrefix);
-}
-
-// Not the call itself, which may be over and gone by then.
-auto CancelSetter(UnaryCall* reactor) {
-  return [hook = reactor->cancel_hook()](std::function<void()> cancel) {
-    hook->Set(std::move(cancel));
-  };
-}
-
-}  // namespace
-
 RequestTerms InferenceService::Terms() const {
   return {.model = frontend_.model,
           .plans = frontend_.plans,
           .map = frontend_.cluster.head_map()};
-}
-
-absl::StatusOr<GenerationCall> InferenceService::ParseGenerate(
-    const v1::GenerateRequest& request, const std::string& tenant) {
-  if (request.session_id().empty()) {
-    return ParseGenerateRequest(request, Terms());
-  }
-  HEADWISE_ASSIGN_OR_RETURN(const PromptSession session,
-                            sessions_.Use(tenant, request.session_id()));
-  RequestTerms terms = Terms();
-  terms.session = &session;
-  HEADWISE_ASSIGN_OR_RETURN(GenerationCall call,
-                            ParseGenerateRequest(request, terms));
-  call.session_id = session.id;
-  return call;
 }
 
 absl::Status InferenceService::Submit(const Arrival& arrival,
@@ -102,68 +79,11 @@ absl::Status InferenceService::Submit(const Arrival& arrival,
           ? DrainingError()
           : frontend_.engine.Submit(std::move(request), std::move(sink));
   if (!id.ok()) {
-    RecordRejection(id.status(), /*by_engine=*/true, frontend_.metrics);
+    RecordRejection(id.status(), /*by_engine=*/true);
     return id.status();
   }
   set_cancel([&engine = frontend_.engine, id = *id] { engine.Cancel(id); });
   return absl::OkStatus();
-}
-
-void InferenceService::StartGeneration(Arrival arrival,
-                                       absl::StatusOr<GenerationCall> call,
-                                       const GenerationStream& stream) {
-  absl::StatusOr<TextStream> text =
-      call.ok() ? TextStream::Create(std::move(call->stop))
-                : absl::StatusOr<TextStream>(call.status());
-  if (!text.ok()) {
-    RecordRejection(text.status(), /*by_engine=*/false, frontend_.metrics);
-    EndCall(frontend_, arrival, stream->Close(text.status()));
-    return;
-  }
-  arrival.plan = ShortName(call->plan);
-  GenerationSinkOptions options = {.frontend = frontend_, .arrival = arrival};
-  options.prompt_tokens = static_cast<int64_t>(call->engine.prompt.size());
-  options.stop_tokens = call->engine.stop_tokens;
-  options.logprobs = call->logprobs;
-  auto sink =
-      std::make_shared<GenerationSink>(options, *std::move(text), stream);
-  absl::Status submitted =
-      Submit(arrival, std::move(call->engine), std::move(sink),
-             [&stream](std::function<void()> cancel) {
-               stream->SetCancel(std::move(cancel));
-             });
-  if (absl::IsNotFound(submitted) && !call->session_id.empty()) {
-    submitted = sessions_.Forget(call->session_id);
-  }
-  if (!submitted.ok()) EndCall(frontend_, arrival, stream->Close(submitted));
-}
-
-grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Generate(
-    grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
-  const Arrival arrival = Arrive(frontend_, "generate", *context);
-  const GenerationStream stream = ResponseStream::Create();
-  absl::Status taken = TenantOf(*context).status();
-  if (taken.ok()) {
-    taken = texts_.Run(TextBytes(*request), [this, arrival, request, stream] {
-      StartGeneration(arrival, ParseGenerate(*request, arrival.tenant), stream);
-    });
-  }
-  if (!taken.ok()) StartGeneration(arrival, taken, stream);
-  return stream.get();
-}
-
-grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Chat(
-    grpc::CallbackServerContext* context, const v1::ChatRequest* request) {
-  const Arrival arrival = Arrive(frontend_, "chat", *context);
-  const GenerationStream stream = ResponseStream::Create();
-  absl::Status taken = TenantOf(*context).status();
-  if (taken.ok()) {
-    taken = texts_.Run(TextBytes(*request), [this, arrival, request, stream] {
-      StartGeneration(arrival, ParseChatRequest(*request, Terms()), stream);
-    });
-  }
-  if (!taken.ok()) StartGeneration(arrival, taken, stream);
-  return stream.get();
 }
 
 void InferenceService::StartScore(Arrival arrival,
@@ -171,7 +91,7 @@ void InferenceService::StartScore(Arrival arrival,
                                   UnaryCall* reactor,
                                   v1::ScoreResponse* response) {
   if (!call.ok()) {
-    RecordRejection(call.status(), /*by_engine=*/false, frontend_.metrics);
+    RecordRejection(call.status(), /*by_engine=*/false);
     Reply(arrival, call.status(), reactor);
     return;
   }
@@ -213,7 +133,7 @@ void InferenceService::StartEmbed(Arrival arrival,
                                   UnaryCall* reactor,
                                   v1::EmbedResponse* response) {
   if (!call.ok()) {
-    RecordRejection(call.status(), /*by_engine=*/false, frontend_.metrics);
+    RecordRejection(call.status(), /*by_engine=*/false);
     Reply(arrival, call.status(), reactor);
     return;
   }

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "headwise/v1/inference.grpc.pb.h"
+#include "server/frontends/answer_book.h"
 #include "server/frontends/frontend_context.h"
 #include "server/frontends/generation_sink.h"
 #include "server/frontends/prompt_sessions.h"
@@ -22,7 +23,10 @@ namespace headwise {
 class InferenceService final : public v1::Inference::CallbackService {
  public:
   InferenceService(const FrontendContext& frontend, PromptSessions& sessions)
-      : frontend_(frontend), sessions_(sessions) {}
+      : frontend_(frontend), sessions_(sessions), answers_(frontend.clock) {}
+
+  // Work that nobody reads any more stops at once: the server ends.
+  void StopLingering() { answers_.StopLingering(); }
 
   grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(
       grpc::CallbackServerContext* context,
@@ -53,12 +57,30 @@ class InferenceService final : public v1::Inference::CallbackService {
   using GenerationStream = std::shared_ptr<ResponseStream>;
 
   RequestTerms Terms() const;
+  static std::string ShortName(const StoredPlan& plan);
+  // Of refusals before any work; a caller's plain mistakes are not admission's.
+  void RecordRejection(const absl::Status& status, bool by_engine);
   absl::StatusOr<GenerationCall> ParseGenerate(
       const v1::GenerateRequest& request, const std::string& tenant);
   // Parts of methods that run once the request is parsed; gRPC keeps request
   // and response until the call has been finished.
-  void StartGeneration(Arrival arrival, absl::StatusOr<GenerationCall> call,
+  void StartGeneration(Arrival arrival, const AnswerKey& key,
+                       absl::StatusOr<GenerationCall> call,
                        const GenerationStream& stream);
+  // True if the answer under the key is another call's work, which `stream` now
+  // hears, or the call has ended. If not, `*writer` is where this call's work
+  // is to go.
+  bool HearsAnother(const Arrival& arrival, const AnswerKey& key,
+                    const GenerationCall& call, const GenerationStream& stream,
+                    std::shared_ptr<KeyedAnswer>* writer);
+  void RunGeneration(const Arrival& arrival, GenerationCall call,
+                     TextStream text,
+                     const std::shared_ptr<AnswerWriter>& writer,
+                     const SetCancel& set_cancel);
+  template <typename Request, typename Parse>
+  grpc::ServerWriteReactor<v1::GenerateResponse>* TakeGeneration(
+      const char* api, grpc::CallbackServerContext* context,
+      const Request* request, Parse parse);
   void StartScore(Arrival arrival, absl::StatusOr<ScoreCall> call,
                   UnaryCall* reactor, v1::ScoreResponse* response);
   void StartEmbed(Arrival arrival, absl::StatusOr<EmbedCall> call,
@@ -73,6 +95,7 @@ class InferenceService final : public v1::Inference::CallbackService {
 
   const FrontendContext frontend_;
   PromptSessions& sessions_;
+  AnswerBook answers_;
   TextThread texts_;
 };
 

@@ -7,6 +7,7 @@
 #include "base/error_facts.h"
 #include "base/pulse.h"
 #include "base/status_macros.h"
+#include "spdlog/spdlog.h"
 
 namespace headwise {
 namespace {
@@ -57,6 +58,42 @@ void PromptSessions::Loop() {
       }
     }
     Expire();
+    if (books_ == nullptr) continue;
+    if (const absl::Status synced = books_->Sync(); !synced.ok()) {
+      spdlog::warn("{}", synced.ToString());
+    }
+  }
+}
+
+void PromptSessions::Restore(const std::string& id, const std::string& tenant,
+                             StoredPlan plan, std::vector<int32_t> tokens) {
+  PromptSession session;
+  session.id = id;
+  session.tenant = tenant;
+  session.num_tokens = static_cast<int64_t>(tokens.size());
+  session.prefix_id = engine_.HoldTokens(std::move(tokens), plan.plan);
+  session.plan = std::move(plan);
+  session.state = PromptSession::State::kReady;
+  session.last_use = clock_.Now();
+  absl::MutexLock lock(&mutex_);
+  sessions_.emplace(id, std::move(session));
+}
+
+bool PromptSessions::Book(const PromptSession& session,
+                          const std::vector<int32_t>& tokens) {
+  if (books_ == nullptr || !session.is_booked) return session.is_booked;
+  const absl::Status booked = books_->Append(session, tokens);
+  if (booked.ok()) return true;
+  spdlog::warn("session {} will not outlive this process: {}", session.id,
+               booked.ToString());
+  Unbook(session.id);  // or it would come back without its end
+  return false;
+}
+
+void PromptSessions::Unbook(const std::string& id) {
+  if (books_ == nullptr) return;
+  if (const absl::Status removed = books_->Remove(id); !removed.ok()) {
+    spdlog::warn("{}", removed.ToString());
   }
 }
 
@@ -135,6 +172,7 @@ void PromptSessions::Return(const PromptSession& session) {
       sessions_.erase(found);
     }
   }
+  Unbook(session.id);
   if (session.prefix_id != 0) engine_.Release(session.prefix_id);
 }
 
@@ -148,8 +186,11 @@ absl::StatusOr<PromptSession> PromptSessions::Use(const std::string& tenant,
 }
 
 absl::Status PromptSessions::Forget(const std::string& id) {
-  absl::MutexLock lock(&mutex_);
-  sessions_.erase(id);
+  {
+    absl::MutexLock lock(&mutex_);
+    sessions_.erase(id);
+  }
+  Unbook(id);
   return absl::DataLossError(
       absl::StrCat("session ", id,
                    " is gone with the workers that held it; upload it "
@@ -188,12 +229,13 @@ absl::Status PromptSessions::Delete(const std::string& tenant,
     }
     sessions_.erase(found);
   }
+  Unbook(id);
   if (prefix_id != 0) engine_.Release(prefix_id);
   return absl::OkStatus();
 }
 
 void PromptSessions::Expire() {
-  std::vector<uint64_t> prefixes;
+  std::vector<std::pair<std::string, uint64_t>> gone;  // with their prefixes
   {
     absl::MutexLock lock(&mutex_);
     const absl::Time oldest = clock_.Now() - kPromptSessionTtl;
@@ -204,11 +246,14 @@ void PromptSessions::Expire() {
         ++it;
         continue;
       }
-      prefixes.push_back(session.prefix_id);
+      gone.emplace_back(session.id, session.prefix_id);
       it = sessions_.erase(it);
     }
   }
-  for (const uint64_t id : prefixes) engine_.Release(id);
+  for (const auto& [id, prefix_id] : gone) {
+    Unbook(id);
+    engine_.Release(prefix_id);
+  }
 }
 
 }  // namespace headwise

@@ -35,6 +35,20 @@ struct PromptSession {
   int64_t num_tokens = 0;  // of the prefix
   State state = State::kBusy;
   absl::Time last_use;
+  bool is_booked = true;  // as far as there are books
+};
+
+// Where sessions outlive this process. Thread-safe; its writes go to the kernel
+// alone.
+class SessionBooks {
+ public:
+  virtual ~SessionBooks() = default;
+  // `tokens` follow those that the session has.
+  virtual absl::Status Append(const PromptSession& session,
+                              const std::vector<int32_t>& tokens) = 0;
+  virtual absl::Status Remove(const std::string& id) = 0;
+  // Now and then: what was written is synced.
+  virtual absl::Status Sync() = 0;
 };
 
 // Thread-safe; calls the engine without a lock held. Errors: NotFound for a
@@ -46,6 +60,11 @@ class PromptSessions {
   // infinite: tests call Expire.
   PromptSessions(Engine& engine, const Clock& clock,
                  absl::Duration interval = absl::Seconds(10));
+  // To be called before any other. `books` must outlive it.
+  void UseBooks(SessionBooks* books) { books_ = books; }
+  // One that the books had; it is ready, and idle from now on.
+  void Restore(const std::string& id, const std::string& tenant,
+               StoredPlan plan, std::vector<int32_t> tokens);
   ~PromptSessions();
 
   // ResourceExhausted: there are kMaxPromptSessionTokens. O(sessions).
@@ -58,6 +77,10 @@ class PromptSessions {
   absl::StatusOr<PromptSession> Claim(const std::string& tenant,
                                       const std::string& id,
                                       PromptSession::State state);
+  // `tokens` have run, after those of a claimed session. False: the books can't
+  // take them, or could not before, and have forgotten the session, which goes
+  // on in memory.
+  bool Book(const PromptSession& session, const std::vector<int32_t>& tokens);
   // What became of a claimed session; one of no tokens is forgotten. One that
   // was deleted meanwhile is let go.
   void Return(const PromptSession& session);
@@ -88,11 +111,13 @@ class PromptSessions {
                                                   const std::string& id,
                                                   PromptSession::State state)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Unbook(const std::string& id);
   void Loop();
 
   Engine& engine_;
   const Clock& clock_;
   const absl::Duration interval_;
+  SessionBooks* books_ = nullptr;  // none: they end with this process
   mutable absl::Mutex mutex_;
   Sessions sessions_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;

@@ -178,6 +178,26 @@ absl::Status SetPrompt(std::vector<int32_t> prompt, const RequestTerms& terms,
   return absl::OkStatus();
 }
 
+// To be called after SetPrompt. Where the tokens are the whole answer, the call
+// is not for the engine: StartGeneration ends it.
+absl::Status SetReceived(const v1::TokenIds& received,
+                         const v1::GenerationOptions& options,
+                         const RequestTerms& terms, GenerationCall* call) {
+  const auto& ids = received.ids();
+  HEADWISE_RETURN_IF_ERROR(CheckTokenIds(
+      "received.ids", {ids.data(), static_cast<size_t>(ids.size())},
+      terms.model.tokenizer->vocab_size()));
+  const int64_t limit = options.max_tokens() > 0 ? options.max_tokens()
+                                                 : call->engine.max_new_tokens;
+  if (ids.size() > limit) {
+    return InvalidField("received.ids",
+                        absl::StrCat("has ", ids.size(),
+                                     " ids; the answer has at most ", limit));
+  }
+  call->engine.received.assign(ids.begin(), ids.end());
+  return absl::OkStatus();
+}
+
 absl::Status CheckMessages(
     const google::protobuf::RepeatedPtrField<v1::ChatMessage>& messages) {
   if (messages.empty() || messages.size() > kMaxChatMessages) {
@@ -285,6 +305,8 @@ absl::StatusOr<GenerationCall> ParseGenerateRequest(
       ParsePrompt(request, terms.model,
                   /*add_special=*/terms.session == nullptr));
   HEADWISE_RETURN_IF_ERROR(SetPrompt(std::move(prompt), terms, &call));
+  HEADWISE_RETURN_IF_ERROR(
+      SetReceived(request.received(), request.options(), terms, &call));
   return call;
 }
 
@@ -309,6 +331,8 @@ absl::StatusOr<GenerationCall> ParseChatRequest(const v1::ChatRequest& request,
     return InvalidField("messages", "render to no token");
   }
   HEADWISE_RETURN_IF_ERROR(SetPrompt(std::move(prompt), terms, &call));
+  HEADWISE_RETURN_IF_ERROR(
+      SetReceived(request.received(), request.options(), terms, &call));
   return call;
 }
 

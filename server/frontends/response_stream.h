@@ -14,6 +14,7 @@
 #include "absl/synchronization/mutex.h"
 #include "grpcpp/support/server_callback.h"
 #include "headwise/v1/inference.pb.h"
+#include "server/frontends/answer_writer.h"
 #include "server/frontends/cancel_hook.h"
 
 namespace headwise {
@@ -32,7 +33,8 @@ inline constexpr int64_t kMessageOverheadBytes = 256;
 // write in flight is done; a reader that never reads again keeps one message
 // and this object until its deadline or its connection ends.
 class ResponseStream final
-    : public grpc::ServerWriteReactor<v1::GenerateResponse> {
+    : public grpc::ServerWriteReactor<v1::GenerateResponse>,
+      public AnswerWriter {
  public:
   static std::shared_ptr<ResponseStream> Create();
 
@@ -41,11 +43,11 @@ class ResponseStream final
   void SetCancel(std::function<void()> cancel);
 
   // False if the message was dropped because the client is gone or too slow.
-  bool Write(v1::GenerateResponse message);
+  bool Write(v1::GenerateResponse message) override;
 
   // Sends what is buffered, then `status`, or ResourceExhausted if the reader
   // was too slow. Returns what is sent. To be called once.
-  absl::Status Close(absl::Status status);
+  absl::Status Close(absl::Status status) override;
 
   void OnWriteDone(bool ok) override;
   void OnCancel() override;

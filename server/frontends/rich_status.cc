@@ -38,6 +38,9 @@ void AddErrorInfo(absl::StatusCode code, const ErrorFacts& facts,
   for (const auto& [name, value] : facts.numbers) {
     (*info.mutable_metadata())[name] = absl::StrCat(value);
   }
+  if (!facts.leader.empty()) {
+    (*info.mutable_metadata())["leader"] = ReplaceIllFormed(facts.leader);
+  }
   rich->add_details()->PackFrom(info);
 }
 

@@ -22,6 +22,7 @@
 #include "server/frontends/admin_service.h"
 #include "server/frontends/attention_collector.h"
 #include "server/frontends/attention_service.h"
+#include "server/frontends/booked_sessions.h"
 #include "server/frontends/calibration_service.h"
 #include "server/frontends/health_collector.h"
 #include "server/frontends/inference_service.h"
@@ -85,6 +86,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
         model_(MakeServedModel(options, deps)),
         engine_(deps.engine),
         cluster_(deps.cluster),
+        leads_(deps.leads),
         plans_(deps.model.hyperparameters(),
                ParseKvType(options.kv_type).value_or(KvType::kFp16)),
         digest_(deps.model, options.model_sha256),
@@ -98,6 +100,9 @@ class ServerFrontendsImpl final : public ServerFrontends {
                   .open_calls = open_calls_,
                   .clock = deps.clock,
                   .max_call_time = options.max_call_time},
+        booked_sessions_(deps.books == nullptr
+                             ? nullptr
+                             : std::make_unique<BookedSessions>(*deps.books)),
         prompt_sessions_(deps.engine, deps.clock),
         inference_(frontend_, prompt_sessions_),
         sessions_service_(frontend_, prompt_sessions_,
@@ -131,6 +136,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
 
   absl::Status Start() {
     HEADWISE_RETURN_IF_ERROR(SetDefaultPlan());
+    HEADWISE_RETURN_IF_ERROR(RestoreSessions());
     HEADWISE_RETURN_IF_ERROR(selection_.Start(options_.selection));
     HEADWISE_RETURN_IF_ERROR(StartMetrics());
     HEADWISE_RETURN_IF_ERROR(StartServer());
@@ -191,9 +197,17 @@ class ServerFrontendsImpl final : public ServerFrontends {
     return plans_.SetDefault(plan.hash).status();
   }
 
+  absl::Status RestoreSessions() {
+    if (booked_sessions_ == nullptr) return absl::OkStatus();
+    prompt_sessions_.UseBooks(booked_sessions_.get());
+    return booked_sessions_->RestoreTo(prompt_sessions_, plans_,
+                                       model_.tokenizer->vocab_size());
+  }
+
   // For good: later changes of readiness have no effect on it.
   void TurnRed() {
     open_calls_.Close();
+    inference_.StopLingering();
     health_service_.Refresh();
   }
 
@@ -212,6 +226,10 @@ class ServerFrontendsImpl final : public ServerFrontends {
     if (memory_ != nullptr) add(v1::NeuralMemory::service_full_name());
     add(model_.name);
     probes[""] = [this] { return health_.Serving(); };
+    probes[kLeaderHealth] = [this] {
+      absl::Status serving = health_.Serving();
+      return serving.ok() && leads_ ? leads_() : serving;
+    };
     return probes;
   }
 
@@ -221,7 +239,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
     options.address = options_.metrics_address;
     options.collectables = metrics_.collectables();
     options.collectables.push_back(
-        std::make_shared<HealthCollector>(cluster_, open_calls_));
+        std::make_shared<HealthCollector>(cluster_, open_calls_, leads_));
     options.collectables.push_back(std::make_shared<ProcessCollector>());
     options.collectables.push_back(std::make_shared<PulseCollector>());
     options.collectables.push_back(plan_collector_);
@@ -307,6 +325,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
   const ServedModel model_;
   Engine& engine_;
   const ClusterState& cluster_;
+  const std::function<absl::Status()> leads_;  // empty: it does
   PlanStore plans_;
   ModelDigest digest_;
   ServerMetrics metrics_;
@@ -314,6 +333,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
   const ServerHealth health_{cluster_, open_calls_};
   TimerPulse timer_pulse_;
   const FrontendContext frontend_;
+  const std::unique_ptr<BookedSessions> booked_sessions_;  // null: no books
   PromptSessions prompt_sessions_;
   InferenceService inference_;
   SessionsService sessions_service_;

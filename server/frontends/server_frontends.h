@@ -3,10 +3,12 @@
 #ifndef HEADWISE_SERVER_FRONTENDS_SERVER_FRONTENDS_H_
 #define HEADWISE_SERVER_FRONTENDS_SERVER_FRONTENDS_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
@@ -14,6 +16,7 @@
 #include "grpcpp/impl/codegen/service_type.h"
 #include "model/head_plan/head_plan.h"
 #include "server/attention/attention_sessions.h"
+#include "server/books/coordinator_books.h"
 #include "server/frontends/head_map.h"
 #include "server/frontends/selection_folders.h"
 #include "server/frontends/served_model.h"
@@ -27,6 +30,10 @@ namespace headwise {
 // Grace of a Shutdown that follows Drain: for bytes that are on their way to
 // clients when the last request has ended.
 inline constexpr absl::Duration kFlushTime = absl::Seconds(1);
+
+// The name of grpc.health.v1 that is SERVING where this coordinator leads and
+// is well, whether or not a group stands: clients that know several go there.
+inline constexpr char kLeaderHealth[] = "leader";
 
 struct ServerFrontendsOptions {
   // host:port; port 0: any free one. Empty: no socket, only InProcessChannel.
@@ -61,6 +68,10 @@ struct ServerFrontendsDeps {
   const Clock& clock = Clock::Monotonic();
   AttentionSessions* attention = nullptr;  // null: Attention is not served
   NeuralMemories* memories = nullptr;      // null: nor is NeuralMemory
+  CoordinatorBooks* books = nullptr;  // null: prompt sessions end with them
+  // Whether this coordinator leads, or why not: health of kLeaderHealth; empty:
+  // it is the only one.
+  std::function<absl::Status()> leads;
   // Served on the same port as well: the registry of workers.
   std::vector<grpc::Service*> extra_services = {};
 };

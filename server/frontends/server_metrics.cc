@@ -180,7 +180,9 @@ void ServerMetrics::RecordRequest(const RequestRecord& record) {
   if (usage.generated_tokens > 0) {
     decode_->Add(labels, RequestBuckets())
         .Observe(absl::ToDoubleSeconds(usage.decode_time));
-    generated_tokens_->Increment(static_cast<double>(usage.generated_tokens));
+    // Those that the caller had already were counted when they came.
+    generated_tokens_->Increment(
+        static_cast<double>(usage.generated_tokens - usage.received_tokens));
   }
   scored_tokens_->Increment(static_cast<double>(record.scored_tokens));
 }

@@ -75,6 +75,53 @@ TEST_F(ServicesTest, AHalfStopStringAtTheEndIsText) {
   EXPECT_EQ(answer.finished.reason(), v1::FINISH_REASON_LENGTH);
 }
 
+TEST_F(ServicesTest, AResumedAnswerGoesOnAfterWhatWasReceived) {
+  engine_.SetScript([](const FakeEngine::Call& call) {
+    EXPECT_THAT(call.request.received, ElementsAre('o', 'n', 'e', ' ', 'E'));
+    Say(Bytes("ND two"))(call);
+  });
+  v1::GenerateRequest request = Prompt();
+  request.mutable_options()->add_stop("END");
+  for (const char c : {'o', 'n', 'e', ' ', 'E'}) {
+    request.mutable_received()->add_ids(c);
+  }
+  const Answer answer = Generate(request);
+  ASSERT_TRUE(answer.status.ok()) << answer.status;
+  EXPECT_EQ(answer.text, "");  // "one " was told, "E" is of the stop string
+  EXPECT_EQ(answer.finished.reason(), v1::FINISH_REASON_STOP);
+}
+
+TEST_F(ServicesTest, AnAnswerReceivedWholeEndsWithoutWork) {
+  engine_.Refuse(absl::InternalError("nothing is to be done"));
+  v1::GenerateRequest request = Prompt();
+  request.mutable_options()->set_max_tokens(2);
+  request.mutable_received()->add_ids('a');
+  request.mutable_received()->add_ids('b');
+  Answer answer = Generate(request);
+  ASSERT_TRUE(answer.status.ok()) << answer.status;
+  EXPECT_EQ(answer.finished.reason(), v1::FINISH_REASON_LENGTH);
+  EXPECT_EQ(answer.finished.usage().generated_tokens(), 2);
+  request.mutable_received()->set_ids(1, 258);
+  answer = Generate(request);
+  ASSERT_TRUE(answer.status.ok()) << answer.status;
+  EXPECT_EQ(answer.finished.reason(), v1::FINISH_REASON_STOP);
+}
+
+TEST_F(ServicesTest, ReceivedTokensThatCantBeAreRefusedByField) {
+  v1::GenerateRequest request = Prompt();
+  request.mutable_options()->set_max_tokens(2);
+  request.mutable_received()->add_ids(259);
+  EXPECT_THAT(std::string(Generate(request).status.message()),
+              StartsWith("received.ids[0]: is 259"));
+  request.mutable_received()->set_ids(0, 258);
+  request.mutable_received()->add_ids('a');
+  EXPECT_THAT(std::string(Generate(request).status.message()),
+              StartsWith("received.ids[1]: is 97; the answer has ended"));
+  request.mutable_received()->add_ids('b');
+  EXPECT_THAT(std::string(Generate(request).status.message()),
+              StartsWith("received.ids: has 3 ids; the answer has at most 2"));
+}
+
 TEST_F(ServicesTest, AnEndTokenStopsWithoutText) {
   engine_.SetScript(Say({'a', 258, 'b'}));
   const Answer answer = Generate(Prompt());

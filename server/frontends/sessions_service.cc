@@ -27,6 +27,19 @@ class EndSink final : public RequestSink {
 
 }  // namespace
 
+void WritePromptSession(const PromptSession& session, absl::Time now,
+                        v1::PromptSession* out) {
+  out->set_session_id(session.id);
+  out->set_num_tokens(session.num_tokens);
+  out->set_plan(session.plan.hash);
+  out->set_state(session.state == PromptSession::State::kReady
+                     ? v1::PROMPT_SESSION_STATE_READY
+                 : session.state == PromptSession::State::kBusy
+                     ? v1::PROMPT_SESSION_STATE_BUSY
+                     : v1::PROMPT_SESSION_STATE_PARKED);
+  out->set_idle_seconds(absl::ToDoubleSeconds(now - session.last_use));
+}
+
 grpc::ServerBidiReactor<v1::UploadRequest, v1::UploadProgress>*
 SessionsService::Upload(grpc::CallbackServerContext* context) {
   return UploadStream::Start({frontend_, sessions_, texts_, upload_run_tokens_},

@@ -27,19 +27,6 @@ absl::Status CheckHash(const std::string& sha256,
 
 }  // namespace
 
-void WritePromptSession(const PromptSession& session, absl::Time now,
-                        v1::PromptSession* out) {
-  out->set_session_id(session.id);
-  out->set_num_tokens(session.num_tokens);
-  out->set_plan(session.plan.hash);
-  out->set_state(session.state == PromptSession::State::kReady
-                     ? v1::PROMPT_SESSION_STATE_READY
-                 : session.state == PromptSession::State::kBusy
-                     ? v1::PROMPT_SESSION_STATE_BUSY
-                     : v1::PROMPT_SESSION_STATE_PARKED);
-  out->set_idle_seconds(absl::ToDoubleSeconds(now - session.last_use));
-}
-
 class UploadStream::Sink final : public RequestSink {
  public:
   explicit Sink(std::shared_ptr<UploadStream> stream)
@@ -179,6 +166,7 @@ void UploadStream::Run() {
     waiting_.erase(waiting_.begin(), end);
     request.plan = session_->plan.plan;
     request.fork_from = session_->prefix_id;
+    run_prompt_ = request.prompt;
     run_tokens_ = static_cast<int64_t>(request.prompt.size());
     run_done_ = 0;
   }
@@ -189,7 +177,23 @@ void UploadStream::Run() {
   if (!id.ok()) run_end_ = id.status();
 }
 
+// Before the client hears that the session has them.
+void UploadStream::BookRun() {
+  PromptSession session;
+  std::vector<int32_t> tokens;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!run_end_->ok()) return;
+    session = *session_;
+    tokens.swap(run_prompt_);
+  }
+  const bool is_booked = terms_.sessions.Book(session, tokens);
+  absl::MutexLock lock(&mutex_);
+  session_->is_booked = is_booked;
+}
+
 void UploadStream::Settle() {
+  BookRun();
   uint64_t released = 0;
   std::string lost_id;
   {
@@ -286,11 +290,6 @@ absl::Status UploadStream::BeginLocked() {
       session_, terms_.sessions.Claim(arrival_.tenant, message_.session_id(),
                                       PromptSession::State::kReady));
   return absl::OkStatus();
-}
-
-int64_t UploadStream::ReceivedLocked() const {
-  return session_->num_tokens + run_tokens_ +
-         static_cast<int64_t>(waiting_.size());
 }
 
 absl::Status UploadStream::CheckTotalLocked(int64_t more) const {

@@ -68,13 +68,17 @@ class UploadStream final
   Action NextLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Run();
   // The run has ended and its id is known.
+  void BookRun();
   void Settle();
   void Close();
   void Take();
   absl::Status TakeMessage() ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status CheckTotalLocked(int64_t more) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  int64_t ReceivedLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  int64_t ReceivedLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return session_->num_tokens + run_tokens_ +
+           static_cast<int64_t>(waiting_.size());
+  }
   absl::Status BeginLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<std::vector<int32_t>> ParseChunk(bool is_first) const;
   void ReturnSession() ABSL_LOCKS_EXCLUDED(mutex_);
@@ -93,6 +97,7 @@ class UploadStream final
   std::optional<PromptSession> session_ ABSL_GUARDED_BY(mutex_);
   std::vector<int32_t> waiting_ ABSL_GUARDED_BY(mutex_);
   int64_t run_tokens_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::vector<int32_t> run_prompt_ ABSL_GUARDED_BY(mutex_);
   int64_t run_done_ ABSL_GUARDED_BY(mutex_) = 0;  // of them
   std::optional<uint64_t> run_id_ ABSL_GUARDED_BY(mutex_);
   std::optional<absl::Status> run_end_ ABSL_GUARDED_BY(mutex_);

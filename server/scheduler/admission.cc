@@ -29,6 +29,14 @@ absl::Status CheckWork(const EngineRequest& request) {
     return absl::InvalidArgumentError(absl::StrCat(
         "max_new_tokens is ", request.max_new_tokens, ", must be 1 or more"));
   }
+  const int64_t num_received = static_cast<int64_t>(request.received.size());
+  if (num_received > 0 && (request.kind != WorkKind::kGenerate ||
+                           num_received >= request.max_new_tokens)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        num_received, " tokens are received already; must be fewer than the ",
+        request.kind == WorkKind::kGenerate ? request.max_new_tokens : 0,
+        " that are to be generated"));
+  }
   if (request.contrast_plan != nullptr &&
       (request.kind != WorkKind::kScore || request.fork_from != 0 ||
        request.hash_logits)) {

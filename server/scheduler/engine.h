@@ -27,7 +27,8 @@ enum class WorkKind { kGenerate, kScore, kEmbed, kPrefix };
 
 struct RequestUsage {
   int64_t prompt_tokens = 0;
-  int64_t generated_tokens = 0;
+  int64_t generated_tokens = 0;  // of the whole answer
+  int64_t received_tokens = 0;   // of them, EngineRequest::received
   int64_t cached_tokens = 0;
   absl::Duration queue_time;
   absl::Duration prefill_time;
@@ -61,6 +62,11 @@ struct EngineRequest {
   WorkKind kind = WorkKind::kGenerate;
   std::vector<int32_t> prompt;  // 1 or more tokens, each in the vocabulary
   int64_t max_new_tokens = 0;   // kGenerate: >= 1
+  // kGenerate: the first tokens of the answer, fewer than max_new_tokens and
+  // none of stop_tokens, which the caller has from an earlier try. They run
+  // again with the prompt, and the sink hears of what follows them, the same as
+  // if it had been one try.
+  std::vector<int32_t> received;
   SamplingOptions sampling;
   std::vector<int32_t> stop_tokens;  // end generation; reported by OnToken
   bool hash_logits = false;          // kScore
@@ -164,6 +170,11 @@ class Engine {
   // The work stops within one step and the KV is freed; the sink hears
   // Cancelled. No effect if the request has finished.
   virtual void Cancel(uint64_t id) = 0;
+  // Holds a prefix of these tokens, 1 or more, as if a lost group had taken it
+  // along: it is in no memory, and runs when something begins with it. Returns
+  // its id. Of the model's shape, and of its vocabulary.
+  virtual uint64_t HoldTokens(std::vector<int32_t> tokens,
+                              std::shared_ptr<const HeadPlan> plan) = 0;
   // Lets a prefix go: cancels it if it has not ended, takes no more forks of
   // it, and frees its KV once those are gone that were taken before. Holding
   // one is a promise of memory that nobody else gets: requests that do not fit
@@ -198,7 +209,10 @@ class Engine {
   // A new group stands, with empty caches of the given capacity. Requests that
   // can't fit there end with OutOfRange.
   virtual ResumeReport Resume(KvCapacity capacity) = 0;
-  // Ends all requests with `reason`, which new ones get too.
+  // Ends all requests with `reason`, which new ones get too. OK takes new ones
+  // again, and what is held is held still.
+  virtual void Refuse(absl::Status reason) = 0;
+  // The same for good.
   virtual void Close(absl::Status reason) = 0;
 
   // What admission would say to a request of that size, without one. Errors

@@ -27,6 +27,7 @@ absl::StatusOr<uint64_t> EngineLoop::Begin(
   {
     absl::MutexLock lock(&mutex_);
     if (!closed_.ok()) return closed_;
+    if (!refused_.ok()) return refused_;
     id = start(scheduler_);
     if (!id.ok()) return id;
     sinks_.emplace(*id, std::move(sink));
@@ -64,6 +65,12 @@ void EngineLoop::Cancel(uint64_t id) {
   inbox_->Wake();
 }
 
+uint64_t EngineLoop::HoldTokens(std::vector<int32_t> tokens,
+                                std::shared_ptr<const HeadPlan> plan) {
+  absl::MutexLock lock(&mutex_);
+  return scheduler_.HoldTokens(std::move(tokens), std::move(plan));
+}
+
 void EngineLoop::Release(uint64_t id) {
   {
     absl::MutexLock lock(&mutex_);
@@ -88,6 +95,15 @@ ResumeReport EngineLoop::Resume(KvCapacity capacity) {
   }
   inbox_->Wake();
   return report;
+}
+
+void EngineLoop::Refuse(absl::Status reason) {
+  {
+    absl::MutexLock lock(&mutex_);
+    refused_ = std::move(reason);
+    if (!refused_.ok()) scheduler_.EndRequests(refused_, clock_.Now());
+  }
+  inbox_->Wake();
 }
 
 void EngineLoop::Close(absl::Status reason) {

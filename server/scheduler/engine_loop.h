@@ -35,6 +35,8 @@ class EngineLoop : public Engine {
   absl::StatusOr<uint64_t> Submit(EngineRequest request,
                                   std::shared_ptr<RequestSink> sink) override;
   void Cancel(uint64_t id) override;
+  uint64_t HoldTokens(std::vector<int32_t> tokens,
+                      std::shared_ptr<const HeadPlan> plan) override;
   void Release(uint64_t id) override;
   // Suspend and Resume wait for a running Dispatcher::Submit, so that no step
   // of the lost group can reach the next one: do not call them from there.
@@ -44,6 +46,7 @@ class EngineLoop : public Engine {
                                   std::shared_ptr<RequestSink> sink) override;
   void Suspend(absl::Status reason, GroupEnd end) override;
   ResumeReport Resume(KvCapacity capacity) override;
+  void Refuse(absl::Status reason) override;
   void Close(absl::Status reason) override;
   absl::StatusOr<SizeAnswer> AskSize(
       const SizeQuestion& question) const override;
@@ -94,7 +97,8 @@ class EngineLoop : public Engine {
   // A step is formed, and Dispatcher::Submit has not returned.
   bool is_sending_ ABSL_GUARDED_BY(mutex_) = false;
   bool is_shutting_down_ ABSL_GUARDED_BY(mutex_) = false;
-  absl::Status closed_ ABSL_GUARDED_BY(mutex_);  // not OK: why
+  absl::Status closed_ ABSL_GUARDED_BY(mutex_);   // not OK: why
+  absl::Status refused_ ABSL_GUARDED_BY(mutex_);  // the same, for a while
 };
 
 }  // namespace headwise

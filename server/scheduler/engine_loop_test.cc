@@ -196,6 +196,25 @@ TEST_F(EngineLoopTest, SuspendWaitsForASubmitThatRuns) {
             absl::UnavailableError("shutting down"));
 }
 
+TEST_F(EngineLoopTest, RefuseEndsRequestsAndKeepsWhatIsHeld) {
+  const uint64_t prefix = loop_.HoldTokens({1, 2, 3}, nullptr);
+  const auto running = Submit(Generate(3, 9));
+  loop_.Step();
+  loop_.Refuse(absl::UnavailableError("standby of b:1"));
+  loop_.Step();
+  EXPECT_EQ(running->end, absl::UnavailableError("standby of b:1"));
+  EXPECT_EQ(loop_.Submit(Generate(1, 1), nullptr).status(),
+            absl::UnavailableError("standby of b:1"));
+  loop_.Refuse(absl::OkStatus());
+  EngineRequest fork = Generate(2, 2);
+  fork.fork_from = prefix;
+  const auto again = Submit(fork);
+  while (loop_.Step() || !dispatcher_.sent.empty()) {
+    if (!dispatcher_.sent.empty()) dispatcher_.Answer();
+  }
+  EXPECT_EQ(again->end, absl::OkStatus());
+}
+
 // Nobody calls the loop then but its own clock.
 TEST_F(EngineLoopTest, WithoutAGroupForTooLongRequestsEnd) {
   const auto sink = Submit(Generate(3, 9));

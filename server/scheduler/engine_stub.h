@@ -4,6 +4,7 @@
 #define HEADWISE_SERVER_SCHEDULER_ENGINE_STUB_H_
 
 #include <memory>
+#include <vector>
 
 #include "server/scheduler/engine.h"
 
@@ -16,6 +17,10 @@ class EngineStub : public Engine {
     return absl::UnimplementedError("fake");
   }
   void Cancel(uint64_t) override {}
+  uint64_t HoldTokens(std::vector<int32_t>,
+                      std::shared_ptr<const HeadPlan>) override {
+    return 0;
+  }
   void Release(uint64_t) override {}
   absl::StatusOr<uint64_t> Park(uint64_t,
                                 std::shared_ptr<RequestSink>) override {
@@ -27,6 +32,7 @@ class EngineStub : public Engine {
   }
   void Suspend(absl::Status, GroupEnd) override {}
   ResumeReport Resume(KvCapacity) override { return {}; }
+  void Refuse(absl::Status) override {}
   void Close(absl::Status) override {}
   absl::StatusOr<SizeAnswer> AskSize(const SizeQuestion&) const override {
     return absl::UnimplementedError("fake");

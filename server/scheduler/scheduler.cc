@@ -222,6 +222,15 @@ void Scheduler::EndAll(const absl::Status& status, absl::Time now) {
   while (!waiting_.empty()) End(waiting_.begin()->first, status, now);
 }
 
+void Scheduler::EndRequests(const absl::Status& status, absl::Time now) {
+  std::vector<uint64_t> ids;
+  for (const auto& [id, sequence] : running_) ids.push_back(id);
+  for (const auto& [id, waiting] : waiting_) ids.push_back(id);
+  for (const uint64_t id : ids) {
+    if (!held_.Has(id)) End(id, status, now);
+  }
+}
+
 std::vector<SchedulerEvent> Scheduler::TakeEvents() {
   return std::exchange(events_, {});
 }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -114,7 +115,9 @@ class Scheduler {
   // No effect if it has ended.
   void Cancel(uint64_t id, absl::Time now);
   void Stop(uint64_t id, absl::Time now);
-  // As Engine::Release.
+  // As Engine::HoldTokens and Engine::Release.
+  uint64_t HoldTokens(std::vector<int32_t> tokens,
+                      std::shared_ptr<const HeadPlan> plan);
   void Release(uint64_t id, absl::Time now);
   // As Engine::Park and Engine::Unpark; the id is that of the event kFinished.
   absl::StatusOr<uint64_t> Park(uint64_t id);
@@ -123,6 +126,8 @@ class Scheduler {
   void CancelAll(absl::Time now);
   // As Engine::Close, but for later requests.
   void EndAll(const absl::Status& status, absl::Time now);
+  // The same, and prefixes that are run again are held still.
+  void EndRequests(const absl::Status& status, absl::Time now);
   // Ends requests whose deadline is at or before `now`, and all if there has
   // been no group for rebuild_wait.
   void Expire(absl::Time now);

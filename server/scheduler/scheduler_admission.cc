@@ -38,6 +38,10 @@ absl::StatusOr<uint64_t> Scheduler::Submit(EngineRequest request,
                             .kv_bytes = std::move(kv_bytes),
                             .prompt_cost = PromptCost(request, prefix_len)};
   waiting.request = std::move(request);
+  if (!waiting.request.received.empty()) {
+    waiting.progress.prompt_rows = waiting.prompt_len();
+    waiting.progress.generated = waiting.request.received;
+  }
   HEADWISE_RETURN_IF_ERROR(CheckQuota(waiting, now));
   HEADWISE_RETURN_IF_ERROR(CheckDeadline(waiting, now));
   buckets_.Take(waiting.request.tenant,

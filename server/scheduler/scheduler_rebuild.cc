@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/check.h"
 #include "server/scheduler/admission.h"
 #include "server/scheduler/scheduler.h"
 
@@ -180,6 +181,18 @@ void Scheduler::EndRestore(uint64_t prefix_id, const absl::Status& status,
     if (waiting.request.fork_from == prefix_id) forks.push_back(id);
   }
   for (const uint64_t id : forks) End(id, status, now);
+}
+
+uint64_t Scheduler::HoldTokens(std::vector<int32_t> tokens,
+                               std::shared_ptr<const HeadPlan> plan) {
+  HEADWISE_CHECK(!tokens.empty());
+  const uint64_t id = ++last_request_id_;
+  const auto length = static_cast<int64_t>(tokens.size());
+  held_.Add(id, {.length = length,
+                 .plan = std::move(plan),
+                 .tokens = std::move(tokens),
+                 .place = PrefixPlace::kLost});
+  return id;
 }
 
 bool Scheduler::AdmitSuspect(absl::Time now) {

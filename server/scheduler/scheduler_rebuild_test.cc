@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/scheduler/scheduler_fixture.h"
@@ -58,6 +59,59 @@ TEST_F(SchedulerRebuildTest, WhatWasHeardRunsAgainWithoutAnAnswer) {
   EXPECT_THAT(Next(), ElementsAre("1@20+1"));
   Answer();
   EXPECT_THAT(Next(), ElementsAre("1@21+1*"));
+}
+
+// As a client does that lost its stream, here or at another coordinator.
+TEST_F(SchedulerRebuildTest, ReceivedTokensRunWithThePromptWithoutAnAnswer) {
+  EngineRequest whole = Generate(4, 5);
+  const std::vector<int32_t> answer = ExpectedAnswerOf(whole).tokens;
+  whole.received = {answer[0], answer[1], answer[2]};
+  const uint64_t id = Submit(whole);
+  EXPECT_THAT(Next(), ElementsAre("1@0+4"));
+  EXPECT_THAT(Next(), ElementsAre("1@4+2"));
+  Answer();
+  EXPECT_THAT(Next(), ElementsAre("1@6+1*"));
+  Answer();
+  EXPECT_THAT(scheduler_->TakeEvents(), IsEmpty());
+  RunAll();
+  std::vector<int32_t> heard;
+  for (const SchedulerEvent& event : scheduler_->TakeEvents()) {
+    if (event.kind == SchedulerEvent::Kind::kToken) {
+      heard.push_back(event.outcome.token);
+      continue;
+    }
+    ASSERT_EQ(event.kind, SchedulerEvent::Kind::kFinished);
+    EXPECT_EQ(event.request_id, id);
+    EXPECT_EQ(event.usage.generated_tokens, 5);
+    EXPECT_EQ(event.usage.received_tokens, 3);
+  }
+  EXPECT_THAT(heard, ElementsAre(answer[3], answer[4]));
+}
+
+// As a session does that its coordinator read from its books.
+TEST_F(SchedulerRebuildTest, HeldTokensRunWithTheirFirstFork) {
+  const uint64_t prefix = scheduler_->HoldTokens({7, 8, 9, 10}, nullptr);
+  EXPECT_THAT(Next(), IsEmpty()) << "nothing needs them yet";
+  const uint64_t fork = Submit(ForkOf(prefix));
+  EXPECT_THAT(Next(), ElementsAre(absl::StrCat(prefix, "@0+4")));
+  Answer();
+  EXPECT_THAT(Next(), ElementsAre(absl::StrCat(fork, "@4+3*")));
+  RunAll();
+  EXPECT_EQ(EndOf(fork), absl::OkStatus());
+  scheduler_->Release(prefix, now_);
+  RunAll();
+  EXPECT_THAT(scheduler_->stats().kv_bytes_used, ElementsAre(0));
+}
+
+TEST_F(SchedulerRebuildTest, AnAnswerThatIsWholeIsNotReceived) {
+  EngineRequest request = Generate(4, 2);
+  request.received = {1, 2};
+  EXPECT_TRUE(
+      absl::IsInvalidArgument(scheduler_->Submit(request, now_).status()));
+  request.received = {1};
+  request.kind = WorkKind::kScore;
+  EXPECT_TRUE(
+      absl::IsInvalidArgument(scheduler_->Submit(request, now_).status()));
 }
 
 TEST_F(SchedulerRebuildTest, LateAnswersOfALostGroupAreIgnored) {

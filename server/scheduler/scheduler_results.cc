@@ -97,7 +97,7 @@ void Scheduler::ApplyResult(const SentSlice& sent, SliceResult outcome,
   Sequence& sequence = running_.at(sent.sequence_id);
   const uint64_t id = sequence.id();
   if (sent.is_replay) {
-    if (sequence.OnReplayedRows(sent.num_rows)) Hold(id, now);
+    if (sequence.OnReplayedRows(sent.num_rows, now)) Hold(id, now);
     return;
   }
   const bool is_prefill =

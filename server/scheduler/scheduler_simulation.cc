@@ -302,6 +302,8 @@ void SchedulerSimulation::CheckEnd(const Record& record,
   EXPECT_EQ(usage.prompt_tokens,
             static_cast<int64_t>(record.request.prompt.size()));
   EXPECT_EQ(usage.generated_tokens, num_tokens);
+  EXPECT_EQ(usage.received_tokens,
+            static_cast<int64_t>(record.request.received.size()));
   EXPECT_EQ(usage.queue_time + usage.prefill_time + usage.decode_time,
             now_ - record.submitted);
   std::vector<int32_t> expected = record.expected.tokens;

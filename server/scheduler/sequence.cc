@@ -118,8 +118,12 @@ void Sequence::OnSliceDone(bool ran) {
   known_to_workers_ = known_to_workers_ || ran;
 }
 
-bool Sequence::OnReplayedRows(int64_t rows) {
+bool Sequence::OnReplayedRows(int64_t rows, absl::Time now) {
   replayed_rows_ += rows;
+  // A prompt that ran in an earlier group keeps its time.
+  if (replayed_rows_ >= prompt_len()) {
+    waiting_.times.prompt_done = std::min(waiting_.times.prompt_done, now);
+  }
   return is_restore() && replayed_rows_ == replay_rows_;
 }
 
@@ -148,6 +152,7 @@ RequestUsage UsageOf(const WaitingRequest& waiting, absl::Time now) {
   usage.prompt_tokens = static_cast<int64_t>(waiting.request.prompt.size());
   usage.generated_tokens =
       static_cast<int64_t>(waiting.progress.generated.size());
+  usage.received_tokens = static_cast<int64_t>(waiting.request.received.size());
   usage.cached_tokens = waiting.prefix_len;
   const absl::Time admitted = std::min(times.admitted, now);
   const absl::Time prompt_done = std::min(times.prompt_done, now);

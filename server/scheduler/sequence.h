@@ -89,7 +89,7 @@ class Sequence {
   // A slice came back; `ran`: the workers executed it.
   void OnSliceDone(bool ran);
   // Rows of a replay came back. True if they were a restore's last ones.
-  bool OnReplayedRows(int64_t rows);
+  bool OnReplayedRows(int64_t rows, absl::Time now);
   // Rows of the prompt came back.
   void OnPromptRowsDone(int64_t rows, absl::Time now);
   // A token came back. True if it is the last one.

@@ -132,6 +132,17 @@ void SchedulerSimulation::SubmitOne() {
   record.request = RandomRequest();
   if (Below(3) == 0) MakeFork(record);
   record.expected = ExpectedAnswerOf(record.request, record.prefix);
+  // It was begun elsewhere: its sink is to hear the rest.
+  const auto answer_len = static_cast<int64_t>(record.expected.tokens.size());
+  const auto order = static_cast<int64_t>(records_.size());
+  if (answer_len > 1 && record.request.probe.empty() && order % 3 == 0) {
+    const int64_t num_received = 1 + order % (answer_len - 1);
+    record.tokens.assign(record.expected.tokens.begin(),
+                         record.expected.tokens.begin() + num_received);
+    record.request.received = record.tokens;
+    record.replay_rows =
+        static_cast<int64_t>(record.request.prompt.size()) + num_received - 1;
+  }
   record.submitted = now_;
   if (Below(4) == 0) record.stop_after = 1 + Below(8);
   absl::Status expected = ExpectedRefusal(record);

@@ -109,16 +109,67 @@ TEST_F(CppClientTest, AMessageThatIsTooLargeIsSentOnce) {
   EXPECT_TRUE(slept_.empty());
 }
 
-TEST_F(CppClientTest, AStreamThatHasBegunIsNotRepeated) {
-  engine_.SetScript([](const FakeEngine::Call& call) {
-    call.sink.OnPrefill(1, 2);
-    call.sink.OnFinished(absl::UnavailableError("worker died"), {});
-  });
+// Says the bytes of `text` that the client has not received, up to `end`.
+FakeEngine::Script SayUpTo(const std::string& text, size_t end,
+                           absl::Status status) {
+  return [=](const FakeEngine::Call& call) {
+    for (size_t i = call.request.received.size(); i < end; ++i) {
+      SliceResult outcome;
+      outcome.token = text[i];
+      if (!call.sink.OnToken(outcome)) break;
+    }
+    call.sink.OnFinished(status, {});
+  };
+}
+
+TEST_F(CppClientTest, ABrokenStreamIsResumedAndNothingIsHeardTwice) {
+  const std::string text = "a stream of text";
+  const absl::Status broken = absl::UnavailableError("the leader died");
+  engine_.SetScript(SayUpTo(text, 3, broken));
+  on_sleep_ = [&] {
+    engine_.SetScript(slept_.size() < 2
+                          ? SayUpTo(text, 10, broken)
+                          : SayUpTo(text, text.size(), absl::OkStatus()));
+  };
+  std::string heard;
+  int num_tokens = 0;
+  const absl::Status status =
+      client_->Generate(generate_, [&](const v1::GenerateResponse& event) {
+        heard += event.generated().text();
+        num_tokens += event.generated().tokens_size();
+        return true;
+      });
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(heard, text);
+  EXPECT_EQ(num_tokens, static_cast<int>(text.size()));
+  EXPECT_EQ(slept_.size(), 2u);
+}
+
+// "EN" is held back for it may begin a stop string, and told with the end.
+TEST_F(CppClientTest, WhatIsHeldBackAcrossABreakComesOnce) {
+  generate_.mutable_options()->add_stop("END");
+  engine_.SetScript(SayUpTo("one EN", 5, absl::UnavailableError("gone")));
+  on_sleep_ = [&] {
+    engine_.SetScript(SayUpTo("one EN", 6, absl::OkStatus()));
+  };
+  std::string heard;
+  ASSERT_TRUE(client_
+                  ->Generate(generate_,
+                             [&](const v1::GenerateResponse& event) {
+                               heard += event.generated().text();
+                               return true;
+                             })
+                  .ok());
+  EXPECT_EQ(heard, "one EN");
+}
+
+TEST_F(CppClientTest, ResumingEndsWhenNothingMoreComes) {
+  engine_.SetScript(SayUpTo("abc", 2, absl::UnavailableError("worker died")));
   const absl::Status status = client_->Generate(
       generate_, [](const v1::GenerateResponse&) { return true; });
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(status.message()), HasSubstr("worker died"));
-  EXPECT_TRUE(slept_.empty());
+  EXPECT_EQ(slept_.size(), size_t{RetryOptions().max_resumes});
 }
 
 TEST_F(CppClientTest, FalseFromTheCallbackCancels) {

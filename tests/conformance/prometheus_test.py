@@ -49,6 +49,7 @@ SERIES = (
     "headwise_worker_skew_ratio",
     "headwise_worker_arrivals_total",
     "headwise_workers_missing",
+    "headwise_coordinator_is_leader",
     "headwise_draining",
     "headwise_probe_ok",
     "headwise_thread_heartbeat_age_seconds",
