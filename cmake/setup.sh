@@ -25,9 +25,11 @@ readonly BUILD_PACKAGES=(
   libssl-dev libzstd-dev zlib1g-dev libsqlite3-dev
   libgtest-dev libgmock-dev libbenchmark-dev)
 # Needed by ./test.sh alone. Where systemd runs, Debian starts prometheus as a
-# service on port 9090, and it stays: `systemctl disable --now prometheus`.
+# service on port 9090, and etcd on 2379, and they stay:
+# `systemctl disable --now prometheus etcd`.
 readonly TEST_PACKAGES=(
-  clang-14 libclang-rt-14-dev clang-format prometheus chromium iproute2)
+  clang-14 libclang-rt-14-dev clang-format prometheus chromium iproute2
+  etcd-server)
 
 # Our processes talk to each other on this machine; a proxy that the environment
 # names for Debian and PyPI can't reach it.

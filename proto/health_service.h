@@ -28,7 +28,8 @@ class HealthService final : public grpc::health::v1::Health::CallbackService {
   using Probe = std::function<absl::Status()>;
 
   static constexpr absl::Duration kWatchInterval = absl::Milliseconds(250);
-  static constexpr int kMaxWatches = 256;
+  // Clients that know several coordinators hold one each.
+  static constexpr int kMaxWatches = 1024;
 
   // By name of service.
   explicit HealthService(std::map<std::string, Probe> probes);

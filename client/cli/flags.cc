@@ -15,7 +15,8 @@ namespace {
 
 CLI::Option* AddServerFlag(CLI::App& command, ClusterFlags& flags) {
   return command.add_option("--server", flags.server,
-                            "host:port of a running headwise server");
+                            "host:port of a running headwise server, or "
+                            "host:port,... of several, one of which leads");
 }
 
 void AddTimeoutFlag(CLI::App& command, ClusterFlags& flags) {

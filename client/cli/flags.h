@@ -16,7 +16,7 @@ namespace headwise {
 
 // Where the answers come from: a server, or a cluster inside this process.
 struct ClusterFlags {
-  std::string server;  // host:port; excludes all that follows but timeout
+  std::string server;  // host:port,...; excludes all that follows but timeout
   std::string model;   // path of a model file or folder
   int local_workers = 1;
   std::vector<std::string> workers;  // host:port of running headwise-workers

@@ -143,7 +143,7 @@ class LocalServerImpl final : public LocalServer {
     return frontends_.Start(
         frontends, model(), engine(), cluster_->membership(),
         [cluster = cluster_.get()] { return cluster->status(); },
-        /*extra_services=*/{}, cluster_->attention(), cluster_->memories());
+        {.attention = cluster_->attention(), .memories = cluster_->memories()});
   }
 
   const Model& model() const override { return cluster_->model(); }

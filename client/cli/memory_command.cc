@@ -137,7 +137,8 @@ MemoryClient ConnectToMemories(const MemoryFlags& flags) {
   ClientOptions options;
   options.timeout = absl::Seconds(flags.cluster.timeout_seconds);
   options.tenant = flags.cluster.tenant;
-  return MemoryClient(MakeClientChannel(flags.cluster.server), options);
+  return MemoryClient(MakeClientChannel(flags.cluster.server),
+                      OptionsFor(flags.cluster.server, options));
 }
 
 absl::Status PrintMemory(const MemoryFlags& flags,

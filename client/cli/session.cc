@@ -1,5 +1,7 @@
 #include "client/cli/session.h"
 
+#include <utility>
+
 #include "base/status_macros.h"
 #include "client/cli/plan_choice.h"
 #include "client/cli/progress_bar.h"
@@ -20,6 +22,7 @@ absl::StatusOr<std::unique_ptr<Session>> Session::Open(
   std::shared_ptr<grpc::Channel> channel;
   if (!flags.server.empty()) {
     channel = MakeClientChannel(flags.server);
+    options = OptionsFor(flags.server, std::move(options));
   } else {
     ProgressBar bar("loading");
     LocalServerOptions local;

@@ -42,24 +42,24 @@ absl::Status ClusterFrontends::Start(const ServerFrontendsOptions& options,
                                      const Model& model, Engine& engine,
                                      const Membership& membership,
                                      std::function<ClusterStatus()> status,
-                                     std::vector<grpc::Service*> extra_services,
-                                     AttentionSessions* attention,
-                                     NeuralMemories* memories) {
+                                     Parts parts) {
   HEADWISE_RETURN_IF_ERROR(OpenText(model));
   state_ = std::make_unique<LiveClusterState>(
       options.model_name, model, options.shape, membership, std::move(status));
   HEADWISE_ASSIGN_OR_RETURN(
       frontends_,
       ServerFrontends::Create(
-          options,
-          ServerFrontendsDeps{.engine = engine,
-                              .model = model,
-                              .tokenizer = *tokenizer_,
-                              .chat_template = chat_template_.get(),
-                              .cluster = *state_,
-                              .attention = attention,
-                              .memories = memories,
-                              .extra_services = std::move(extra_services)}));
+          options, ServerFrontendsDeps{
+                       .engine = engine,
+                       .model = model,
+                       .tokenizer = *tokenizer_,
+                       .chat_template = chat_template_.get(),
+                       .cluster = *state_,
+                       .attention = parts.attention,
+                       .memories = parts.memories,
+                       .books = parts.books,
+                       .leads = std::move(parts.leads),
+                       .extra_services = std::move(parts.extra_services)}));
   published_ = frontends_.get();
   // The group may have come to stand before anybody could hear of it.
   frontends_->UpdateReadiness();

@@ -28,16 +28,22 @@ class ClusterFrontends {
   std::function<void(const StepSample&)> on_sample();
   std::function<void(const GroupChange&)> on_change();
 
+  // As of ServerFrontendsDeps.
+  struct Parts {
+    std::vector<grpc::Service*> extra_services = {};
+    AttentionSessions* attention = nullptr;
+    NeuralMemories* memories = nullptr;
+    CoordinatorBooks* books = nullptr;
+    std::function<absl::Status()> leads = nullptr;
+  };
+
   // Reads tokenizer and chat template of `model` and serves. `model`, `engine`,
-  // `membership`, what `status` refers to, `extra_services`, `attention` and
-  // `memories` must live until Shutdown has returned. A chat template that
-  // can't be read only costs Chat: a warning.
+  // `membership`, and what `status` and `parts` refer to must live until
+  // Shutdown has returned. A chat template that can't be read only costs Chat:
+  // a warning.
   absl::Status Start(const ServerFrontendsOptions& options, const Model& model,
                      Engine& engine, const Membership& membership,
-                     std::function<ClusterStatus()> status,
-                     std::vector<grpc::Service*> extra_services = {},
-                     AttentionSessions* attention = nullptr,
-                     NeuralMemories* memories = nullptr);
+                     std::function<ClusterStatus()> status, Parts parts);
 
   // See ServerFrontends; no effect if Start failed or was not called.
   void Drain(absl::Duration grace);

@@ -120,6 +120,11 @@ void ClusterDispatcher::Core::SetGroup(
 }
 
 void ClusterDispatcher::Core::Submit(Step step, StepDone done) {
+  if (options_.may_command && !options_.may_command()) {
+    Lose(std::nullopt,
+         {absl::UnavailableError("this coordinator does not lead any more")},
+         /*tell=*/true);
+  }
   {
     absl::MutexLock lock(&mutex_);
     if (!board_.has_value()) {

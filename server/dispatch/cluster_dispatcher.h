@@ -39,6 +39,8 @@ struct ClusterDispatcherOptions {
   // 100 MB/s.
   absl::Duration step_timeout_per_park = absl::Minutes(10);
   ResultLimits limits;
+  // Asked before each step; empty: always. If not, the group is lost.
+  std::function<bool()> may_command;
   // Hears of every rank once all have answered a step and it is done; called
   // without a lock held; must not block.
   std::function<void(const StepSample&)> on_sample;

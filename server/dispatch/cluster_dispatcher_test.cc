@@ -68,12 +68,14 @@ class ClusterDispatcherTest : public testing::Test {
     return lost_.at(lost_.size() - 1);
   }
 
-  static ClusterDispatcherOptions Options() {
+  ClusterDispatcherOptions Options() {
     ClusterDispatcherOptions options;
+    options.may_command = [this] { return may_command_.load(); };
     options.limits = {.vocab_size = 10, .model_dim = 4};
     return options;
   }
 
+  std::atomic<bool> may_command_ = true;
   FakeClock clock_;
   absl::Mutex mutex_;
   std::vector<GroupLoss> lost_ ABSL_GUARDED_BY(mutex_);
@@ -122,6 +124,18 @@ TEST_F(ClusterDispatcherTest, SubmitWithoutGroupFailsButNotFromWithin) {
   outcome->done.WaitForNotification();
   EXPECT_EQ(outcome->status.code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(links_[0]->num_steps(), 0u);
+}
+
+TEST_F(ClusterDispatcherTest, WhoMayNotCommandSendsNothingAndLosesTheGroup) {
+  const auto sent = Submit(1);
+  may_command_ = false;
+  const auto refused = Submit(2);
+  refused->done.WaitForNotification();
+  EXPECT_TRUE(absl::IsUnavailable(refused->status)) << refused->status;
+  EXPECT_TRUE(absl::IsUnavailable(sent->status)) << sent->status;
+  EXPECT_FALSE(links_[0]->open());
+  ASSERT_EQ(num_lost(), 1u);
+  EXPECT_EQ(last_lost().rank, std::nullopt) << "no worker's fault";
 }
 
 TEST_F(ClusterDispatcherTest, SameRefusalLeavesTheGroupStanding) {

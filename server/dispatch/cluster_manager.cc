@@ -208,7 +208,7 @@ std::string ClusterManager::WhyTooFew(size_t have, size_t needed) const {
 }
 
 void ClusterManager::MaybeForm() {
-  if (group_ != nullptr) return;
+  if (group_ != nullptr || !MayCommand()) return;
   std::vector<Member> members = FitMembers();
   std::vector<uint64_t> ids = RegistrationsOf(members);
   if (ids == last_members_ && deps_.clock.Now() < next_attempt_) return;

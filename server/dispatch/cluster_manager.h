@@ -56,6 +56,9 @@ struct ClusterManagerOptions {
   // then pause while a new group runs their tokens again. It must answer a
   // probe before the group is given up for it.
   absl::Duration grow_patience = absl::Seconds(10);
+  // Asked before a group is formed; empty: always. False: another coordinator
+  // may be in command of the workers.
+  std::function<bool()> may_command;
   // Called without a lock held; must not block.
   std::function<void(const GroupChange&)> on_change;
   std::function<void(const std::string&)> log;  // one line for operators
@@ -114,6 +117,9 @@ class ClusterManager {
   void NoticeLoss();
   void NoticeMembership();
   void MaybeForm();
+  bool MayCommand() const {
+    return !options_.may_command || options_.may_command();
+  }
   std::string WhyTooFew(size_t have, size_t needed) const;
   void Serve(FormedGroup formed);
   void HandleFailure(const std::vector<Member>& members,

@@ -32,6 +32,7 @@ ClusterDispatcherOptions DispatcherOptions(const CoordinatorOptions& options,
   out.limits.vocab_size = hyper.vocab_size;
   out.limits.model_dim = hyper.model_dim;
   out.limits.probes = {hyper.num_layers, hyper.num_heads};
+  out.may_command = options.may_command;
   out.on_sample = [speeds, tell = options.on_sample](const StepSample& sample) {
     speeds->Add(sample);
     if (tell) tell(sample);
@@ -61,6 +62,7 @@ ClusterManagerOptions ManagerOptions(const CoordinatorOptions& options,
   out.former.on_progress = options.on_progress;
   out.min_workers = options.min_workers;
   out.grow_patience = options.grow_patience;
+  out.may_command = options.may_command;
   out.on_change = options.on_change;
   out.log = options.log;
   return out;
@@ -136,5 +138,15 @@ absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(
 }
 
 Coordinator::~Coordinator() = default;
+
+void Coordinator::Follow(const absl::Status& why) {
+  engine_->Refuse(why);
+  membership_.Close(why);
+}
+
+void Coordinator::Lead(uint64_t first_epoch) {
+  membership_.Open(first_epoch);
+  engine_->Refuse(absl::OkStatus());
+}
 
 }  // namespace headwise

@@ -40,6 +40,9 @@ struct CoordinatorOptions {
   int ranks_per_context = 1;
   absl::Duration group_timeout = absl::Milliseconds(2500);
 
+  // Asked before workers are told to do anything; empty: always.
+  std::function<bool()> may_command;
+
   // Hooks; called without a lock held, must not block.
   std::function<void(const StepSample&)> on_sample;
   std::function<void(const GroupChange&)> on_change;
@@ -68,6 +71,13 @@ class Coordinator {
   Membership& membership() { return membership_; }
   Engine& engine() { return *engine_; }
   ClusterStatus status() const { return manager_->status(); }
+
+  // Of one of several. It begins as if it led; Follow ends all requests with
+  // `why`, refuses new ones and all workers, and its group ends. Lead takes
+  // them, under epochs from `first_epoch` on. What prompt sessions hold is kept
+  // as tokens meanwhile. Not at the same time.
+  void Follow(const absl::Status& why);
+  void Lead(uint64_t first_epoch);
   absl::Status WaitUntilServing(absl::Duration timeout,
                                 int max_failures = INT_MAX) const {
     return manager_->WaitUntilServing(timeout, max_failures);

@@ -22,8 +22,8 @@ absl::StatusOr<std::vector<std::string>> ParseAddresses(
   constexpr size_t kMaxAddresses = 64;
   std::vector<std::string> addresses = absl::StrSplit(text, ',');
   if (addresses.size() > kMaxAddresses) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        addresses.size(), " worker addresses, limit ", kMaxAddresses));
+    return absl::InvalidArgumentError(
+        absl::StrCat(addresses.size(), " addresses, limit ", kMaxAddresses));
   }
   for (const std::string& address : addresses) {
     const size_t colon = address.rfind(':');
@@ -32,7 +32,7 @@ absl::StatusOr<std::vector<std::string>> ParseAddresses(
         !absl::SimpleAtoi(address.substr(colon + 1), &port) || port < 1 ||
         port > 65535) {
       return absl::InvalidArgumentError(
-          absl::StrCat("worker address \"", address, "\" is not host:port"));
+          absl::StrCat("address \"", address, "\" is not host:port"));
     }
   }
   return addresses;

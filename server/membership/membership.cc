@@ -107,7 +107,31 @@ void Membership::Notify() {
   if (listener) listener();
 }
 
+void Membership::Close(absl::Status why) {
+  {
+    absl::MutexLock lock(&mutex_);
+    closed_ = std::move(why);
+    for (const auto& [name, entry] : entries_) {
+      history_.Left(name, clock_.Now());
+    }
+    entries_.clear();
+    PublishLocked();
+  }
+  Notify();
+}
+
+void Membership::Open(uint64_t first_epoch) {
+  {
+    absl::MutexLock lock(&mutex_);
+    closed_ = absl::OkStatus();
+    const uint64_t now = view_->membership_epoch;
+    PublishLocked(first_epoch > now ? first_epoch - now : 1);
+  }
+  Notify();
+}
+
 absl::StatusOr<uint64_t> Membership::AddLocked(const MemberInfo& info) {
+  if (!closed_.ok()) return closed_;
   const auto found = entries_.find(info.name);
   if (found == entries_.end() && entries_.size() >= options_.max_members) {
     return absl::ResourceExhaustedError(

@@ -94,6 +94,11 @@ class Membership {
   // is formed again under a number that its remains do not have. `by` >= 1.
   uint64_t Bump(uint64_t by = 1);
 
+  // Nobody is a member, nor may become one: Register returns `why` until Open.
+  void Close(absl::Status why);
+  // The next epoch is at least `first_epoch`.
+  void Open(uint64_t first_epoch);
+
   std::shared_ptr<const MembershipView> view() const;
 
   // What has become of those who are no members: MemberHistory.
@@ -122,6 +127,7 @@ class Membership {
   // Registrations that a newer one of the same name replaced; at most
   // kMaxReplaced are remembered, older ones read as NotFound.
   std::map<uint64_t, std::string> replaced_ ABSL_GUARDED_BY(mutex_);
+  absl::Status closed_ ABSL_GUARDED_BY(mutex_);  // not OK: why
   uint64_t next_registration_id_ ABSL_GUARDED_BY(mutex_) = 1;
   std::shared_ptr<const MembershipView> view_ ABSL_GUARDED_BY(mutex_);
   MemberHistory history_ ABSL_GUARDED_BY(mutex_);

@@ -56,6 +56,26 @@ TEST_F(MembershipTest, EveryChangeRaisesTheEpochAndViewsStayAsTheyWere) {
   EXPECT_THAT(Names(), ElementsAre("a"));
 }
 
+// As a coordinator does that another one leads, and then leads itself.
+TEST_F(MembershipTest, AClosedBookHasNobodyAndOpensAboveAGivenEpoch) {
+  const auto a = book_.Register(Worker("a"));
+  ASSERT_TRUE(a.ok());
+  book_.Close(absl::UnavailableError("standby of b:1"));
+  EXPECT_THAT(Names(), IsEmpty());
+  EXPECT_EQ(book_.Register(Worker("a")).status(),
+            absl::UnavailableError("standby of b:1"));
+  EXPECT_EQ(book_.FindOrRegister(Worker("a")).status(),
+            absl::UnavailableError("standby of b:1"));
+  EXPECT_TRUE(absl::IsNotFound(book_.Heartbeat(*a)));
+  book_.Open(5000);
+  EXPECT_EQ(Epoch(), 5000u);
+  EXPECT_TRUE(book_.Register(Worker("a")).ok());
+  book_.Close(absl::UnavailableError("standby"));
+  const uint64_t closed = Epoch();
+  book_.Open(10);
+  EXPECT_GT(Epoch(), closed) << "it only grows";
+}
+
 TEST_F(MembershipTest, DeadAfterExactlyTheLimitPlusOne) {
   const auto a = book_.Register(Worker("a"));
   const auto b = book_.Register(Worker("b"));

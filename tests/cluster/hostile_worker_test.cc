@@ -80,7 +80,7 @@ class HostileWorker final : public wire::Worker::Service {
     builder.SetMaxSendMessageSize(-1);
     server_ = builder.BuildAndStart();
     RegistrarOptions options;
-    options.coordinator = coordinator;
+    options.coordinators = {coordinator};
     options.info.set_name(absl::StrCat("evil-", port));
     options.info.set_address(absl::StrCat("127.0.0.1:", port));
     options.info.set_speed(1.0);

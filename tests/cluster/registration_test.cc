@@ -80,7 +80,7 @@ class RegistrationTest : public testing::Test {
 
   std::unique_ptr<Registrar> Register(const worker::v1::WorkerInfo& info) {
     RegistrarOptions options;
-    options.coordinator = "127.0.0.1:" + std::to_string(port_);
+    options.coordinators = {"127.0.0.1:" + std::to_string(port_)};
     options.info = info;
     options.heartbeat_interval = absl::Milliseconds(20);
     options.max_backoff = absl::Milliseconds(200);
@@ -89,7 +89,7 @@ class RegistrationTest : public testing::Test {
       ++num_asked_;
       return is_well_ ? absl::OkStatus() : absl::UnavailableError("stuck");
     };
-    options.on_change = [this](const absl::Status& status) {
+    options.on_change = [this](const std::string&, const absl::Status& status) {
       absl::MutexLock lock(&mutex_);
       changes_.push_back(status);
     };
@@ -158,8 +158,8 @@ TEST_F(RegistrationTest, AWorkerThatIsUnwellKeepsSilent) {
   is_well_ = true;
   ASSERT_TRUE(WaitForMembers(1));
   is_well_ = false;
-  EXPECT_TRUE(WaitUntil(
-      [this] { return membership_.RemoveDead().size() == 1; }, kTimeout));
+  EXPECT_TRUE(WaitUntil([this] { return membership_.RemoveDead().size() == 1; },
+                        kTimeout));
   is_well_ = true;
   EXPECT_TRUE(WaitForMembers(1)) << "it comes back by itself";
 }

@@ -13,6 +13,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "base/operator_server.h"
 #include "base/port_file.h"
 #include "base/process_collector.h"
@@ -78,8 +79,9 @@ void AddFlags(CLI::App& app, Flags& flags) {
                  "host under which others reach this worker; default: that "
                  "of --listen");
   app.add_option("--coordinator", flags.coordinator,
-                 "host:port of a coordinator to register with; reconnects "
-                 "for as long as the worker runs");
+                 "host:port of a coordinator to register with, or host:port,"
+                 "... of several, one of which leads; reconnects for as long "
+                 "as the worker runs");
   app.add_option("--name", flags.name,
                  "unique in the cluster; default: worker-<port>");
   app.add_option("--speed", flags.speed,
@@ -214,18 +216,18 @@ std::unique_ptr<Registrar> StartRegistrar(const Flags& flags,
                                           std::atomic<int>& exit_code) {
   if (flags.coordinator.empty()) return nullptr;
   RegistrarOptions options;
-  options.coordinator = flags.coordinator;
+  options.coordinators =
+      absl::StrSplit(flags.coordinator, ',', absl::SkipEmpty());
   options.info = server.info();
   options.is_well = [] { return CheckPulses(WorkerNode::kEnginePulse); };
-  options.on_change = [&flags, &health,
-                       &exit_code](const absl::Status& status) {
+  options.on_change = [&health, &exit_code](const std::string& coordinator,
+                                            const absl::Status& status) {
     health.SetRegistered(status.ok());
     if (status.ok()) {
-      spdlog::info("registered with {}", flags.coordinator);
+      spdlog::info("registered with {}", coordinator);
       return;
     }
-    spdlog::warn("registration with {}: {}", flags.coordinator,
-                 status.ToString());
+    spdlog::warn("registration with {}: {}", coordinator, status.ToString());
     if (!absl::IsAborted(status)) return;
     spdlog::error("another worker has taken this name; leaving");
     exit_code = 4;

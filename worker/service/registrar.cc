@@ -84,8 +84,13 @@ bool Registrar::Wait(absl::Duration duration) {
 
 void Registrar::Loop() {
   const ThreadPulse pulse("hw-registrar");
-  const auto channel = MakeChannel(options_.coordinator);
-  const auto stub = worker::v1::Registry::NewStub(channel);
+  std::vector<std::unique_ptr<worker::v1::Registry::Stub>> stubs;
+  for (const std::string& coordinator : options_.coordinators) {
+    stubs.push_back(worker::v1::Registry::NewStub(MakeChannel(coordinator)));
+  }
+  const absl::Duration max_backoff =
+      stubs.size() == 1 ? options_.max_backoff : options_.max_search_backoff;
+  size_t next = 0;
   absl::Duration backoff = options_.min_backoff;
   std::uniform_real_distribution<double> share(0.0, 1.0);
   while (Wait(absl::ZeroDuration())) {
@@ -94,17 +99,21 @@ void Registrar::Loop() {
       continue;
     }
     bool accepted = false;
-    const absl::Status status = Attempt(*stub, &accepted);
+    const std::string& coordinator = options_.coordinators[next];
+    const absl::Status status = Attempt(coordinator, *stubs[next], &accepted);
     if (!Wait(absl::ZeroDuration())) return;
-    if (options_.on_change) options_.on_change(status);
+    if (options_.on_change) options_.on_change(coordinator, status);
     if (absl::IsAborted(status)) return;
     if (accepted) backoff = options_.min_backoff;
+    next = (next + 1) % stubs.size();
+    if (next != 0) continue;
     if (!Wait(backoff * (0.5 + 0.5 * share(random_)))) return;
-    backoff = std::min(backoff * 2, options_.max_backoff);
+    backoff = std::min(backoff * 2, max_backoff);
   }
 }
 
-absl::Status Registrar::Attempt(worker::v1::Registry::Stub& stub,
+absl::Status Registrar::Attempt(const std::string& coordinator,
+                                worker::v1::Registry::Stub& stub,
                                 bool* accepted) {
   grpc::ClientContext context;
   {
@@ -113,15 +122,15 @@ absl::Status Registrar::Attempt(worker::v1::Registry::Stub& stub,
     context_ = &context;
   }
   std::unique_ptr<Stream> stream = stub.Register(&context);
-  const absl::StatusOr<bool> introduced = Introduce(*stream, context);
+  const absl::StatusOr<bool> introduced =
+      Introduce(coordinator, *stream, context);
   *accepted = introduced.value_or(false);
   absl::Status result =
-      introduced.ok()
-          ? absl::UnavailableError(absl::StrCat(
-                "no answer from the coordinator at ", options_.coordinator))
-          : introduced.status();
+      introduced.ok() ? absl::UnavailableError(absl::StrCat(
+                            "no answer from the coordinator at ", coordinator))
+                      : introduced.status();
   if (*accepted) {
-    if (options_.on_change) options_.on_change(absl::OkStatus());
+    if (options_.on_change) options_.on_change(coordinator, absl::OkStatus());
     result = Beat(*stream);
   }
   stream->WritesDone();
@@ -137,7 +146,8 @@ absl::Status Registrar::Attempt(worker::v1::Registry::Stub& stub,
   return status.ok() || !introduced.ok() ? result : FromGrpc(status);
 }
 
-absl::StatusOr<bool> Registrar::Introduce(Stream& stream,
+absl::StatusOr<bool> Registrar::Introduce(const std::string& coordinator,
+                                          Stream& stream,
                                           grpc::ClientContext& context) {
   worker::v1::RegisterRequest hello;
   *hello.mutable_info() = options_.info;
@@ -147,7 +157,7 @@ absl::StatusOr<bool> Registrar::Introduce(Stream& stream,
       stream.Write(hello) && stream.Read(&answer) && answer.accepted();
   if (!limit.Stop()) return accepted;
   return absl::DeadlineExceededError(absl::StrCat(
-      "the coordinator at ", options_.coordinator, " did not answer within ",
+      "the coordinator at ", coordinator, " did not answer within ",
       absl::FormatDuration(options_.answer_timeout)));
 }
 

@@ -3,6 +3,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 
 namespace headwise {
@@ -35,8 +36,11 @@ absl::StatusOr<WorkerAddresses> ResolveAddresses(
   std::string host = is_advertised
                          ? HostOf(absl::StrCat(flags.advertise_host, ":0"))
                          : HostOf(flags.listen);
-  const bool is_local =
-      flags.coordinator.empty() || IsLoopback(HostOf(flags.coordinator));
+  bool is_local = true;
+  for (const absl::string_view coordinator :
+       absl::StrSplit(flags.coordinator, ',', absl::SkipEmpty())) {
+    is_local = is_local && IsLoopback(HostOf(coordinator));
+  }
   if (!is_local && (IsWildcard(host) || IsLoopback(host))) {
     return absl::InvalidArgumentError(absl::StrCat(
         "the coordinator at ", flags.coordinator,

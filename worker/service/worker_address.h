@@ -12,7 +12,7 @@ namespace headwise {
 // As the flags of these names say; empty: not given.
 struct WorkerAddressFlags {
   std::string listen;       // host:port, always given
-  std::string coordinator;  // host:port
+  std::string coordinator;  // host:port,...
   std::string advertise_host;
   std::string group_address;
 };
