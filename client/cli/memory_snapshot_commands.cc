@@ -1,21 +1,16 @@
-// `headwise memory snapshot` and `restore`: a file with a first line, then
-// messages with their lengths, as client/python/headwise/snapshot_file.py has
-// it.
+// `headwise memory snapshot` and `restore`.
 
-#include <filesystem>
-#include <fstream>
 #include <memory>
 #include <string>
 
-#include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "client/cli/memory_commands.h"
+#include "client/cli/snapshot_file.h"
 
 namespace headwise {
 namespace {
 
-constexpr absl::string_view kFirstLine = "headwise memory snapshot 1\n";
-constexpr uint32_t kMaxMessageBytes = 16 << 20;
+constexpr absl::string_view kFirstLine = "headwise memory snapshot 1";
 
 struct SnapshotFlags {
   MemoryFlags memory;
@@ -23,68 +18,21 @@ struct SnapshotFlags {
   std::string session_id;  // restore
 };
 
-std::string LengthBytes(uint32_t length) {
-  std::string bytes;
-  for (int i = 0; i < 4; ++i) {
-    bytes += static_cast<char>(length >> (8 * i) & 0xff);
-  }
-  return bytes;
-}
-
-// The file appears once it is whole.
 absl::Status RunSnapshot(const SnapshotFlags& flags) {
-  const std::string part_path = flags.file + ".part";
-  std::ofstream out(part_path, std::ios::binary);
-  out << kFirstLine;
   MemoryClient client = ConnectToMemories(flags.memory);
-  absl::Status status = client.Snapshot(
-      flags.memory.memory_id, [&](const v1::MemorySnapshotPart& part) {
-        const std::string bytes = part.SerializeAsString();
-        out << LengthBytes(static_cast<uint32_t>(bytes.size())) << bytes;
-        return out.good();
-      });
-  out.close();
-  std::error_code error;
-  if (status.ok() && out) {
-    std::filesystem::rename(part_path, flags.file, error);
-    if (!error) return absl::OkStatus();
-  }
-  std::filesystem::remove(part_path, error);
-  if (!out) {
-    return absl::UnavailableError(absl::StrCat("cannot write ", part_path));
-  }
-  return status.ok()
-             ? absl::UnavailableError(absl::StrCat("cannot write ", flags.file))
-             : status;
-}
-
-// The next message; false after the last one. The server refuses what is cut or
-// changed, so what can't be read ends the parts.
-bool ReadPart(std::istream& in, v1::MemorySnapshotPart* part) {
-  std::string bytes(4, '\0');
-  if (!in.read(bytes.data(), 4)) return false;
-  uint32_t length = 0;
-  for (int i = 0; i < 4; ++i) {
-    length |= uint32_t{static_cast<uint8_t>(bytes[i])} << (8 * i);
-  }
-  if (length > kMaxMessageBytes) return false;
-  bytes.resize(length);
-  return in.read(bytes.data(), length) && part->ParseFromString(bytes);
+  return WriteSnapshotFile(flags.file, kFirstLine, [&](const PutMessage& put) {
+    return client.Snapshot(flags.memory.memory_id, put);
+  });
 }
 
 absl::Status RunRestore(const SnapshotFlags& flags) {
-  std::ifstream in(flags.file, std::ios::binary);
-  std::string line(kFirstLine.size(), '\0');
-  if (!in) return absl::NotFoundError(absl::StrCat("cannot read ", flags.file));
-  if (!in.read(line.data(), static_cast<std::streamsize>(line.size())) ||
-      line != kFirstLine) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(flags.file, " is not a snapshot of a neural memory"));
-  }
+  HEADWISE_ASSIGN_OR_RETURN(
+      SnapshotFileReader file,
+      SnapshotFileReader::Open(flags.file, kFirstLine, "a neural memory"));
   MemoryClient client = ConnectToMemories(flags.memory);
   return PrintMemory(
       flags.memory, client.Restore([&](v1::MemorySnapshotPart* part) {
-        const bool has_part = ReadPart(in, part);
+        const bool has_part = file.Next(part);
         if (has_part && part->has_header()) {
           part->mutable_header()->set_session_id(flags.session_id);
         }
