@@ -20,6 +20,7 @@
 #include "client/cli/json_output.h"
 #include "client/cli/progress_bar.h"
 #include "client/cli/session.h"
+#include "client/cli/snapshot_file.h"
 #include "client/cli/text_pieces.h"
 
 namespace headwise {
@@ -32,9 +33,11 @@ struct PromptSessionFlags {
   std::string session_id;
   TextFlags text;              // open, upload; ask: the prompt
   GenerationFlags generation;  // ask
+  std::string file;            // snapshot, restore
   bool json = false;
   bool verbose = false;
 };
+constexpr absl::string_view kSnapshotFirstLine = "headwise session snapshot 1";
 using Run = absl::Status (*)(const PromptSessionFlags& flags, Session& server);
 
 const char* StateName(v1::PromptSessionState state) {
@@ -224,6 +227,25 @@ absl::Status RunAsk(const PromptSessionFlags& flags, Session& server) {
   return status;
 }
 
+absl::Status RunSnapshot(const PromptSessionFlags& flags, Session& server) {
+  v1::SnapshotPromptSessionRequest request;
+  request.set_session_id(flags.session_id);
+  return WriteSnapshotFile(
+      flags.file, kSnapshotFirstLine, [&](const PutMessage& put) {
+        return server.client().SnapshotSession(request, put);
+      });
+}
+
+absl::Status RunRestore(const PromptSessionFlags& flags, Session& server) {
+  HEADWISE_ASSIGN_OR_RETURN(
+      SnapshotFileReader file,
+      SnapshotFileReader::Open(flags.file, kSnapshotFirstLine, "a session"));
+  return Print(
+      flags, server.client().RestoreSession([&](v1::PromptSnapshotPart* part) {
+        return absl::StatusOr<bool>(file.Next(part));
+      }));
+}
+
 std::shared_ptr<PromptSessionFlags> AddCommand(CLI::App& command, Run what,
                                                CommandRun* run) {
   auto flags = std::make_shared<PromptSessionFlags>();
@@ -297,6 +319,27 @@ void AddOfOne(CLI::App& session, const std::string& name,
                                " ID --server 127.0.0.1:7600"));
 }
 
+void AddSnapshots(CLI::App& session, CommandRun* run) {
+  CLI::App* command = session.add_subcommand(
+      "snapshot", "Write a session to a file: its tokens and its plan");
+  auto flags = AddCommand(*command, RunSnapshot, run);
+  AddId(*command, *flags);
+  command->add_option("--file", flags->file, "Where to")->required();
+  command->footer(
+      "The file appears, or replaces an older one, once it is "
+      "whole.\nExample:\n"
+      "  headwise session snapshot ID --server 127.0.0.1:7600 --file s.snap");
+
+  command = session.add_subcommand(
+      "restore", "A new session from a file, on any cluster with the model");
+  flags = AddCommand(*command, RunRestore, run);
+  command->add_option("--file", flags->file, "Where from")->required();
+  command->add_flag("--json", flags->json, "The session as one JSON object");
+  command->footer(
+      "It runs once it is asked.\nExample:\n"
+      "  headwise session restore --server 127.0.0.1:7600 --file s.snap");
+}
+
 void AddList(CLI::App& session, CommandRun* run) {
   CLI::App* command =
       session.add_subcommand("list", "The sessions that a server holds");
@@ -319,6 +362,7 @@ void AddSessionCommand(CLI::App& app, CommandRun* run) {
   AddOfOne(*session, "park", "Move a session to files, so that memory is free",
            RunPark, run);
   AddOfOne(*session, "resume", "Bring a parked session back", RunResume, run);
+  AddSnapshots(*session, run);
   AddOfOne(*session, "delete", "Let a session go", RunDelete, run);
   session->footer(
       "Examples:\n"

@@ -238,4 +238,25 @@ absl::StatusOr<v1::PromptSession> Client::ResumeSession(
       });
 }
 
+absl::Status Client::SnapshotSession(
+    const v1::SnapshotPromptSessionRequest& request,
+    absl::FunctionRef<bool(const v1::PromptSnapshotPart&)> on_part) {
+  return CallStream<v1::PromptSnapshotPart>(
+      options_,
+      [&](grpc::ClientContext* context) {
+        return sessions_->Snapshot(context, request);
+      },
+      on_part);
+}
+
+absl::StatusOr<v1::PromptSession> Client::RestoreSession(
+    absl::FunctionRef<absl::StatusOr<bool>(v1::PromptSnapshotPart*)> next) {
+  return CallUpload<v1::PromptSession, v1::PromptSnapshotPart>(
+      options_,
+      [&](grpc::ClientContext* context, v1::PromptSession* session) {
+        return sessions_->Restore(context, session);
+      },
+      next);
+}
+
 }  // namespace headwise

@@ -90,6 +90,13 @@ class Client {
       const v1::ParkSessionRequest& request);
   absl::StatusOr<v1::PromptSession> ResumeSession(
       const v1::ResumeSessionRequest& request);
+  // Parts in order; false from `on_part` ends it.
+  absl::Status SnapshotSession(
+      const v1::SnapshotPromptSessionRequest& request,
+      absl::FunctionRef<bool(const v1::PromptSnapshotPart&)> on_part);
+  // Of the parts that `next` makes until it says false. Never repeated.
+  absl::StatusOr<v1::PromptSession> RestoreSession(
+      absl::FunctionRef<absl::StatusOr<bool>(v1::PromptSnapshotPart*)> next);
 
  private:
   const ClientOptions options_;

@@ -71,6 +71,34 @@ absl::Status CallStream(const ClientOptions& options, Method method,
                        });
 }
 
+// Writes what `next` makes of a part until it says false. Never repeated. An
+// error of `next` cancels the call and is returned.
+template <typename Response, typename Part, typename Method>
+absl::StatusOr<Response> CallUpload(
+    const ClientOptions& options, Method method,
+    absl::FunctionRef<absl::StatusOr<bool>(Part*)> next) {
+  grpc::ClientContext context;
+  PrepareCall(options, options.timeout, &context);
+  Response response;
+  const auto writer = method(&context, &response);
+  Part part;
+  absl::StatusOr<bool> has_more = next(&part);
+  // Where the server has ended the call, Finish says why.
+  while (has_more.ok() && *has_more && writer->Write(part)) {
+    part.Clear();
+    has_more = next(&part);
+  }
+  if (has_more.ok()) {
+    writer->WritesDone();
+  } else {
+    context.TryCancel();
+  }
+  const absl::Status status = ToAttempt(writer->Finish()).status;
+  if (!has_more.ok()) return has_more.status();
+  if (!status.ok()) return status;
+  return response;
+}
+
 }  // namespace headwise
 
 #endif  // HEADWISE_CLIENT_CPP_CLIENT_CALL_H_

@@ -118,25 +118,12 @@ absl::Status MemoryClient::Snapshot(
 
 absl::StatusOr<v1::Memory> MemoryClient::Restore(
     absl::FunctionRef<absl::StatusOr<bool>(v1::MemorySnapshotPart*)> next) {
-  grpc::ClientContext context;
-  PrepareCall(options_, options_.timeout, &context);
-  v1::Memory memory;
-  const auto writer = stub_->Restore(&context, &memory);
-  v1::MemorySnapshotPart part;
-  absl::StatusOr<bool> has_more = next(&part);
-  while (has_more.ok() && *has_more && writer->Write(part)) {
-    part.Clear();
-    has_more = next(&part);
-  }
-  if (has_more.ok()) {
-    writer->WritesDone();
-  } else {
-    context.TryCancel();
-  }
-  const absl::Status status = ToAttempt(writer->Finish()).status;
-  if (!has_more.ok()) return has_more.status();
-  if (!status.ok()) return status;
-  return memory;
+  return CallUpload<v1::Memory, v1::MemorySnapshotPart>(
+      options_,
+      [&](grpc::ClientContext* context, v1::Memory* memory) {
+        return stub_->Restore(context, memory);
+      },
+      next);
 }
 
 }  // namespace headwise

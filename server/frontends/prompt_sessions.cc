@@ -121,35 +121,52 @@ absl::StatusOr<PromptSessions::Sessions::iterator> PromptSessions::FindInLocked(
       absl::StrCat("session_id: session ", id, " ", why));
 }
 
-absl::Status PromptSessions::CheckRoomLocked() const {
+absl::Status PromptSessions::CheckRoomLocked(int64_t promised) const {
   int64_t num_tokens = 0;
-  for (const auto& [id, session] : sessions_) num_tokens += session.num_tokens;
-  if (num_tokens < kMaxPromptSessionTokens) return absl::OkStatus();
-  return absl::ResourceExhaustedError(
-      absl::StrCat("the sessions have ", num_tokens, " tokens, at most ",
-                   kMaxPromptSessionTokens));
+  for (const auto& [id, session] : sessions_) {
+    num_tokens += session.num_tokens + session.promised;
+  }
+  if (num_tokens < kMaxPromptSessionTokens &&
+      promised <= kMaxPromptSessionTokens - num_tokens) {
+    return absl::OkStatus();
+  }
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "the sessions have ", num_tokens, " tokens",
+      promised > 0 ? absl::StrCat(", this one has ", promised) : "",
+      ", at most ", kMaxPromptSessionTokens));
 }
 
 absl::Status PromptSessions::CheckRoom() const {
   absl::MutexLock lock(&mutex_);
-  return CheckRoomLocked();
+  return CheckRoomLocked(/*promised=*/0);
 }
 
 absl::StatusOr<PromptSession> PromptSessions::Open(const std::string& tenant,
-                                                   StoredPlan plan) {
+                                                   StoredPlan plan,
+                                                   int64_t promised) {
   PromptSession session;
   session.id = RandomId();
   session.tenant = tenant;
   session.plan = std::move(plan);
+  session.promised = promised;
   session.last_use = clock_.Now();
   absl::MutexLock lock(&mutex_);
   if (sessions_.size() >= kMaxPromptSessions) {
     return absl::ResourceExhaustedError(absl::StrCat(
         sessions_.size(), " sessions exist, at most ", kMaxPromptSessions));
   }
-  HEADWISE_RETURN_IF_ERROR(CheckRoomLocked());
+  HEADWISE_RETURN_IF_ERROR(CheckRoomLocked(promised));
   sessions_.emplace(session.id, session);
   return session;
+}
+
+void PromptSessions::Fill(PromptSession& session, std::vector<int32_t> tokens) {
+  session.promised = 0;
+  session.is_booked = Book(session, tokens);
+  session.num_tokens = static_cast<int64_t>(tokens.size());
+  session.prefix_id = engine_.HoldTokens(std::move(tokens), session.plan.plan);
+  session.state = PromptSession::State::kReady;
+  session.last_use = clock_.Now();
 }
 
 absl::StatusOr<PromptSession> PromptSessions::Claim(

@@ -33,6 +33,7 @@ struct PromptSession {
   StoredPlan plan;
   uint64_t prefix_id = 0;  // of the engine; 0: nothing has run
   int64_t num_tokens = 0;  // of the prefix
+  int64_t promised = 0;    // tokens that it waits for
   State state = State::kBusy;
   absl::Time last_use;
   bool is_booked = true;  // as far as there are books
@@ -69,10 +70,14 @@ class PromptSessions {
 
   // ResourceExhausted: there are kMaxPromptSessionTokens. O(sessions).
   absl::Status CheckRoom() const;
-  // A busy session of no tokens. ResourceExhausted: kMaxPromptSessions exist,
-  // or as CheckRoom.
-  absl::StatusOr<PromptSession> Open(const std::string& tenant,
-                                     StoredPlan plan);
+  // A busy session of no tokens, which may have `promised` ones by Fill.
+  // ResourceExhausted: kMaxPromptSessions exist, or with the promised there
+  // would be more than kMaxPromptSessionTokens.
+  absl::StatusOr<PromptSession> Open(const std::string& tenant, StoredPlan plan,
+                                     int64_t promised = 0);
+  // Makes the tokens, as many as were promised, all of a session that was just
+  // opened: they run once a request begins with it. To be returned.
+  void Fill(PromptSession& session, std::vector<int32_t> tokens);
   // Makes it busy for the caller, who gives it back.
   absl::StatusOr<PromptSession> Claim(const std::string& tenant,
                                       const std::string& id,
@@ -103,7 +108,8 @@ class PromptSessions {
 
  private:
   using Sessions = std::map<std::string, PromptSession>;
-  absl::Status CheckRoomLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckRoomLocked(int64_t promised) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<Sessions::iterator> FindLocked(const std::string& tenant,
                                                 const std::string& id)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

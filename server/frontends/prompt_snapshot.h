@@ -59,6 +59,8 @@ class PromptSnapshotReader {
   // more tokens than fit into the context of its plan. Nothing is allocated for
   // tokens that have not come.
   absl::Status Add(const v1::PromptSnapshotPart& part);
+  // Of the header, which must have come.
+  const StoredPlan& plan() const { return snapshot_->plan; }
   // After the last message. DataLoss if tokens are missing.
   absl::StatusOr<PromptSnapshot> Finish();
 

@@ -8,19 +8,25 @@
 
 #include "headwise/v1/sessions.grpc.pb.h"
 #include "server/frontends/frontend_context.h"
+#include "server/frontends/pooled_calls.h"
 #include "server/frontends/prompt_sessions.h"
+#include "server/frontends/prompt_snapshot.h"
 #include "server/frontends/text_thread.h"
 
 namespace headwise {
 
-// Methods run on gRPC's threads and never wait. Thread-safe.
+inline constexpr int kSnapshotThreads = 2;
+
+// Methods run on gRPC's threads and never wait; snapshots on their own. Thread-
+// safe.
 class SessionsService final : public v1::Sessions::CallbackService {
  public:
   SessionsService(const FrontendContext& frontend, PromptSessions& sessions,
                   int64_t upload_run_tokens)
       : frontend_(frontend),
         sessions_(sessions),
-        upload_run_tokens_(upload_run_tokens) {}
+        upload_run_tokens_(upload_run_tokens),
+        snapshots_(frontend, kSnapshotThreads) {}
 
   grpc::ServerBidiReactor<v1::UploadRequest, v1::UploadProgress>* Upload(
       grpc::CallbackServerContext* context) override;
@@ -42,6 +48,12 @@ class SessionsService final : public v1::Sessions::CallbackService {
   grpc::ServerUnaryReactor* Resume(grpc::CallbackServerContext* context,
                                    const v1::ResumeSessionRequest* request,
                                    v1::PromptSession* response) override;
+  grpc::ServerWriteReactor<v1::PromptSnapshotPart>* Snapshot(
+      grpc::CallbackServerContext* context,
+      const v1::SnapshotPromptSessionRequest* request) override;
+  grpc::ServerReadReactor<v1::PromptSnapshotPart>* Restore(
+      grpc::CallbackServerContext* context,
+      v1::PromptSession* response) override;
 
  private:
   // For calls that need no engine.
@@ -56,8 +68,14 @@ class SessionsService final : public v1::Sessions::CallbackService {
 
   const FrontendContext frontend_;
   PromptSessions& sessions_;
+  absl::StatusOr<PromptSnapshot> Take(const std::string& tenant,
+                                      const std::string& id);
+  // Of the served model; waits for it.
+  std::string ModelSha256();
+
   const int64_t upload_run_tokens_;
   TextThread texts_;
+  PooledCalls snapshots_;
 };
 
 }  // namespace headwise

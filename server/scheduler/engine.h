@@ -175,6 +175,10 @@ class Engine {
   // its id. Of the model's shape, and of its vocabulary.
   virtual uint64_t HoldTokens(std::vector<int32_t> tokens,
                               std::shared_ptr<const HeadPlan> plan) = 0;
+  // The tokens of a held prefix, wherever it is. NotFound: none of that id is
+  // held. FailedPrecondition: it began under another plan, or with tokens that
+  // failed again and again.
+  virtual absl::StatusOr<std::vector<int32_t>> TokensOf(uint64_t id) const = 0;
   // Lets a prefix go: cancels it if it has not ended, takes no more forks of
   // it, and frees its KV once those are gone that were taken before. Holding
   // one is a promise of memory that nobody else gets: requests that do not fit

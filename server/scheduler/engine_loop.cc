@@ -71,6 +71,11 @@ uint64_t EngineLoop::HoldTokens(std::vector<int32_t> tokens,
   return scheduler_.HoldTokens(std::move(tokens), std::move(plan));
 }
 
+absl::StatusOr<std::vector<int32_t>> EngineLoop::TokensOf(uint64_t id) const {
+  absl::MutexLock lock(&mutex_);
+  return scheduler_.TokensOf(id);
+}
+
 void EngineLoop::Release(uint64_t id) {
   {
     absl::MutexLock lock(&mutex_);

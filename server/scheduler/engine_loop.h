@@ -37,6 +37,7 @@ class EngineLoop : public Engine {
   void Cancel(uint64_t id) override;
   uint64_t HoldTokens(std::vector<int32_t> tokens,
                       std::shared_ptr<const HeadPlan> plan) override;
+  absl::StatusOr<std::vector<int32_t>> TokensOf(uint64_t id) const override;
   void Release(uint64_t id) override;
   // Suspend and Resume wait for a running Dispatcher::Submit, so that no step
   // of the lost group can reach the next one: do not call them from there.

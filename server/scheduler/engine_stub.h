@@ -21,6 +21,9 @@ class EngineStub : public Engine {
                       std::shared_ptr<const HeadPlan>) override {
     return 0;
   }
+  absl::StatusOr<std::vector<int32_t>> TokensOf(uint64_t) const override {
+    return absl::UnimplementedError("fake");
+  }
   void Release(uint64_t) override {}
   absl::StatusOr<uint64_t> Park(uint64_t,
                                 std::shared_ptr<RequestSink>) override {

@@ -119,20 +119,21 @@ std::optional<GonePrefix> HeldPrefixes::EndFork(uint64_t fork_id) {
   return EraseIfGone(found);
 }
 
-void HeldPrefixes::TakeTokensOfOrigin(uint64_t id) {
-  HeldPrefix& prefix = At(id);
+std::vector<int32_t> HeldPrefixes::TokensOf(uint64_t id) const {
+  const HeldPrefix& prefix = At(id);
   std::vector<int32_t> tokens;
-  std::vector<uint64_t> chain = ChainOf(id);
+  const std::vector<uint64_t> chain = ChainOf(id);
   for (auto link = chain.rbegin(); link != chain.rend(); ++link) {
     const HeldPrefix& part = At(*link);
-    if (part.plan != prefix.plan) {
-      tokens.clear();
-      break;
-    }
+    if (part.plan != prefix.plan) return {};
     tokens.insert(tokens.end(), part.tokens.begin(), part.tokens.end());
   }
   const bool is_whole = static_cast<int64_t>(tokens.size()) == prefix.length;
-  prefix.tokens = is_whole ? std::move(tokens) : std::vector<int32_t>();
+  return is_whole ? tokens : std::vector<int32_t>();
+}
+
+void HeldPrefixes::TakeTokensOfOrigin(uint64_t id) {
+  At(id).tokens = TokensOf(id);
 }
 
 std::optional<GonePrefix> HeldPrefixes::Release(uint64_t id) {

@@ -78,9 +78,10 @@ class HeldPrefixes {
   // for it.
   std::vector<uint64_t> GoWith(uint64_t id) const;
 
-  // It will do without its origin, whose tokens become its own; under another
-  // plan they would not make the same KV, and its tokens become unknown. O(its
-  // length).
+  // All of its positions; empty if they are unknown, or some ran under another
+  // plan, and so would not make the same KV under its own. O(its length).
+  std::vector<int32_t> TokensOf(uint64_t id) const;
+  // It will do without its origin, whose tokens become its own: TokensOf.
   void TakeTokensOfOrigin(uint64_t id);
 
   // No new forks. The prefix, if it goes at once; none also if none is held.

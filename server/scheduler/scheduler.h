@@ -119,6 +119,8 @@ class Scheduler {
   uint64_t HoldTokens(std::vector<int32_t> tokens,
                       std::shared_ptr<const HeadPlan> plan);
   void Release(uint64_t id, absl::Time now);
+  // As Engine::TokensOf.
+  absl::StatusOr<std::vector<int32_t>> TokensOf(uint64_t id) const;
   // As Engine::Park and Engine::Unpark; the id is that of the event kFinished.
   absl::StatusOr<uint64_t> Park(uint64_t id);
   absl::StatusOr<uint64_t> Unpark(uint64_t id);

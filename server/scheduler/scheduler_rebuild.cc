@@ -195,6 +195,18 @@ uint64_t Scheduler::HoldTokens(std::vector<int32_t> tokens,
   return id;
 }
 
+absl::StatusOr<std::vector<int32_t>> Scheduler::TokensOf(uint64_t id) const {
+  if (held_.Find(id) == nullptr) {
+    return absl::NotFoundError(absl::StrCat("no prefix ", id, " is held"));
+  }
+  std::vector<int32_t> tokens = held_.TokensOf(id);
+  if (tokens.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the tokens of prefix ", id, " are not known"));
+  }
+  return tokens;
+}
+
 bool Scheduler::AdmitSuspect(absl::Time now) {
   const auto is_suspect = [](const RequestProgress& progress) {
     return progress.num_losses == kMaxLosses - 1;

@@ -52,6 +52,12 @@ headwise.v1.Sessions.Park
 session_id: "session"
 headwise.v1.Sessions.Resume
 session_id: "session"
+headwise.v1.Sessions.Snapshot
+session_id: "session"
+headwise.v1.Sessions.Restore
+header { format: 1 model_sha256: "$MODEL" num_tokens: 3 }
+
+tokens { ids: [1, 2, 3] sha256: "$SHA" }
 headwise.v1.Sessions.Delete
 session_id: "session"
 
@@ -219,8 +225,9 @@ absl::StatusOr<SeedNames> Names(const std::shared_ptr<grpc::Channel>& channel) {
   const std::string state_bytes = state.SerializeAsString();
   return SeedNames{{"$ROWS", absl::CEscape(std::string(kRowBytes, '\0'))},
                    {"$SHA3", Sha(std::string(3 * kRowBytes, '\0'))},
-      {"$SHA", Sha(std::string(2 * kRowBytes, '\0'))},
+                   {"$SHA", Sha(std::string(2 * kRowBytes, '\0'))},
                    {"$PLAN", PlanText(model)},
+                   {"$MODEL", model.sha256()},
                    {"$STATE_SHA", Sha(state_bytes)},
                    {"$STATE", absl::CEscape(state_bytes)},
                    {"$ATTENTION", session.session_id()},
