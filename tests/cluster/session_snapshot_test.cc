@@ -229,7 +229,10 @@ TEST_F(SessionSnapshotTest, AKillWhileAFileIsWrittenLeavesTheOldOne) {
   auto writing = run({"snapshot", id, "--file", file});
   std::error_code error;
   ASSERT_TRUE(WaitUntil(
-      [&] { return std::filesystem::file_size(part, error) > 100'000; },
+      [&] {
+        const auto size = std::filesystem::file_size(part, error);
+        return !error && size > 100'000;
+      },
       kReady));
   writing->Signal(SIGKILL);
   writing->Wait(kReady).IgnoreError();
