@@ -71,7 +71,7 @@ void PromptSessions::Restore(const std::string& id, const std::string& tenant,
   session.id = id;
   session.tenant = tenant;
   session.num_tokens = static_cast<int64_t>(tokens.size());
-  session.prefix_id = engine_.HoldTokens(std::move(tokens), plan.plan);
+  session.prefix_id = engine_.HoldTokens(std::move(tokens), plan.plan, tenant);
   session.plan = std::move(plan);
   session.state = PromptSession::State::kReady;
   session.last_use = clock_.Now();
@@ -164,7 +164,8 @@ void PromptSessions::Fill(PromptSession& session, std::vector<int32_t> tokens) {
   session.promised = 0;
   session.is_booked = Book(session, tokens);
   session.num_tokens = static_cast<int64_t>(tokens.size());
-  session.prefix_id = engine_.HoldTokens(std::move(tokens), session.plan.plan);
+  session.prefix_id =
+      engine_.HoldTokens(std::move(tokens), session.plan.plan, session.tenant);
   session.state = PromptSession::State::kReady;
   session.last_use = clock_.Now();
 }

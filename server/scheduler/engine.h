@@ -171,10 +171,12 @@ class Engine {
   // Cancelled. No effect if the request has finished.
   virtual void Cancel(uint64_t id) = 0;
   // Holds a prefix of these tokens, 1 or more, as if a lost group had taken it
-  // along: it is in no memory, and runs when something begins with it. Returns
-  // its id. Of the model's shape, and of its vocabulary.
+  // along: it is in no memory, and runs when something begins with it; then it
+  // may be evicted. Returns its id. Of the model's shape, and of its
+  // vocabulary.
   virtual uint64_t HoldTokens(std::vector<int32_t> tokens,
-                              std::shared_ptr<const HeadPlan> plan) = 0;
+                              std::shared_ptr<const HeadPlan> plan,
+                              std::string tenant) = 0;
   // The tokens of a held prefix, wherever it is. NotFound: none of that id is
   // held. FailedPrecondition: it began under another plan, or with tokens that
   // failed again and again.

@@ -66,9 +66,11 @@ void EngineLoop::Cancel(uint64_t id) {
 }
 
 uint64_t EngineLoop::HoldTokens(std::vector<int32_t> tokens,
-                                std::shared_ptr<const HeadPlan> plan) {
+                                std::shared_ptr<const HeadPlan> plan,
+                                std::string tenant) {
   absl::MutexLock lock(&mutex_);
-  return scheduler_.HoldTokens(std::move(tokens), std::move(plan));
+  return scheduler_.HoldTokens(std::move(tokens), std::move(plan),
+                               std::move(tenant));
 }
 
 absl::StatusOr<std::vector<int32_t>> EngineLoop::TokensOf(uint64_t id) const {

@@ -36,7 +36,8 @@ class EngineLoop : public Engine {
                                   std::shared_ptr<RequestSink> sink) override;
   void Cancel(uint64_t id) override;
   uint64_t HoldTokens(std::vector<int32_t> tokens,
-                      std::shared_ptr<const HeadPlan> plan) override;
+                      std::shared_ptr<const HeadPlan> plan,
+                      std::string tenant) override;
   absl::StatusOr<std::vector<int32_t>> TokensOf(uint64_t id) const override;
   void Release(uint64_t id) override;
   // Suspend and Resume wait for a running Dispatcher::Submit, so that no step

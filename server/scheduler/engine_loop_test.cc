@@ -197,7 +197,7 @@ TEST_F(EngineLoopTest, SuspendWaitsForASubmitThatRuns) {
 }
 
 TEST_F(EngineLoopTest, RefuseEndsRequestsAndKeepsWhatIsHeld) {
-  const uint64_t prefix = loop_.HoldTokens({1, 2, 3}, nullptr);
+  const uint64_t prefix = loop_.HoldTokens({1, 2, 3}, nullptr, "");
   const auto running = Submit(Generate(3, 9));
   loop_.Step();
   loop_.Refuse(absl::UnavailableError("standby of b:1"));

@@ -4,6 +4,7 @@
 #define HEADWISE_SERVER_SCHEDULER_ENGINE_STUB_H_
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "server/scheduler/engine.h"
@@ -17,8 +18,8 @@ class EngineStub : public Engine {
     return absl::UnimplementedError("fake");
   }
   void Cancel(uint64_t) override {}
-  uint64_t HoldTokens(std::vector<int32_t>,
-                      std::shared_ptr<const HeadPlan>) override {
+  uint64_t HoldTokens(std::vector<int32_t>, std::shared_ptr<const HeadPlan>,
+                      std::string) override {
     return 0;
   }
   absl::StatusOr<std::vector<int32_t>> TokensOf(uint64_t) const override {

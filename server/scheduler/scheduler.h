@@ -117,7 +117,7 @@ class Scheduler {
   void Stop(uint64_t id, absl::Time now);
   // As Engine::HoldTokens and Engine::Release.
   uint64_t HoldTokens(std::vector<int32_t> tokens,
-                      std::shared_ptr<const HeadPlan> plan);
+                      std::shared_ptr<const HeadPlan> plan, std::string tenant);
   void Release(uint64_t id, absl::Time now);
   // As Engine::TokensOf.
   absl::StatusOr<std::vector<int32_t>> TokensOf(uint64_t id) const;

@@ -184,14 +184,17 @@ void Scheduler::EndRestore(uint64_t prefix_id, const absl::Status& status,
 }
 
 uint64_t Scheduler::HoldTokens(std::vector<int32_t> tokens,
-                               std::shared_ptr<const HeadPlan> plan) {
+                               std::shared_ptr<const HeadPlan> plan,
+                               std::string tenant) {
   HEADWISE_CHECK(!tokens.empty());
   const uint64_t id = ++last_request_id_;
   const auto length = static_cast<int64_t>(tokens.size());
   held_.Add(id, {.length = length,
+                 .tenant = std::move(tenant),
                  .plan = std::move(plan),
                  .tokens = std::move(tokens),
-                 .place = PrefixPlace::kLost});
+                 .place = PrefixPlace::kLost,
+                 .may_evict = true});
   return id;
 }
 

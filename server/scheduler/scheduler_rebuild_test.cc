@@ -90,7 +90,7 @@ TEST_F(SchedulerRebuildTest, ReceivedTokensRunWithThePromptWithoutAnAnswer) {
 
 // As a session does that its coordinator read from its books.
 TEST_F(SchedulerRebuildTest, HeldTokensRunWithTheirFirstFork) {
-  const uint64_t prefix = scheduler_->HoldTokens({7, 8, 9, 10}, nullptr);
+  const uint64_t prefix = scheduler_->HoldTokens({7, 8, 9, 10}, nullptr, "");
   EXPECT_THAT(Next(), IsEmpty()) << "nothing needs them yet";
   const uint64_t fork = Submit(ForkOf(prefix));
   EXPECT_THAT(Next(), ElementsAre(absl::StrCat(prefix, "@0+4")));
