@@ -68,6 +68,7 @@ absl::Status CoordinatorBooks::Begin(const std::string& model_sha256) {
                             Number("SELECT count(*) FROM sqlite_master"));
   if (num_tables == 0) {
     HEADWISE_RETURN_IF_ERROR(database_->Transact([&]() -> absl::Status {
+      mutex_.AssertHeld();
       for (const char* sql : kSchema) {
         HEADWISE_RETURN_IF_ERROR(database_->Run(sql));
       }
@@ -101,6 +102,7 @@ absl::StatusOr<uint64_t> CoordinatorBooks::TakeEpochs(uint64_t min_epoch) {
   absl::MutexLock lock(&mutex_);
   uint64_t first = 0;
   HEADWISE_RETURN_IF_ERROR(database_->Transact([&]() -> absl::Status {
+    mutex_.AssertHeld();
     HEADWISE_ASSIGN_OR_RETURN(const int64_t next,
                               Number("SELECT next_epoch FROM about"));
     first = std::max(static_cast<uint64_t>(next), min_epoch);
@@ -164,6 +166,7 @@ absl::Status CoordinatorBooks::Append(const BookedSession& session,
                      num_new, " are to come, at most ", kMaxBookedTokens));
   }
   HEADWISE_RETURN_IF_ERROR(database_->Transact([&]() -> absl::Status {
+    mutex_.AssertHeld();
     HEADWISE_RETURN_IF_ERROR(database_->Run(
         "INSERT OR IGNORE INTO sessions VALUES (?, ?, ?)",
         {absl::string_view(session.id), absl::string_view(session.tenant),
@@ -183,6 +186,7 @@ absl::Status CoordinatorBooks::Remove(const std::string& id) {
 
 absl::Status CoordinatorBooks::RemoveLocked(const std::string& id) {
   return database_->Transact([&]() -> absl::Status {
+    mutex_.AssertHeld();
     HEADWISE_RETURN_IF_ERROR(database_->Run("DELETE FROM sessions WHERE id = ?",
                                             {absl::string_view(id)}));
     HEADWISE_RETURN_IF_ERROR(database_->Run(

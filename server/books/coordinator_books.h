@@ -61,13 +61,16 @@ class CoordinatorBooks {
  private:
   CoordinatorBooks(std::string path, std::unique_ptr<SqlDatabase> database)
       : path_(std::move(path)), database_(std::move(database)) {}
-  absl::Status Begin(const std::string& model_sha256);
-  absl::Status CheckKind();
+  absl::Status Begin(const std::string& model_sha256)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckKind() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // False if some are missing.
-  absl::StatusOr<bool> ReadTokens(BookedSession* session);
+  absl::StatusOr<bool> ReadTokens(BookedSession* session)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status RemoveLocked(const std::string& id)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::StatusOr<int64_t> Number(absl::string_view sql);
+  absl::StatusOr<int64_t> Number(absl::string_view sql)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const std::string path_;
   absl::Mutex mutex_;
