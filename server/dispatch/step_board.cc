@@ -241,6 +241,13 @@ Verdict StepBoard::JudgeStatus(size_t rank, const StepAnswer& answer) const {
       }
       break;
     case absl::StatusCode::kUnavailable:
+      if (const auto other = RankOfChangedWeights(status);
+          other.has_value() && *other >= 0 &&
+          static_cast<size_t>(*other) < num_answered_.size()) {
+        verdict.fault = Verdict::Fault::kWrong;
+        verdict.rank = static_cast<size_t>(*other);
+      }
+      break;
     case absl::StatusCode::kAborted:
     case absl::StatusCode::kCancelled:
       break;

@@ -1,11 +1,15 @@
 #include "server/dispatch/step_board.h"
 
 #include <limits>
+#include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "worker/step/step_errors.h"
 
 namespace headwise {
 namespace {
@@ -170,6 +174,21 @@ TEST(StepBoardTest, OtherStatusesNameTheRankAndKeepTheCode) {
     EXPECT_EQ(verdict.fault, fault) << verdict.status;
     EXPECT_THAT(verdict.status.message(), HasSubstr("rank 2"));
     EXPECT_THAT(verdict.status.message(), HasSubstr("NaN in layer 3"));
+  }
+}
+
+// Whose word may come later than theirs, or not at all.
+TEST(StepBoardTest, PeersTellWhoseWeightsHaveChanged) {
+  for (const auto& [told, blamed] : std::vector<std::pair<std::string, bool>>{
+           {"rank 1", true}, {"rank 3", false}, {"rank -1", false}}) {
+    StepBoard board(3, kLimits);
+    board.Add(OneSlice(4), nullptr);
+    StepAnswer answer =
+        Answer(4, absl::UnavailableError(absl::StrCat(
+                      told, " ended the group: ", kWeightsChanged, "layer 1")));
+    const Verdict verdict = board.TakeAnswer(2, &answer);
+    EXPECT_EQ(verdict.fault == Verdict::Fault::kWrong, blamed) << told;
+    EXPECT_EQ(verdict.rank, blamed ? std::optional<size_t>(1) : std::nullopt);
   }
 }
 

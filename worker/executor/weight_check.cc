@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/crc32c.h"
+#include "worker/step/step_errors.h"
 
 namespace headwise {
 
@@ -47,9 +48,9 @@ absl::Status WeightCheck::Check(int64_t max_bytes) {
     offset_ += size;
     if (offset_ < piece.storage->bytes()) break;
     if (crc32c_ != piece.storage->crc32c()) {
-      status.Update(absl::DataLossError(absl::StrCat(
-          "weights have changed in memory: ", piece.name, " has CRC-32C ",
-          crc32c_, ", packed were ", piece.storage->crc32c())));
+      status.Update(absl::DataLossError(
+          absl::StrCat(kWeightsChanged, piece.name, " has CRC-32C ", crc32c_,
+                       ", packed were ", piece.storage->crc32c())));
     }
     next_ = (next_ + 1) % pieces_.size();
     offset_ = 0;

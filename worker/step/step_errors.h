@@ -3,7 +3,10 @@
 #ifndef HEADWISE_WORKER_STEP_STEP_ERRORS_H_
 #define HEADWISE_WORKER_STEP_STEP_ERRORS_H_
 
+#include <algorithm>
 #include <cstdint>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -29,6 +32,27 @@ inline absl::Status MemoryBlewUp(int64_t layer) {
 inline bool IsMemoryBlewUp(const absl::Status& status) {
   return absl::IsOutOfRange(status) &&
          absl::StrContains(status.message(), kMemoryBlewUp);
+}
+
+// DataLoss: the rank that says so found that of its own weights.
+inline constexpr absl::string_view kWeightsChanged =
+    "weights have changed in memory: ";
+
+// Whose weights have changed, of what a rank says whose group another one
+// ended: "rank 0 ended the group: weights have changed in memory: ...". Its own
+// word may come later than that, or not at all. None for any other error.
+inline std::optional<int> RankOfChangedWeights(const absl::Status& status) {
+  constexpr absl::string_view kRank = "rank ";
+  const std::string ended = absl::StrCat(" ended the group: ", kWeightsChanged);
+  absl::string_view text = status.message();
+  text = text.substr(0, std::min(text.find(ended), text.size()));
+  const size_t begin = text.rfind(kRank);
+  int rank = 0;
+  if (text.size() == status.message().size() || begin == text.npos ||
+      !absl::SimpleAtoi(text.substr(begin + kRank.size()), &rank)) {
+    return std::nullopt;
+  }
+  return rank;
 }
 
 // The ranks that a collective waited for in vain, of an error of the groups of

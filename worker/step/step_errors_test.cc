@@ -1,5 +1,6 @@
 #include "worker/step/step_errors.h"
 
+#include <optional>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -34,6 +35,20 @@ TEST(LateRanksTest, NobodyInAnyOtherError) {
   EXPECT_EQ(LateRanks(absl::UnavailableError(
                 "rank 0 waited 2.5s for rank 1 in epoch 7")),
             Ranks());
+}
+
+TEST(RankOfChangedWeightsTest, IsReadOfWhatAnotherRankTells) {
+  const auto rank_of = [](const char* message) {
+    return RankOfChangedWeights(absl::UnavailableError(message));
+  };
+  EXPECT_EQ(rank_of("rank 12 ended the group: weights have changed in memory: "
+                    "layer 1, KV head 0 has CRC-32C 1, packed were 2"),
+            12);
+  EXPECT_EQ(rank_of("rank 0 ended the group: no more work"), std::nullopt);
+  EXPECT_EQ(rank_of("rank x ended the group: weights have changed in memory: "),
+            std::nullopt);
+  EXPECT_EQ(rank_of("weights have changed in memory: layer 1"), std::nullopt);
+  EXPECT_EQ(rank_of(""), std::nullopt);
 }
 
 }  // namespace
