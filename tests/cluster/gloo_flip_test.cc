@@ -1,5 +1,7 @@
 // Sums over Gloo while bits flip on their way.
 
+#include <arpa/inet.h>
+
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -41,11 +43,13 @@ std::vector<std::string> AddressesOf(const std::string& endpoint) {
   return absl::StrSplit(endpoint.substr(endpoint.find(" at=") + 4), ',');
 }
 
-int PortOf(const std::string& address) {
+// Gloo compares ports as they stand in a socket's address, most significant
+// byte first.
+int OrderOf(const std::string& address) {
   int port = 0;
   EXPECT_TRUE(absl::SimpleAtoi(address.substr(address.rfind(':') + 1), &port))
       << address;
-  return port;
+  return htons(static_cast<uint16_t>(port));
 }
 
 // Two ranks of this process, and a proxy between them.
@@ -60,19 +64,20 @@ class GlooFlipTest : public testing::Test {
       pending.push_back(*std::move(one));
       endpoints.push_back(pending.back()->endpoint());
     }
-    // Of two ranks the one with the lower port connects to the other, and takes
-    // what it is told for the other's: so the proxy's must be higher too.
+    // Of two ranks the one that comes last in that order connects to the other,
+    // and takes what it is told for the other's: so the proxy's must come
+    // before its own too.
     const std::vector<std::string> waits = {AddressesOf(endpoints[0])[1],
                                             AddressesOf(endpoints[1])[0]};
-    const int caller = PortOf(waits[0]) < PortOf(waits[1]) ? 0 : 1;
-    std::vector<std::unique_ptr<FaultProxy>> too_low;
+    const int caller = OrderOf(waits[0]) > OrderOf(waits[1]) ? 0 : 1;
+    std::vector<std::unique_ptr<FaultProxy>> too_late;
     while (proxy_ == nullptr) {
-      ASSERT_LT(too_low.size(), 1000u);
+      ASSERT_LT(too_late.size(), 1000u);
       auto proxy = FaultProxy::Start(waits[1 - caller]);
       ASSERT_TRUE(proxy.ok()) << proxy.status();
-      const bool is_higher =
-          PortOf((*proxy)->address()) > PortOf(waits[caller]);
-      (is_higher ? proxy_ : too_low.emplace_back()) = *std::move(proxy);
+      const bool is_before =
+          OrderOf((*proxy)->address()) < OrderOf(waits[caller]);
+      (is_before ? proxy_ : too_late.emplace_back()) = *std::move(proxy);
     }
     std::vector<std::string> told = endpoints;
     std::vector<std::string> addresses = AddressesOf(told[1 - caller]);

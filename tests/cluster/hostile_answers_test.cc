@@ -16,6 +16,7 @@
 #include "headwise/worker/v1/worker.grpc.pb.h"
 #include "server/dispatch/cluster_dispatcher.h"
 #include "server/dispatch/grpc_worker_link.h"
+#include "tests/cluster/good_answers.h"
 #include "tests/cluster/message_mutator.h"
 #include "worker/step_wire/message_checksum.h"
 
@@ -25,28 +26,6 @@ namespace {
 namespace wire = worker::v1;
 
 constexpr int64_t kVocabSize = 2000;
-
-wire::StepResponse GoodAnswer(const wire::StepRequest& request) {
-  wire::StepResponse answer;
-  answer.set_membership_epoch(request.membership_epoch());
-  answer.set_step_id(request.step_id());
-  for (const wire::Slice& slice : request.slices()) {
-    wire::SliceResult& result = *answer.add_results();
-    result.set_sequence_id(slice.sequence_id());
-    result.set_has_token(slice.sample());
-    result.set_token(slice.sample() ? 1 : 0);
-  }
-  return answer;
-}
-
-wire::PrepareResponse GoodPrepared() {
-  wire::PrepareResponse response;
-  response.set_progress(0.5);
-  response.mutable_prepared()->set_endpoint("x");
-  response.mutable_prepared()->set_weight_bytes(1000);
-  response.mutable_prepared()->set_kv_capacity_blocks(1000);
-  return response;
-}
 
 class AlmostGoodWorker final : public wire::Worker::Service {
  public:

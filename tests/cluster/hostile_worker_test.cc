@@ -20,6 +20,7 @@
 #include "grpcpp/server_builder.h"
 #include "gtest/gtest.h"
 #include "headwise/worker/v1/worker.grpc.pb.h"
+#include "tests/cluster/good_answers.h"
 #include "tests/cluster/served_cluster.h"
 #include "worker/service/registrar.h"
 #include "worker/service/worker_server.h"
@@ -45,25 +46,13 @@ struct Misdeed {
 };
 
 wire::StepResponse AnswerTo(const wire::StepRequest& request) {
-  wire::StepResponse answer;
-  answer.set_membership_epoch(request.membership_epoch());
-  answer.set_step_id(request.step_id());
-  for (const wire::Slice& slice : request.slices()) {
-    wire::SliceResult& result = *answer.add_results();
-    result.set_sequence_id(slice.sequence_id());
-    result.set_has_token(slice.sample());
-    result.set_token(slice.sample() ? 1 : 0);
-  }
+  wire::StepResponse answer = GoodAnswer(request);
   WriteChecksum(&answer);
   return answer;
 }
 
 wire::PrepareResponse Prepared() {
-  wire::PrepareResponse response;
-  response.set_progress(1.0);
-  response.mutable_prepared()->set_endpoint("x");
-  response.mutable_prepared()->set_weight_bytes(1000);
-  response.mutable_prepared()->set_kv_capacity_blocks(1000);
+  wire::PrepareResponse response = GoodPrepared();
   WriteChecksum(&response);
   return response;
 }
