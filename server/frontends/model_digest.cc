@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "absl/synchronization/notification.h"
+
 namespace headwise {
 
 ModelDigest::~ModelDigest() {
@@ -27,6 +29,17 @@ void ModelDigest::Get(Done done) {
     sha256 = sha256_;
   }
   done(sha256);
+}
+
+std::string ModelDigest::Await() {
+  std::string sha256;
+  absl::Notification known;
+  Get([&](const std::string& digest) {
+    sha256 = digest;
+    known.Notify();
+  });
+  known.WaitForNotification();
+  return sha256;
 }
 
 void ModelDigest::Compute() {

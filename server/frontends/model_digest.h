@@ -29,6 +29,8 @@ class ModelDigest {
   // one. Those that wait are bounded by the calls that gRPC admits.
   using Done = std::function<void(const std::string& sha256)>;
   void Get(Done done);
+  // Waits for it, minutes for a large model: not on a thread that others need.
+  std::string Await();
 
  private:
   void Compute();

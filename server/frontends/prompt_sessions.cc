@@ -65,16 +65,21 @@ void PromptSessions::Loop() {
   }
 }
 
+void PromptSessions::Hold(PromptSession& session, std::vector<int32_t> tokens) {
+  session.num_tokens = static_cast<int64_t>(tokens.size());
+  session.prefix_id =
+      engine_.HoldTokens(std::move(tokens), session.plan.plan, session.tenant);
+  session.state = PromptSession::State::kReady;
+  session.last_use = clock_.Now();
+}
+
 void PromptSessions::Restore(const std::string& id, const std::string& tenant,
                              StoredPlan plan, std::vector<int32_t> tokens) {
   PromptSession session;
   session.id = id;
   session.tenant = tenant;
-  session.num_tokens = static_cast<int64_t>(tokens.size());
-  session.prefix_id = engine_.HoldTokens(std::move(tokens), plan.plan, tenant);
   session.plan = std::move(plan);
-  session.state = PromptSession::State::kReady;
-  session.last_use = clock_.Now();
+  Hold(session, std::move(tokens));
   absl::MutexLock lock(&mutex_);
   sessions_.emplace(id, std::move(session));
 }
@@ -163,11 +168,7 @@ absl::StatusOr<PromptSession> PromptSessions::Open(const std::string& tenant,
 void PromptSessions::Fill(PromptSession& session, std::vector<int32_t> tokens) {
   session.promised = 0;
   session.is_booked = Book(session, tokens);
-  session.num_tokens = static_cast<int64_t>(tokens.size());
-  session.prefix_id =
-      engine_.HoldTokens(std::move(tokens), session.plan.plan, session.tenant);
-  session.state = PromptSession::State::kReady;
-  session.last_use = clock_.Now();
+  Hold(session, std::move(tokens));
 }
 
 absl::StatusOr<PromptSession> PromptSessions::Claim(

@@ -118,6 +118,8 @@ class PromptSessions {
                                                   PromptSession::State state)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Unbook(const std::string& id);
+  // Makes the tokens all of a session that has none yet.
+  void Hold(PromptSession& session, std::vector<int32_t> tokens);
   void Loop();
 
   Engine& engine_;

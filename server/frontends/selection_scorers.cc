@@ -3,24 +3,12 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
 #include "base/status_macros.h"
 #include "model/head_plan/head_plan_hash.h"
 #include "server/frontends/masked_plan.h"
 #include "server/selection/engine_document_scorer.h"
 
 namespace headwise {
-
-std::string AwaitModelSha256(const FrontendContext& frontend) {
-  std::string sha256;
-  absl::Notification known;
-  frontend.digest.Get([&](const std::string& digest) {
-    sha256 = digest;
-    known.Notify();
-  });
-  known.WaitForNotification();
-  return sha256;
-}
 
 absl::StatusOr<std::unique_ptr<DocumentScorer>> MakeMaskedScorer(
     const FrontendContext& frontend, std::shared_ptr<const HeadPlan> plan,
@@ -36,7 +24,7 @@ absl::StatusOr<std::unique_ptr<DocumentScorer>> MakeMaskedScorer(
 
 absl::StatusOr<std::unique_ptr<DocumentScorer>> MakeJobScorer(
     const FrontendContext& frontend, const JobManifest& manifest) {
-  const std::string sha256 = AwaitModelSha256(frontend);
+  const std::string sha256 = frontend.digest.Await();
   if (sha256 != manifest.model_sha256) {
     return absl::FailedPreconditionError(
         absl::StrCat("the job is of the model with SHA-256 ",

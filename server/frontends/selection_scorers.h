@@ -4,7 +4,6 @@
 #define HEADWISE_SERVER_FRONTENDS_SELECTION_SCORERS_H_
 
 #include <memory>
-#include <string>
 
 #include "absl/status/statusor.h"
 #include "model/head_plan/head_plan.h"
@@ -14,15 +13,12 @@
 
 namespace headwise {
 
-// The served model's; waits until it is known, minutes for a large one.
-std::string AwaitModelSha256(const FrontendContext& frontend);
-
 absl::StatusOr<std::unique_ptr<DocumentScorer>> MakeMaskedScorer(
     const FrontendContext& frontend, std::shared_ptr<const HeadPlan> plan,
     const ScoringOptions& scoring);
 
-// FailedPrecondition: the job is of another model or kv_type, or its heads do
-// not make its plan. As AwaitModelSha256.
+// Waits for the model's digest, minutes for a large one. FailedPrecondition:
+// the job is of another model or kv_type, or its heads do not make its plan.
 absl::StatusOr<std::unique_ptr<DocumentScorer>> MakeJobScorer(
     const FrontendContext& frontend, const JobManifest& manifest);
 

@@ -187,7 +187,7 @@ absl::Status SelectionService::CreateFromSpec(
     const std::atomic<bool>& cancelled) {
   HEADWISE_ASSIGN_OR_RETURN(
       const JobSpec spec,
-      ParseJobSpec(request.spec(), frontend_, AwaitModelSha256(frontend_)));
+      ParseJobSpec(request.spec(), frontend_, frontend_.digest.Await()));
   absl::Time last = absl::InfinitePast();
   const auto progress = [&](int64_t bytes, int64_t of_bytes) {
     if (cancelled || frontend_.open_calls.closed()) return false;

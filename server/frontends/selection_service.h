@@ -15,13 +15,13 @@
 #include "absl/synchronization/mutex.h"
 #include "grpcpp/support/server_callback.h"
 #include "headwise/v1/selection.grpc.pb.h"
-#include "server/leases/task_pool.h"
 #include "server/frontends/document_stream.h"
 #include "server/frontends/frontend_context.h"
 #include "server/frontends/job_stream.h"
 #include "server/frontends/selection_folders.h"
 #include "server/frontends/selection_metrics.h"
 #include "server/frontends/waiting_stream.h"
+#include "server/leases/task_pool.h"
 #include "server/selection/selection_jobs.h"
 
 namespace headwise {

@@ -70,8 +70,6 @@ class SessionsService final : public v1::Sessions::CallbackService {
   PromptSessions& sessions_;
   absl::StatusOr<PromptSnapshot> Take(const std::string& tenant,
                                       const std::string& id);
-  // Of the served model; waits for it.
-  std::string ModelSha256();
 
   const int64_t upload_run_tokens_;
   TextThread texts_;

@@ -6,7 +6,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/synchronization/notification.h"
 #include "base/status_macros.h"
 #include "server/frontends/pooled_streams.h"
 #include "server/frontends/rich_status.h"
@@ -23,17 +22,6 @@ struct Restored {
 
 }  // namespace
 
-std::string SessionsService::ModelSha256() {
-  absl::Notification known;
-  std::string sha256;
-  frontend_.digest.Get([&](const std::string& digest) {
-    sha256 = digest;
-    known.Notify();
-  });
-  known.WaitForNotification();
-  return sha256;
-}
-
 absl::StatusOr<PromptSnapshot> SessionsService::Take(const std::string& tenant,
                                                      const std::string& id) {
   // A prefix is let go when the session becomes longer by another.
@@ -47,7 +35,7 @@ absl::StatusOr<PromptSnapshot> SessionsService::Take(const std::string& tenant,
     absl::StatusOr<std::vector<int32_t>> tokens =
         frontend_.engine.TokensOf(session.prefix_id);
     if (tokens.ok()) {
-      return PromptSnapshot{.model_sha256 = ModelSha256(),
+      return PromptSnapshot{.model_sha256 = frontend_.digest.Await(),
                             .plan = session.plan,
                             .tokens = *std::move(tokens)};
     }
@@ -90,7 +78,7 @@ grpc::ServerReadReactor<v1::PromptSnapshotPart>* SessionsService::Restore(
     if (restored->reader == nullptr) {
       restored->reader =
           std::make_unique<PromptSnapshotReader>(PromptSnapshotReader::Terms{
-              ModelSha256(), frontend_.model.tokenizer->vocab_size(),
+              frontend_.digest.Await(), frontend_.model.tokenizer->vocab_size(),
               frontend_.plans});
     }
     HEADWISE_RETURN_IF_ERROR(restored->reader->Add(part));

@@ -120,16 +120,14 @@ std::optional<GonePrefix> HeldPrefixes::EndFork(uint64_t fork_id) {
 }
 
 std::vector<int32_t> HeldPrefixes::TokensOf(uint64_t id) const {
-  const HeldPrefix& prefix = At(id);
+  if (!IsWhole(id)) return {};
   std::vector<int32_t> tokens;
   const std::vector<uint64_t> chain = ChainOf(id);
   for (auto link = chain.rbegin(); link != chain.rend(); ++link) {
-    const HeldPrefix& part = At(*link);
-    if (part.plan != prefix.plan) return {};
-    tokens.insert(tokens.end(), part.tokens.begin(), part.tokens.end());
+    const std::vector<int32_t>& part = At(*link).tokens;
+    tokens.insert(tokens.end(), part.begin(), part.end());
   }
-  const bool is_whole = static_cast<int64_t>(tokens.size()) == prefix.length;
-  return is_whole ? tokens : std::vector<int32_t>();
+  return tokens;
 }
 
 void HeldPrefixes::TakeTokensOfOrigin(uint64_t id) {

@@ -272,26 +272,29 @@ class GarblingWorker final : public worker::v1::Worker::Service {
   std::unique_ptr<grpc::Server> server_;
 };
 
+class GarblingWorkerTest : public GrpcLinkTest {
+ protected:
+  // Of a group that asked such a worker alone.
+  GroupLoss LossBy(bool writes_checksums) {
+    GarblingWorker worker(writes_checksums);
+    const auto link = std::make_shared<GrpcWorkerLink>(
+        MakeWorkerChannel("127.0.0.1:" + std::to_string(worker.port())));
+    SetGroup({1, GroupChoice::kInProcess, {"garbles"}, {link}});
+    Submit(1)->done.WaitForNotification();
+    return WaitLost();
+  }
+};
+
 // A flip on the wire is no worker's fault, but each end is one's to suspect.
-TEST_F(GrpcLinkTest, AnswerThatChangedOnItsWayLosesTheGroup) {
-  GarblingWorker worker(/*writes_checksums=*/false);
-  const auto link = std::make_shared<GrpcWorkerLink>(
-      MakeWorkerChannel("127.0.0.1:" + std::to_string(worker.port())));
-  SetGroup({1, GroupChoice::kInProcess, {"garbles"}, {link}});
-  Submit(1)->done.WaitForNotification();
-  const GroupLoss lost = WaitLost();
+TEST_F(GarblingWorkerTest, AnswerThatChangedOnItsWayLosesTheGroup) {
+  const GroupLoss lost = LossBy(/*writes_checksums=*/false);
   EXPECT_EQ(lost.rank, 0u);
   EXPECT_FALSE(lost.is_wrong);
   EXPECT_THAT(lost.reason.message(), HasSubstr("changed on its way"));
 }
 
-TEST_F(GrpcLinkTest, UnreadableAnswerIsBlamedOnItsRank) {
-  GarblingWorker worker(/*writes_checksums=*/true);
-  const auto link = std::make_shared<GrpcWorkerLink>(
-      MakeWorkerChannel("127.0.0.1:" + std::to_string(worker.port())));
-  SetGroup({1, GroupChoice::kInProcess, {"garbles"}, {link}});
-  Submit(1)->done.WaitForNotification();
-  const GroupLoss lost = WaitLost();
+TEST_F(GarblingWorkerTest, UnreadableAnswerIsBlamedOnItsRank) {
+  const GroupLoss lost = LossBy(/*writes_checksums=*/true);
   EXPECT_EQ(lost.rank, 0u);
   EXPECT_TRUE(lost.is_wrong);
   EXPECT_THAT(lost.reason.message(), HasSubstr("status_code 99"));
