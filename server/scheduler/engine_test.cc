@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "gtest/gtest.h"
 #include "server/scheduler/model_workers.h"
@@ -35,8 +36,8 @@ EngineRequest Generate(int64_t prompt_len, int64_t max_new_tokens) {
   return request;
 }
 
-// Runs steps on a thread of its own. Two answers that wait together go out in
-// reverse.
+// Runs steps on a thread of its own, or fails them as a lost group does. Two
+// answers that wait together go out in reverse.
 class ThreadedDispatcher final : public Dispatcher {
  public:
   ThreadedDispatcher() : thread_([this] { Run(); }) {}
@@ -60,6 +61,13 @@ class ThreadedDispatcher final : public Dispatcher {
     is_paused_ = is_paused;
   }
 
+  // No step runs any more: those that wait and those to come fail.
+  void LoseGroup(absl::Status reason) {
+    absl::MutexLock lock(&mutex_);
+    lost_ = std::move(reason);
+    is_paused_ = false;
+  }
+
  private:
   bool HasWork() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
     return stops_ || (!is_paused_ && !sent_.empty());
@@ -68,15 +76,21 @@ class ThreadedDispatcher final : public Dispatcher {
   void Run() {
     while (true) {
       std::vector<std::pair<Step, Done>> batch;
+      absl::Status lost;
       {
         absl::MutexLock lock(&mutex_);
         mutex_.Await(absl::Condition(this, &ThreadedDispatcher::HasWork));
         if (sent_.empty()) return;
         batch = std::exchange(sent_, {});
+        lost = lost_;
       }
       EXPECT_LE(batch.size(), static_cast<size_t>(kMaxStepsInFlight));
       std::vector<absl::StatusOr<StepResult>> outcomes;
       for (const auto& [step, done] : batch) {
+        if (!lost.ok()) {
+          outcomes.push_back(lost);
+          continue;
+        }
         outcomes.push_back(workers_.Execute(step));
         EXPECT_TRUE(outcomes.back().ok()) << outcomes.back().status();
       }
@@ -90,6 +104,7 @@ class ThreadedDispatcher final : public Dispatcher {
   std::vector<std::pair<Step, Done>> sent_ ABSL_GUARDED_BY(mutex_);
   bool is_paused_ ABSL_GUARDED_BY(mutex_) = false;
   bool stops_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status lost_ ABSL_GUARDED_BY(mutex_);        // OK until it is
   ModelWorkers workers_{kTinyKv, CapacityOf(1024)};  // the thread's
   std::thread thread_;  // last: it runs from its construction on
 };
@@ -173,7 +188,8 @@ TEST(EngineTest, WhatWaitsForAGroupIsServedByTheNext) {
   EXPECT_EQ(sink->tokens, ExpectedAnswerOf(Generate(3, 9)).tokens);
 }
 
-// Its clock alone wakes the thread.
+// Its clock alone wakes the thread. A step may have gone out before the end:
+// the group that is gone answers none.
 TEST(EngineTest, WhatWaitsForAGroupInVainEnds) {
   ThreadedDispatcher dispatcher;
   dispatcher.SetPaused(true);
@@ -186,7 +202,7 @@ TEST(EngineTest, WhatWaitsForAGroupInVainEnds) {
   engine->Suspend(absl::UnavailableError("gone"), GroupEnd::kLost);
   sink->finished.WaitForNotification();
   EXPECT_EQ(sink->end, absl::UnavailableError("gone"));
-  dispatcher.SetPaused(false);
+  dispatcher.LoseGroup(absl::UnavailableError("gone"));
 }
 
 }  // namespace
