@@ -1,6 +1,8 @@
 #include "server/scheduler/held_prefixes.h"
 
 #include <algorithm>
+#include <set>
+#include <tuple>
 #include <utility>
 
 #include "base/check.h"
@@ -63,30 +65,55 @@ bool HeldPrefixes::IsWhole(uint64_t id) const {
   return static_cast<int64_t>(num_tokens) == prefix.length;
 }
 
-std::vector<uint64_t> HeldPrefixes::GoWith(uint64_t id) const {
-  std::vector<uint64_t> ids = {id};
-  for (std::optional<uint64_t> next = OriginOf(id); next.has_value();
-       next = OriginOf(*next)) {
-    const Entry& entry = held_.at(*next);
-    if (!entry.is_released || entry.num_forks > 1) break;
-    ids.push_back(*next);
+bool HeldPrefixes::NeedsOrigin(uint64_t id) const {
+  const auto found = held_.find(id);
+  if (found == held_.end()) return false;
+  const HeldPrefix& prefix = found->second.prefix;
+  return prefix.place == PrefixPlace::kLost && !prefix.tokens.empty() &&
+         static_cast<int64_t>(prefix.tokens.size()) < prefix.length;
+}
+
+std::vector<uint64_t> HeldPrefixes::Evictable(
+    const std::function<bool(uint64_t)>& yields) const {
+  std::set<uint64_t> stays;
+  std::set<uint64_t> wanted;  // something waits for it
+  for (const auto& [fork_id, id] : forks_) {
+    const auto held = held_.find(fork_id);
+    if (held == held_.end()) wanted.insert(id);
+    if (held != held_.end() && held->second.is_in_memory()) continue;
+    if (!yields(fork_id)) stays.insert(id);
   }
+  std::vector<std::tuple<bool, uint64_t, uint64_t>> found;
+  // Forks are younger than their origins, which stay or are wanted for them.
+  for (auto held = held_.rbegin(); held != held_.rend(); ++held) {
+    const auto& [id, entry] = *held;
+    const bool may_go = entry.prefix.place == PrefixPlace::kMemory &&
+                        (entry.prefix.may_evict || entry.is_released) &&
+                        !entry.prefix.tokens.empty();
+    const bool must_stay =
+        stays.contains(id) || (entry.is_in_memory() && !may_go);
+    const bool is_wanted = wanted.contains(id);
+    if (const auto origin = OriginOf(id)) {
+      if (must_stay) stays.insert(*origin);
+      if (is_wanted) wanted.insert(*origin);
+    }
+    if (must_stay || !entry.is_in_memory()) continue;
+    found.emplace_back(is_wanted, entry.last_use, id);
+  }
+  std::sort(found.begin(), found.end());
+  std::vector<uint64_t> ids;
+  for (const auto& [is_wanted, use, id] : found) ids.push_back(id);
   return ids;
 }
 
-std::vector<uint64_t> HeldPrefixes::Evictable() const {
-  std::vector<std::pair<uint64_t, uint64_t>> by_use;
-  for (const auto& [id, entry] : held_) {
-    const HeldPrefix& prefix = entry.prefix;
-    if (!prefix.may_evict || prefix.place != PrefixPlace::kMemory ||
-        entry.num_forks > 0 || entry.is_released || !IsWhole(id)) {
-      continue;
-    }
-    by_use.emplace_back(entry.last_use, id);
-  }
-  std::sort(by_use.begin(), by_use.end());
+std::vector<uint64_t> HeldPrefixes::InMemoryAfter(uint64_t id) const {
   std::vector<uint64_t> ids;
-  for (const auto& [use, id] : by_use) ids.push_back(id);
+  for (const auto& [fork_id, origin] : forks_) {
+    const auto held = held_.find(fork_id);
+    if (origin == id && held != held_.end() && held->second.is_in_memory()) {
+      ids.push_back(fork_id);
+    }
+  }
   return ids;
 }
 

@@ -70,13 +70,21 @@ class HeldPrefixes {
   // does. No effect if it is no fork.
   std::optional<GonePrefix> EndFork(uint64_t fork_id);
 
-  // Those in memory that may be evicted now, the one first that nothing began
-  // with for longest. O(prefixes).
-  std::vector<uint64_t> Evictable() const;
+  // Those in memory that may be evicted if everything goes that has begun with
+  // them and of which `yields`: requests, and prefixes that are run again. They
+  // are held by nobody or may_evict, and so is all in memory that began with
+  // them. First those that nothing waits for, then by their last use, the
+  // oldest first. O(prefixes and forks).
+  std::vector<uint64_t> Evictable(
+      const std::function<bool(uint64_t fork_id)>& yields) const;
 
-  // The prefix, and those of its origins that were released and only live on
-  // for it.
-  std::vector<uint64_t> GoWith(uint64_t id) const;
+  // Prefixes in memory that began as a fork of it.
+  std::vector<uint64_t> InMemoryAfter(uint64_t id) const;
+
+  // All positions of it and its origins are known as tokens under its own plan.
+  bool IsWhole(uint64_t id) const;
+  // It is lost and can't be run again without its origin.
+  bool NeedsOrigin(uint64_t id) const;
 
   // All of its positions; empty if they are unknown, or some ran under another
   // plan, and so would not make the same KV under its own. O(its length).
@@ -107,11 +115,14 @@ class HeldPrefixes {
     int64_t num_forks = 0;
     bool is_released = false;
     uint64_t last_use = 0;  // by num_uses_
+
+    bool is_in_memory() const {
+      return prefix.place == PrefixPlace::kMemory ||
+             prefix.place == PrefixPlace::kMoving;
+    }
   };
 
   int64_t NumIn(PrefixPlace place) const;
-  // All positions of it and its origins are known as tokens under its own plan.
-  bool IsWhole(uint64_t id) const;
 
   std::optional<GonePrefix> EraseIfGone(
       std::map<uint64_t, Entry>::iterator entry);

@@ -71,6 +71,22 @@ TEST(HeldPrefixesTest, LossLeavesTokensAndWhatStillHasForks) {
   EXPECT_EQ(held.num_held(), 0);
 }
 
+TEST(HeldPrefixesTest, WhatNothingWaitsForIsEvictedFirst) {
+  HeldPrefixes held;
+  for (const uint64_t id : {1, 2, 3, 4, 5}) {
+    held.Add(id, {.length = 1, .tokens = {5}, .may_evict = id != 4});
+  }
+  held.AddFork(6, 1);  // waits
+  held.AddFork(7, 2);  // runs
+  EXPECT_EQ(held.Evictable([](uint64_t fork) { return fork == 6; }),
+            (std::vector<uint64_t>{3, 5, 1}));
+  held.AddFork(8, 5);
+  held.Add(8, {.length = 2, .tokens = {6}});  // is to stay
+  EXPECT_EQ(held.Evictable([](uint64_t) { return true; }),
+            (std::vector<uint64_t>{3, 1, 2}));
+  EXPECT_EQ(held.InMemoryAfter(5), (std::vector<uint64_t>{8}));
+}
+
 TEST(HeldPrefixesTest, TokensOfAnOriginAreTakenUnderTheSamePlanOnly) {
   const auto plan = std::make_shared<const HeadPlan>();
   HeldPrefixes held;

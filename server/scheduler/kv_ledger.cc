@@ -7,6 +7,13 @@
 
 namespace headwise {
 
+std::vector<int64_t> SumByRank(std::vector<int64_t> a,
+                               const std::vector<int64_t>& b) {
+  HEADWISE_CHECK(a.size() == b.size());
+  for (size_t rank = 0; rank < a.size(); ++rank) a[rank] += b[rank];
+  return a;
+}
+
 KvLedger::KvLedger(std::vector<int64_t> capacity)
     : capacity_(std::move(capacity)), used_(capacity_.size(), 0) {
   for (const int64_t bytes : capacity_) HEADWISE_CHECK(bytes >= 0);

@@ -9,6 +9,10 @@
 
 namespace headwise {
 
+// Of two [ranks] of bytes.
+std::vector<int64_t> SumByRank(std::vector<int64_t> a,
+                               const std::vector<int64_t>& b);
+
 // Counts bytes by rank. A sequence's full need is reserved before it runs, so a
 // running one never lacks room. O(ranks) and O(log sequences).
 class KvLedger {
@@ -23,6 +27,9 @@ class KvLedger {
   // No effect if the sequence holds nothing.
   void Release(uint64_t sequence_id);
 
+  bool Has(uint64_t sequence_id) const {  // something reserved
+    return reserved_.contains(sequence_id);
+  }
   // What a sequence has reserved, [ranks]; empty if nothing.
   std::vector<int64_t> Reserved(uint64_t sequence_id) const;
 

@@ -78,15 +78,13 @@ std::optional<TicketedStep> Scheduler::NextStep(absl::Time now) {
   SentStep sent;
   Step step;
   sent.frees = frees_.Take();
-  for (const uint64_t id : sent.frees.sequence_ids) ReleaseKv(id);
   if (!sent.frees.is_retry) {
-    if (EvictForWaiting(now)) TakeFrees(sent);
-  }
-  step.free_sequence_ids = sent.frees.sequence_ids;
-  if (!sent.frees.is_retry) {
-    AdmitWaiting(now);
+    for (const uint64_t id : sent.frees.sequence_ids) ReleaseKv(id);
+    EvictIdle(sent);
+    AdmitWaiting(sent, now);
     AddSlices(step, sent);
   }
+  step.free_sequence_ids = sent.frees.sequence_ids;
   if (step.slices.empty() && step.free_sequence_ids.empty()) {
     return std::nullopt;
   }
@@ -138,6 +136,7 @@ void Scheduler::AddOutcome(const StepTicket& ticket,
 void Scheduler::ReleaseKv(uint64_t sequence_id) {
   look_for_idle_ = true;
   kv_.Release(sequence_id);
+  if (held_.NeedsOrigin(sequence_id)) return;
   if (const auto gone = held_.EndFork(sequence_id)) FreePrefix(*gone);
 }
 
@@ -146,7 +145,6 @@ void Scheduler::FreePrefix(GonePrefix prefix) {
     frees_.Add(prefix.id, /*known_to_workers=*/true, /*slices_in_flight=*/0);
     return;
   }
-  waiting_.erase(prefix.id);
   const auto running = running_.find(prefix.id);
   if (running != running_.end()) {
     const Sequence ended = std::move(running->second);

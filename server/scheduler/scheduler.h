@@ -82,11 +82,15 @@ struct SchedulerEvent {
 // in flight says use_last_sample. If its sequence turns out to have ended, the
 // row's outcome is dropped.
 //
-// A prefix that is held has no place among those that run, only its KV; that of
-// idle ones that may be evicted is others' when they need it. Forks overtake a
-// request that does not fit beside what is held: it can't run before some
-// prefix goes, and whoever holds that may wait for its forks. Plans travel with
-// the first step that needs them; requests under different ones share steps.
+// A prefix that is held has no place among those that run, only its KV. That is
+// others' when they need it if nothing runs that begins with the prefix, and it
+// may be evicted or nobody holds it any more: then those that wait to begin
+// with it come later, and two prefixes never wait for each other to go. Forks
+// overtake a request that does not fit beside what can't be evicted: it can't
+// run before some prefix goes, and whoever holds that may wait for its forks.
+// So whenever nothing runs, some request begins, or each that waits does not
+// fit beside prefixes that somebody holds. Plans travel with the first step
+// that needs them; requests under different ones share steps.
 //
 // Background requests have what the others leave: they run in steps of their
 // own, one at a time and of at most max_background_rows, while no other request
@@ -94,9 +98,10 @@ struct SchedulerEvent {
 //
 // When a group is lost, what ran waits again, with what its sink has heard (see
 // RequestProgress), and is admitted anew by the next group, before requests
-// that came later. A fork of a prefix that was lost waits for that to be run
-// again: a restore, which is a request of the prefix's own id that no sink
-// hears of. Outcomes that were in flight are computed again.
+// that came later. A fork of a prefix that was lost has that run again in its
+// turn: a restore, which is a sequence of the prefix's own id that no sink
+// hears of; its own room is kept meanwhile. Outcomes that were in flight are
+// computed again.
 //
 // Steps that move prefixes between memory and files go alone, and before
 // others: ranks take different times for their files, and a collective that
@@ -249,19 +254,28 @@ class Scheduler {
   TenantUse UseOf(const std::string& tenant) const;
   // Why the tenant may not have one more request wait.
   absl::Status CheckQuota(const WaitingRequest& waiting, absl::Time now) const;
-  // Its tenant's quota lets it begin now.
-  bool QuotaAllows(const WaitingRequest& waiting) const;
-  void AdmitWaiting(absl::Time now);
+  // Its tenant's quota lets it begin now, prefixes of the tenant given up for
+  // it if need be.
+  bool QuotaAllows(const WaitingRequest& waiting,
+                   const std::vector<uint64_t>& kept_for, SentStep& sent);
+  // As EvictableFor: the tenant's own, and none that the request begins with.
+  std::vector<uint64_t> EvictableOfTenant(
+      const WaitingRequest& waiting,
+      const std::vector<uint64_t>& kept_for) const;
+  void AdmitWaiting(SentStep& sent, absl::Time now);
   // The order in which they may begin: in turn, but those at last that would
   // be too late, of them the one first that would be so by the least.
   std::vector<uint64_t> WaitingInOrder(bool of_background,
                                        absl::Time now) const;
   std::vector<uint64_t> WaitingInTurn(bool of_background) const;
   // Only background requests, or all others. False if one of them still waits.
-  bool AdmitWaiting(bool of_background, absl::Time now);
+  bool AdmitWaiting(bool of_background, SentStep& sent, absl::Time now);
   // True if a request runs alone, now or already: groups were lost under it.
   bool AdmitSuspect(absl::Time now);
   bool MayRunInBackground(const WaitingRequest& waiting) const;
+  // It begins, or waits for the first of its prefixes to be run again. False:
+  // there is no place.
+  bool BeginOne(uint64_t id, WaitingRequest& waiting, absl::Time now);
   bool AdmitOne(uint64_t id, WaitingRequest& waiting, absl::Time now);
   // What the request needs of this group's caches, or why it can't be served.
   // Requires that its prefix, if it has one, lives.
@@ -271,14 +285,18 @@ class Scheduler {
   std::vector<int64_t> BytesOf(uint64_t prefix_id) const;
   // Its prefix, if it has one, is where it can begin.
   bool MayBegin(const WaitingRequest& waiting) const;
-  // Has a lost prefix run again, and before it those that it began with.
-  void Restore(uint64_t prefix_id);
+  // Which of its prefixes is to be run again next; none if it can begin, or
+  // waits for one that runs.
+  std::optional<uint64_t> NextRestore(const WaitingRequest& waiting) const;
+  // Has a lost prefix run again. False: there is no place.
+  bool Restore(uint64_t prefix_id, absl::Time now);
   void EndRestore(uint64_t prefix_id, const absl::Status& status,
                   absl::Time now);
   // Takes it off the group that is lost, or ends it.
   void SetBack(Sequence sequence, GroupEnd end, absl::Time now);
-  // Whether it would fit if nothing ran.
-  bool FitsBesidePrefixes(const WaitingRequest& waiting) const;
+  // Whether it will fit once what runs has ended and all prefixes have gone
+  // that may.
+  bool FitsBesidePrefixes(uint64_t id, const WaitingRequest& waiting) const;
   double RowCost(const Sequence& sequence) const;  // of its next row
   void AddSlices(Step& step, SentStep& sent);
   void AddSlice(Slice slice, Step& step, SentStep& sent);
@@ -306,20 +324,20 @@ class Scheduler {
   void FreePrefix(GonePrefix prefix);
   // Its prompt has run; it stays.
   void Hold(uint64_t id, absl::Time now);
-  // Takes the memory of idle prefixes, where those that wait then fit. False:
-  // of none.
-  bool EvictForWaiting(absl::Time now);
+  // With what goes as the last that began with it has gone.
   void TakeFrees(SentStep& sent);
-  // Free once it is evicted, by rank.
-  std::vector<int64_t> EvictableBytes(uint64_t prefix_id) const;
-  void Evict(uint64_t prefix_id);
-  // Its own bytes and, of a prefix that is run again, those of the first that
-  // waits to begin with it: two prefixes that leave no room for anything to
-  // begin with either would stay for ever.
-  std::vector<int64_t> NeedOf(uint64_t id, const WaitingRequest& waiting) const;
-  // Of those that could begin next if so much were free.
-  std::vector<int64_t> WantedBytes(const std::vector<int64_t>& available,
-                                   absl::Time now) const;
+  // Its own bytes, and those of prefixes that are to be run again for it.
+  std::vector<int64_t> NeedOf(const WaitingRequest& waiting) const;
+  // Prefixes that nothing begins with but what waits and is not one of `ids`.
+  std::vector<uint64_t> EvictableFor(const std::vector<uint64_t>& ids) const;
+  // True: so many bytes are free now, prefixes evicted if need be, but none
+  // that one of `ids` begins with.
+  bool MakeRoom(const std::vector<int64_t>& bytes,
+                const std::vector<uint64_t>& ids, SentStep& sent);
+  // Those above kMaxIdlePrefixes.
+  void EvictIdle(SentStep& sent);
+  // And what began with it.
+  void Evict(uint64_t prefix_id, SentStep& sent);
   void EmitEnd(uint64_t id, absl::Time deadline, const absl::Status& status,
                const RequestUsage& usage);
   void End(uint64_t id, const absl::Status& status, absl::Time now);

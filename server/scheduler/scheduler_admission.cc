@@ -53,14 +53,10 @@ absl::StatusOr<uint64_t> Scheduler::Submit(EngineRequest request,
 uint64_t Scheduler::Enqueue(WaitingRequest waiting) {
   const EngineRequest& request = waiting.request;
   const uint64_t id = ++last_request_id_;
-  look_for_idle_ = true;
   if (request.deadline != absl::InfiniteFuture()) {
     deadlines_.emplace(request.deadline, id);
   }
-  if (request.fork_from != 0) {
-    held_.AddFork(id, request.fork_from);
-    if (!suspended_.has_value()) Restore(request.fork_from);
-  }
+  if (request.fork_from != 0) held_.AddFork(id, request.fork_from);
   waiting_.emplace(id, std::move(waiting));
   return id;
 }
@@ -89,10 +85,10 @@ absl::Status Scheduler::CheckQueue(const std::string& tenant) const {
       {.reason = "QUEUE_FULL", .retry_after = RetryTime(NumBefore(tenant))});
 }
 
-void Scheduler::AdmitWaiting(absl::Time now) {
+void Scheduler::AdmitWaiting(SentStep& sent, absl::Time now) {
   queue_stands_ = false;
-  if (!AdmitSuspect(now) && AdmitWaiting(/*of_background=*/false, now)) {
-    AdmitWaiting(/*of_background=*/true, now);
+  if (!AdmitSuspect(now) && AdmitWaiting(/*of_background=*/false, sent, now)) {
+    AdmitWaiting(/*of_background=*/true, sent, now);
   }
   times_.OnQueue(queue_stands_, now);
 }
@@ -131,6 +127,7 @@ std::vector<uint64_t> Scheduler::WaitingInTurn(bool of_background) const {
     ++num_waiting;
   }
   for (const auto& [id, sequence] : running_) {
+    if (sequence.is_restore()) continue;  // what it is for waits still
     const auto tenant = tenants.find(sequence.request().tenant);
     if (tenant != tenants.end()) ++tenant->second.begun;
   }
@@ -152,42 +149,48 @@ std::vector<uint64_t> Scheduler::WaitingInTurn(bool of_background) const {
   return order;
 }
 
-bool Scheduler::AdmitWaiting(bool of_background, absl::Time now) {
-  if (static_cast<int64_t>(running_.size()) == max_running_) {
+bool Scheduler::AdmitWaiting(bool of_background, SentStep& sent,
+                             absl::Time now) {
+  const auto is_full = [this] {
+    return static_cast<int64_t>(running_.size()) == max_running_;
+  };
+  if (is_full()) {
     if (!of_background) queue_stands_ = HasWaiting();
     return false;
   }
   bool only_forks = false;
-  bool all_begun = true;
+  // Those whose prefixes run again first, and the room that is kept for them.
+  std::vector<uint64_t> kept_for;
+  std::vector<int64_t> kept(kv_.capacity().size(), 0);
   for (const uint64_t id : WaitingInOrder(of_background, now)) {
-    const auto waiting = waiting_.find(id);
-    const EngineRequest& request = waiting->second.request;
-    if (static_cast<int64_t>(running_.size()) == max_running_) {
+    WaitingRequest& waiting = waiting_.at(id);
+    if (is_full()) {
       queue_stands_ |= !of_background;
       return false;
     }
-    if (only_forks && request.fork_from == 0) continue;
-    if (!MayBegin(waiting->second)) {
-      all_begun = false;  // what it waits for is before it
-      continue;
-    }
-    if (!QuotaAllows(waiting->second)) continue;  // its own tenant's matter
-    if (of_background && !MayRunInBackground(waiting->second)) return false;
-    if (waiting->second.is_restore() &&
-        !kv_.Fits(NeedOf(id, waiting->second))) {
-      only_forks = true;  // those of prefixes that are there come first
-      continue;
-    }
-    if (AdmitOne(id, waiting->second, now)) {
-      waiting_.erase(waiting);
-    } else if (FitsBesidePrefixes(waiting->second)) {
-      queue_stands_ |= !of_background;
-      return false;
-    } else {
+    if (only_forks && waiting.request.fork_from == 0) continue;
+    if (!QuotaAllows(waiting, kept_for, sent)) continue;  // its tenant's matter
+    if (of_background && !MayRunInBackground(waiting)) return false;
+    kept_for.push_back(id);
+    const bool has_room =
+        MakeRoom(SumByRank(NeedOf(waiting), kept), kept_for, sent);
+    if (!has_room && !FitsBesidePrefixes(id, waiting)) {
+      kept_for.pop_back();
       only_forks = true;
+      continue;
+    }
+    if (!has_room || !BeginOne(id, waiting, now)) {
+      queue_stands_ |= !of_background;
+      return false;
+    }
+    if (running_.contains(id)) {
+      waiting_.erase(id);
+      kept_for.pop_back();
+    } else {
+      kept = SumByRank(NeedOf(waiting), kept);
     }
   }
-  return all_begun && !only_forks;
+  return kept_for.empty() && !only_forks;
 }
 
 // One alone may, however large it is.
@@ -200,6 +203,11 @@ bool Scheduler::MayRunInBackground(const WaitingRequest& waiting) const {
     if (needed > kv_.capacity()[rank] / 2) return false;
   }
   return true;
+}
+
+bool Scheduler::BeginOne(uint64_t id, WaitingRequest& waiting, absl::Time now) {
+  if (const auto lost = NextRestore(waiting)) return Restore(*lost, now);
+  return !MayBegin(waiting) || AdmitOne(id, waiting, now);
 }
 
 bool Scheduler::AdmitOne(uint64_t id, WaitingRequest& waiting, absl::Time now) {
@@ -216,20 +224,6 @@ bool Scheduler::AdmitOne(uint64_t id, WaitingRequest& waiting, absl::Time now) {
   waiting.times.admitted = std::min(waiting.times.admitted, now);
   running_.emplace(
       id, Sequence(id, *plan_id, *contrast_plan_id, std::move(waiting)));
-  return true;
-}
-
-bool Scheduler::FitsBesidePrefixes(const WaitingRequest& waiting) const {
-  std::vector<int64_t> free = kv_.capacity();
-  for (const uint64_t id : held_.ids()) {
-    const std::vector<int64_t> bytes = kv_.Reserved(id);  // empty: not there
-    for (size_t rank = 0; rank < bytes.size(); ++rank) {
-      free[rank] -= bytes[rank];
-    }
-  }
-  for (size_t rank = 0; rank < free.size(); ++rank) {
-    if (waiting.kv_bytes[rank] > free[rank]) return false;
-  }
   return true;
 }
 

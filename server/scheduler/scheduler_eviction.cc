@@ -1,4 +1,4 @@
-// The part of the scheduler that gives the memory of idle prefixes to others.
+// The part of the scheduler that gives the memory of prefixes to others.
 
 #include <algorithm>
 #include <utility>
@@ -23,77 +23,91 @@ bool IsWithin(const std::vector<int64_t>& bytes,
 
 }  // namespace
 
-std::vector<int64_t> Scheduler::NeedOf(uint64_t id,
-                                       const WaitingRequest& waiting) const {
+std::vector<int64_t> Scheduler::NeedOf(const WaitingRequest& waiting) const {
   std::vector<int64_t> bytes = waiting.kv_bytes;
-  const WaitingRequest* last = &waiting;
-  while (last->is_restore()) {
-    const auto fork =
-        std::find_if(waiting_.begin(), waiting_.end(), [id](const auto& other) {
-          return other.second.request.fork_from == id;
-        });
-    if (fork == waiting_.end()) break;
-    id = fork->first;
-    last = &fork->second;
-    Add(last->kv_bytes, &bytes);
+  if (waiting.request.fork_from == 0) return bytes;
+  for (const uint64_t id : held_.ChainOf(waiting.request.fork_from)) {
+    if (!kv_.Has(id)) Add(BytesOf(id), &bytes);
   }
   return bytes;
 }
 
-std::vector<int64_t> Scheduler::WantedBytes(
-    const std::vector<int64_t>& available, absl::Time now) const {
-  std::vector<int64_t> wanted(available.size(), 0);
-  int64_t places = max_running_ - static_cast<int64_t>(running_.size());
-  for (const uint64_t id : WaitingInOrder(/*of_background=*/false, now)) {
-    const WaitingRequest& waiting = waiting_.at(id);
-    if (!MayBegin(waiting) || !QuotaAllows(waiting)) continue;
-    if (places-- == 0) break;
-    std::vector<int64_t> more = wanted;
-    Add(NeedOf(id, waiting), &more);
-    if (!IsWithin(more, available)) break;
-    wanted = std::move(more);
-  }
-  return wanted;
+std::vector<uint64_t> Scheduler::EvictableFor(
+    const std::vector<uint64_t>& ids) const {
+  return held_.Evictable([this, &ids](uint64_t fork_id) {
+    if (std::find(ids.begin(), ids.end(), fork_id) != ids.end()) return false;
+    if (waiting_.contains(fork_id)) return true;
+    return held_.Has(fork_id) && !kv_.Has(fork_id);
+  });
 }
 
-std::vector<int64_t> Scheduler::EvictableBytes(uint64_t prefix_id) const {
-  std::vector<int64_t> bytes(kv_.capacity().size(), 0);
-  for (const uint64_t id : held_.GoWith(prefix_id)) {
-    const std::vector<int64_t> reserved = kv_.Reserved(id);
-    if (!reserved.empty()) Add(reserved, &bytes);
+bool Scheduler::MakeRoom(const std::vector<int64_t>& bytes,
+                         const std::vector<uint64_t>& ids, SentStep& sent) {
+  if (kv_.Fits(bytes)) return true;
+  const std::vector<uint64_t> evictable = EvictableFor(ids);
+  std::vector<int64_t> room = kv_.capacity();
+  for (size_t rank = 0; rank < room.size(); ++rank) {
+    room[rank] -= kv_.used()[rank];
   }
-  return bytes;
-}
-
-bool Scheduler::EvictForWaiting(absl::Time now) {
-  if (!std::exchange(look_for_idle_, false)) return false;
-  std::vector<uint64_t> evictable = held_.Evictable();
-  if (evictable.empty()) return false;
-  std::vector<int64_t> free = kv_.capacity();
-  for (size_t rank = 0; rank < free.size(); ++rank) {
-    free[rank] -= kv_.used()[rank];
-  }
-  std::vector<int64_t> available = free;
-  for (const uint64_t id : evictable) Add(EvictableBytes(id), &available);
-  const std::vector<int64_t> wanted = WantedBytes(available, now);
-  const int64_t num_idle = static_cast<int64_t>(evictable.size());
-  int64_t num_evicted = 0;
+  for (const uint64_t id : evictable) Add(kv_.Reserved(id), &room);
+  if (!IsWithin(bytes, room)) return false;
   for (const uint64_t id : evictable) {
-    if (IsWithin(wanted, free) && num_idle - num_evicted <= kMaxIdlePrefixes) {
-      break;
-    }
-    Add(EvictableBytes(id), &free);
-    Evict(id);
-    ++num_evicted;
+    if (kv_.Fits(bytes)) break;
+    Evict(id, sent);
   }
-  return num_evicted > 0;
+  return true;
 }
 
-void Scheduler::Evict(uint64_t prefix_id) {
-  held_.TakeTokensOfOrigin(prefix_id);
+bool Scheduler::FitsBesidePrefixes(uint64_t id,
+                                   const WaitingRequest& waiting) const {
+  std::vector<uint64_t> gone =
+      held_.Evictable([id](uint64_t fork_id) { return fork_id != id; });
+  std::sort(gone.begin(), gone.end());
+  std::vector<uint64_t> chain;
+  if (const uint64_t origin = waiting.request.fork_from; origin != 0) {
+    chain = held_.ChainOf(origin);
+  }
+  std::vector<int64_t> bytes = NeedOf(waiting);
+  for (const uint64_t prefix_id : held_.ids()) {
+    if (!kv_.Has(prefix_id) ||
+        std::binary_search(gone.begin(), gone.end(), prefix_id)) {
+      continue;
+    }
+    // One that is run again for others goes after them.
+    if (held_.At(prefix_id).place == PrefixPlace::kLost &&
+        std::find(chain.begin(), chain.end(), prefix_id) == chain.end()) {
+      continue;
+    }
+    Add(kv_.Reserved(prefix_id), &bytes);
+  }
+  return IsWithin(bytes, kv_.capacity());
+}
+
+void Scheduler::EvictIdle(SentStep& sent) {
+  if (!std::exchange(look_for_idle_, false) ||
+      held_.num_held() <= kMaxIdlePrefixes) {
+    return;
+  }
+  const std::vector<uint64_t> idle =
+      held_.Evictable([](uint64_t) { return false; });
+  const auto num_idle = static_cast<int64_t>(idle.size());
+  for (int64_t i = 0; i < num_idle - kMaxIdlePrefixes; ++i) {
+    Evict(idle[static_cast<size_t>(i)], sent);
+  }
+}
+
+void Scheduler::Evict(uint64_t prefix_id, SentStep& sent) {
+  for (const uint64_t id : held_.InMemoryAfter(prefix_id)) Evict(id, sent);
+  // It may have gone with the last that began with it.
+  if (!held_.Has(prefix_id) ||
+      held_.At(prefix_id).place != PrefixPlace::kMemory) {
+    return;
+  }
+  if (held_.IsWhole(prefix_id)) held_.TakeTokensOfOrigin(prefix_id);
   held_.SetPlace(prefix_id, PrefixPlace::kLost, {});
   frees_.Add(prefix_id, /*known_to_workers=*/true, /*slices_in_flight=*/0);
   ++evictions_total_;
+  TakeFrees(sent);
 }
 
 }  // namespace headwise

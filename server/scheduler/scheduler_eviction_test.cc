@@ -2,11 +2,14 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/head_plan/test_head_plans.h"
 #include "server/scheduler/scheduler_fixture.h"
 
 namespace headwise {
@@ -57,7 +60,18 @@ class SchedulerEvictionTest : public SchedulerTest {
     }
     return ExpectedAnswerOf(request, past).tokens;
   }
+  // 7 blocks each, and 3 of each fork: 2 are left, so neither fork fits beside
+  // both prefixes.
+  void HoldTwoThatLeaveNoRoom(bool may_evict) {
+    for (const uint64_t id : {Hold(400, may_evict), Hold(400, may_evict)}) {
+      prefixes_.push_back(id);
+      forks_.push_back(Submit(Fork(id, 150)));
+    }
+  }
   int64_t num_evicted() const { return scheduler_->stats().evicted; }
+
+  std::vector<uint64_t> prefixes_;
+  std::vector<uint64_t> forks_;
 };
 
 TEST_F(SchedulerEvictionTest, TheIdlestPrefixMakesRoomAndComesBack) {
@@ -147,6 +161,112 @@ TEST_F(SchedulerEvictionTest, PrefixesThatComeBackLeaveRoomForWhatUsesThem) {
   const auto answers = Answers();
   EXPECT_EQ(answers.at(of_a), ExpectedAfter({400}, Fork(a, 150)));
   EXPECT_EQ(answers.at(of_b), ExpectedAfter({400}, Fork(b, 150)));
+}
+
+TEST_F(SchedulerEvictionTest, ReleasedPrefixesDoNotWaitForEachOther) {
+  HoldTwoThatLeaveNoRoom(/*may_evict=*/false);
+  EXPECT_THAT(Next(), IsEmpty()) << "both were promised to stay";
+  for (const uint64_t id : prefixes_) scheduler_->Release(id, now_);
+  const auto answers = Answers();
+  ASSERT_EQ(answers.size(), 2u);
+  for (const uint64_t fork : forks_) {
+    EXPECT_EQ(answers.at(fork), ExpectedAfter({400}, Fork(1, 150)));
+  }
+  EXPECT_TRUE(scheduler_->idle());
+  EXPECT_EQ(scheduler_->stats().held, 0);
+  EXPECT_EQ(workers_->num_sequences(), 0);
+}
+
+TEST_F(SchedulerEvictionTest, IdleSessionsDoNotWaitForEachOther) {
+  HoldTwoThatLeaveNoRoom(/*may_evict=*/true);
+  EXPECT_THAT(Next(), Contains("free " + std::to_string(prefixes_[1])))
+      << "whose fork comes later";
+  const auto answers = Answers();
+  ASSERT_EQ(answers.size(), 2u);
+  for (const uint64_t fork : forks_) {
+    EXPECT_EQ(answers.at(fork), ExpectedAfter({400}, Fork(1, 150)));
+  }
+  EXPECT_EQ(scheduler_->stats().evictions_total, 2u);
+}
+
+// Two uploads, whose next pieces do not fit beside what has come of both.
+TEST_F(SchedulerEvictionTest, UploadsDoNotWaitForEachOther) {
+  std::vector<uint64_t> wholes;
+  for (const uint64_t first : {Hold(400), Hold(400)}) {
+    EngineRequest piece = Generate(150, 0);
+    piece.kind = WorkKind::kPrefix;
+    piece.may_evict = true;
+    piece.fork_from = first;
+    wholes.push_back(Submit(std::move(piece)));
+    scheduler_->Release(first, now_);
+  }
+  Answers();
+  EXPECT_EQ(scheduler_->stats().waiting, 0);
+  for (const uint64_t whole : wholes) {
+    const uint64_t fork = Submit(Fork(whole));
+    EXPECT_EQ(Answers().at(fork), ExpectedAfter({400, 150}, Fork(whole)));
+  }
+}
+
+// They can't become one prefix: each piece is run again under its own plan.
+TEST_F(SchedulerEvictionTest, PiecesUnderSeveralPlansGoAndComeBack) {
+  HeadPlan scaled = FullPlan(1, 1, 1);
+  scaled.heads[0].output_scale = 2;
+  const auto plan = std::make_shared<const HeadPlan>(scaled);
+  for (int i = 0; i < 2; ++i) {
+    const uint64_t first = Hold(200, /*may_evict=*/false);
+    EngineRequest piece = Generate(200, 0);
+    piece.kind = WorkKind::kPrefix;
+    piece.plan = plan;
+    piece.fork_from = first;
+    prefixes_.insert(prefixes_.end(), {first, Submit(std::move(piece))});
+    RunAll();
+  }
+  EngineRequest fork = Fork(prefixes_[1], 150);
+  fork.plan = plan;
+  forks_.push_back(Submit(fork));
+  fork.fork_from = prefixes_[3];
+  forks_.push_back(Submit(fork));
+  for (const uint64_t id : prefixes_) scheduler_->Release(id, now_);
+  const auto answers = Answers();
+  ModelPast past;
+  for (const HeadPlan* piece_plan : {(const HeadPlan*)nullptr, plan.get()}) {
+    const std::vector<int32_t> prompt = Generate(200, 0).prompt;
+    past.tokens.insert(past.tokens.end(), prompt.begin(), prompt.end());
+    past.tag = TagUnder(past.tag, piece_plan);
+  }
+  for (const uint64_t id : forks_) {
+    ASSERT_TRUE(answers.contains(id));
+    EXPECT_EQ(answers.at(id), ExpectedAnswerOf(fork, past).tokens);
+  }
+  EXPECT_GT(scheduler_->stats().evictions_total, 0u);
+  EXPECT_TRUE(scheduler_->idle());
+  EXPECT_EQ(workers_->num_sequences(), 0);
+}
+
+// Who holds that prefix may wait for its fork before it lets go.
+TEST_F(SchedulerEvictionTest, AForkThatPassesWhatCannotFitTakesIdleMemory) {
+  const uint64_t promised = Hold(400, /*may_evict=*/false);
+  Hold(400);
+  const uint64_t big = Submit(Generate(700, 1));
+  const uint64_t fork = Submit(Fork(promised, 150));
+  EXPECT_TRUE(Answers().contains(fork));
+  EXPECT_EQ(scheduler_->stats().waiting, 1);
+  scheduler_->Release(promised, now_);
+  EXPECT_TRUE(Answers().contains(big));
+}
+
+TEST_F(SchedulerEvictionTest, IdleMemoryDoesNotKeepTheBackgroundOut) {
+  Hold(400);
+  Hold(400);
+  EngineRequest request = Generate(400, 0);
+  request.kind = WorkKind::kScore;
+  request.is_background = true;
+  const uint64_t id = Submit(std::move(request));
+  scheduler_->TakeEvents();
+  RunAll();
+  EXPECT_THAT(Ends(), ElementsAre(std::pair(id, absl::StatusCode::kOk)));
+  EXPECT_EQ(num_evicted(), 1);
 }
 
 TEST_F(SchedulerEvictionTest, NoMoreThanSoManyAreIdleInMemory) {

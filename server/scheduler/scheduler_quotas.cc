@@ -54,8 +54,10 @@ absl::Status Scheduler::CheckQuota(const WaitingRequest& waiting,
     }
   }
   if (quota.max_kv_bytes > 0) {
-    // What is held does not go by itself.
-    const int64_t kv_bytes = SumOf(waiting.kv_bytes) + UseOf(tenant).held_bytes;
+    int64_t kv_bytes = SumOf(NeedOf(waiting)) + UseOf(tenant).held_bytes;
+    for (const uint64_t id : EvictableOfTenant(waiting, {})) {
+      kv_bytes -= SumOf(kv_.Reserved(id));
+    }
     if (kv_bytes > quota.max_kv_bytes) {
       return QuotaReached(tenant, "kv_bytes", kv_bytes, quota.max_kv_bytes,
                           kAskAgainAtLast);
@@ -66,20 +68,45 @@ absl::Status Scheduler::CheckQuota(const WaitingRequest& waiting,
   return absl::OkStatus();
 }
 
-bool Scheduler::QuotaAllows(const WaitingRequest& waiting) const {
-  const TenantQuota& quota = options_.quotas.Of(waiting.request.tenant);
-  if (waiting.is_restore() ||
-      (quota.max_running == 0 && quota.max_kv_bytes == 0)) {
-    return true;
+std::vector<uint64_t> Scheduler::EvictableOfTenant(
+    const WaitingRequest& waiting,
+    const std::vector<uint64_t>& kept_for) const {
+  std::vector<uint64_t> ids = EvictableFor(kept_for);
+  std::vector<uint64_t> chain;
+  if (const uint64_t origin = waiting.request.fork_from; origin != 0) {
+    chain = held_.ChainOf(origin);
   }
-  if (quota.max_running > 0 &&
-      NumRunning(waiting.request.tenant) >= quota.max_running) {
+  std::erase_if(ids, [&](uint64_t id) {
+    return held_.At(id).tenant != waiting.request.tenant ||
+           std::find(chain.begin(), chain.end(), id) != chain.end();
+  });
+  return ids;
+}
+
+bool Scheduler::QuotaAllows(const WaitingRequest& waiting,
+                            const std::vector<uint64_t>& kept_for,
+                            SentStep& sent) {
+  const std::string& tenant = waiting.request.tenant;
+  const TenantQuota& quota = options_.quotas.Of(tenant);
+  if (quota.max_running > 0 && NumRunning(tenant) >= quota.max_running) {
     return false;
   }
   if (quota.max_kv_bytes == 0) return true;
-  const TenantUse use = UseOf(waiting.request.tenant);
-  return use.running_bytes + use.held_bytes + SumOf(waiting.kv_bytes) <=
-         quota.max_kv_bytes;
+  const int64_t needed = SumOf(NeedOf(waiting));
+  const auto missing = [&] {
+    const TenantUse use = UseOf(tenant);
+    return use.running_bytes + use.held_bytes + needed - quota.max_kv_bytes;
+  };
+  if (missing() <= 0) return true;
+  const std::vector<uint64_t> evictable = EvictableOfTenant(waiting, kept_for);
+  int64_t room = 0;
+  for (const uint64_t id : evictable) room += SumOf(kv_.Reserved(id));
+  if (missing() > room) return false;
+  for (const uint64_t id : evictable) {
+    if (missing() <= 0) break;
+    Evict(id, sent);
+  }
+  return true;
 }
 
 }  // namespace headwise

@@ -79,6 +79,30 @@ TEST_F(SchedulerQuotasTest, KvIsCountedOfWhatRunsAndOfWhatIsHeld) {
   Submit(Of("flood", Generate(100, 1)));
 }
 
+TEST_F(SchedulerQuotasTest, IdlePrefixesOfTheTenantGiveWay) {
+  Limit({.max_kv_bytes = 64 * 100 * 3});  // three blocks
+  EngineRequest prefix = Of("flood", Generate(100, 0));
+  prefix.kind = WorkKind::kPrefix;
+  prefix.may_evict = true;
+  const uint64_t held = Submit(prefix);
+  RunAll();
+  const uint64_t whole = Submit(Of("flood", Generate(100, 1)));
+  RunAll();
+  EXPECT_EQ(scheduler_->stats().evicted, 1);
+  EngineRequest fork = Of("flood", Generate(100, 1));
+  fork.fork_from = held;
+  EXPECT_THAT(Refusal(fork).message(),
+              HasSubstr("kv_bytes is 32000, at most 19200"))
+      << "with the prefix, which would come back";
+  fork = Of("flood", Generate(10, 1));
+  fork.fork_from = held;
+  const uint64_t again = Submit(fork);
+  RunAll();
+  EXPECT_THAT(Ends(), ElementsAre(std::pair(held, absl::StatusCode::kOk),
+                                  std::pair(whole, absl::StatusCode::kOk),
+                                  std::pair(again, absl::StatusCode::kOk)));
+}
+
 TEST_F(SchedulerQuotasTest, TokensAreOfPromptsAndAnswers) {
   Limit({.tokens_per_second = 10, .burst_tokens = 25});
   Submit(Of("flood", Generate(20, 10)));

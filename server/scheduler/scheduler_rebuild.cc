@@ -1,5 +1,6 @@
 // The part of the scheduler that outlives a group of workers.
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -30,7 +31,6 @@ void Scheduler::Suspend(const absl::Status& reason, GroupEnd end,
        auto& [id, sequence] : ran) {
     SetBack(std::move(sequence), end, now);
   }
-  for (const uint64_t id : held_.ids()) waiting_.erase(id);  // restores
   held_.Lose([this](uint64_t id) { return waiting_.contains(id); });
   for (const SentStep& step : steps_) {
     if (!step.outcome.has_value()) ++lost_steps_unanswered_;
@@ -94,7 +94,6 @@ ResumeReport Scheduler::Resume(KvCapacity capacity, absl::Time now) {
     }
     waiting.kv_bytes = *std::move(kv_bytes);
     if (waiting.times.admitted <= now) ++report.num_rebuilt;
-    if (waiting.request.fork_from != 0) Restore(waiting.request.fork_from);
   }
   return report;
 }
@@ -105,18 +104,15 @@ absl::StatusOr<std::vector<int64_t>> Scheduler::AdmitToGroup(
                           .max_context_len = options_.max_context_len};
   if (request.fork_from == 0) return Admit(request, terms);
   terms.prefix = &held_.At(request.fork_from);
-  if (terms.prefix->place == PrefixPlace::kLost &&
-      terms.prefix->tokens.empty()) {
-    return absl::DataLossError(
-        absl::StrCat("fork_from ", request.fork_from,
-                     ": the prefix is gone with the workers that held it"));
-  }
   terms.prefix_bytes.resize(kv_.capacity().size(), 0);
   for (const uint64_t held : held_.ChainOf(request.fork_from)) {
-    const std::vector<int64_t> bytes = BytesOf(held);
-    for (size_t rank = 0; rank < bytes.size(); ++rank) {
-      terms.prefix_bytes[rank] += bytes[rank];
+    const HeldPrefix& prefix = held_.At(held);
+    if (prefix.place == PrefixPlace::kLost && prefix.tokens.empty()) {
+      return absl::DataLossError(
+          absl::StrCat("fork_from ", request.fork_from,
+                       ": the prefix is gone with the workers that held it"));
     }
+    terms.prefix_bytes = SumByRank(BytesOf(held), terms.prefix_bytes);
   }
   return Admit(request, terms);
 }
@@ -141,33 +137,40 @@ bool Scheduler::MayBegin(const WaitingRequest& waiting) const {
   return origin == 0 || held_.At(origin).place == PrefixPlace::kMemory;
 }
 
-void Scheduler::Restore(uint64_t prefix_id) {
-  for (std::optional<uint64_t> id = prefix_id; id.has_value();
-       id = held_.OriginOf(*id)) {
-    const HeldPrefix& prefix = held_.At(*id);
-    if (prefix.place != PrefixPlace::kLost || waiting_.contains(*id) ||
-        running_.contains(*id)) {
-      return;
-    }
-    WaitingRequest restore;
-    restore.request.request_id = absl::StrCat("prefix-", *id);
-    restore.request.kind = WorkKind::kPrefix;
-    restore.request.prompt = prefix.tokens;
-    restore.request.plan = prefix.plan;
-    restore.request.fork_from = held_.OriginOf(*id).value_or(0);
-    restore.prefix_len = prefix.length - restore.prompt_len();
-    restore.kv_bytes = BytesOf(*id);
-    restore.progress = {.prompt_rows = restore.prompt_len(),
-                        .num_losses = prefix.num_losses};
-    waiting_.emplace(*id, std::move(restore));
+std::optional<uint64_t> Scheduler::NextRestore(
+    const WaitingRequest& waiting) const {
+  std::optional<uint64_t> next;
+  std::optional<uint64_t> id = waiting.request.fork_from;
+  if (*id == 0) return std::nullopt;
+  for (; id.has_value(); id = held_.OriginOf(*id)) {
+    if (held_.At(*id).place == PrefixPlace::kLost) next = id;
   }
+  if (next.has_value() && (running_.contains(*next) || frees_.Holds(*next))) {
+    return std::nullopt;  // it runs, or has yet to be forgotten
+  }
+  return next;
+}
+
+bool Scheduler::Restore(uint64_t prefix_id, absl::Time now) {
+  const HeldPrefix& prefix = held_.At(prefix_id);
+  WaitingRequest restore;
+  restore.request.request_id = absl::StrCat("prefix-", prefix_id);
+  restore.request.tenant = prefix.tenant;
+  restore.request.kind = WorkKind::kPrefix;
+  restore.request.prompt = prefix.tokens;
+  restore.request.plan = prefix.plan;
+  restore.request.fork_from = held_.OriginOf(prefix_id).value_or(0);
+  restore.prefix_len = prefix.length - restore.prompt_len();
+  restore.kv_bytes = BytesOf(prefix_id);
+  restore.progress = {.prompt_rows = restore.prompt_len(),
+                      .num_losses = prefix.num_losses};
+  return AdmitOne(prefix_id, restore, now);
 }
 
 // Nobody tries again: what waits for the prefix ends as it did, and the prefix
 // is forgotten.
 void Scheduler::EndRestore(uint64_t prefix_id, const absl::Status& status,
                            absl::Time now) {
-  waiting_.erase(prefix_id);
   if (const auto running = running_.find(prefix_id);
       running != running_.end()) {
     const Sequence ended = std::move(running->second);
@@ -175,11 +178,16 @@ void Scheduler::EndRestore(uint64_t prefix_id, const absl::Status& status,
     ForgetRunning(ended);
   }
   held_.At(prefix_id).tokens.clear();
-  if (const auto gone = held_.Release(prefix_id)) return FreePrefix(*gone);
   std::vector<uint64_t> forks;
   for (const auto& [id, waiting] : waiting_) {
-    if (waiting.request.fork_from == prefix_id) forks.push_back(id);
+    const uint64_t origin = waiting.request.fork_from;
+    if (origin == 0) continue;
+    const std::vector<uint64_t> chain = held_.ChainOf(origin);
+    if (std::find(chain.begin(), chain.end(), prefix_id) != chain.end()) {
+      forks.push_back(id);
+    }
   }
+  if (const auto gone = held_.Release(prefix_id)) FreePrefix(*gone);
   for (const uint64_t id : forks) End(id, status, now);
 }
 
@@ -219,6 +227,10 @@ bool Scheduler::AdmitSuspect(absl::Time now) {
   }
   if (!running_.empty()) return false;
   for (auto& [id, waiting] : waiting_) {
+    if (const auto lost = NextRestore(waiting)) {
+      const bool is_last = held_.At(*lost).num_losses == kMaxLosses - 1;
+      if (is_last && Restore(*lost, now)) return true;
+    }
     if (!is_suspect(waiting.progress) || !MayBegin(waiting)) continue;
     if (!AdmitOne(id, waiting, now)) continue;
     waiting_.erase(uint64_t{id});

@@ -287,6 +287,22 @@ TEST_F(SchedulerRebuildTest, APrefixThatCantRunAgainEndsWhatWaitsForIt) {
   EXPECT_THAT(scheduler_->stats().kv_bytes_used, ElementsAre(0));
 }
 
+// Its tokens are known, and those that it begins with are not.
+TEST_F(SchedulerRebuildTest, AForkOfAPrefixThatCantRunAgainIsLostWithIt) {
+  const uint64_t first = HoldPrefix(20);
+  const uint64_t longer = HoldPrefix(10, first);
+  LoseGroup();
+  const uint64_t fork = Submit(ForkOf(first));
+  Next();
+  AnswerWith(absl::InvalidArgumentError("no"));
+  workers_->SkipStep();
+  EXPECT_EQ(EndOf(fork).code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(scheduler_->Submit(ForkOf(longer), now_).status().code(),
+            absl::StatusCode::kDataLoss);
+  scheduler_->Release(longer, now_);
+  EXPECT_EQ(scheduler_->stats().held, 0);
+}
+
 TEST_F(SchedulerRebuildTest, APrefixThatWorkersDieOfIsForgotten) {
   const uint64_t prefix = HoldPrefix(20);
   LoseGroup();

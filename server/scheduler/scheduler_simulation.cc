@@ -51,7 +51,8 @@ void SchedulerSimulation::Act() {
       return SubmitOne();
     case 1:
       if (Below(3) == 0) return CancelOne();
-      return Below(2) == 0 ? ReleaseOne() : SubmitOne();
+      if (Below(2) == 0) return ReleaseOne();
+      return Below(3) == 0 ? HoldTokens() : SubmitOne();
     case 2:
       now_ += absl::Milliseconds(Below(20));
       return;
@@ -94,6 +95,7 @@ void SchedulerSimulation::FormStep() {
       EXPECT_TRUE(record.finished.has_value());
     }
   }
+  CheckProgress(ticketed.has_value());
   if (!ticketed.has_value()) return;
   EXPECT_FALSE(is_suspended_);
   CheckStep(ticketed->step);
@@ -123,7 +125,8 @@ void SchedulerSimulation::CheckStep(const Step& step) {
   int64_t num_rows = 0;
   for (const Slice& slice : step.slices) {
     num_rows += slice.num_rows();
-    const Record& record = records_.at(slice.sequence_id);
+    Record& record = records_.at(slice.sequence_id);
+    record.is_begun = true;
     EXPECT_TRUE(
         !record.finished.has_value() ||
         (record.request.kind == WorkKind::kPrefix && record.replay_rows > 0))
@@ -143,25 +146,49 @@ void SchedulerSimulation::CheckStep(const Step& step) {
     EXPECT_LT(end - prompt_len, generates ? record.request.max_new_tokens : 1);
   }
   EXPECT_LE(num_rows, options_.max_step_tokens);
-  for (const uint64_t id : step.free_sequence_ids) {
-    Record& record = records_.at(id);
-    EXPECT_TRUE(record.finished.has_value());
-    if (!held_.contains(id)) continue;
-    // It is evicted, and will run again for nobody to hear.
-    EXPECT_TRUE(record.request.may_evict);
-    for (const auto& [fork_id, fork] : records_) {
-      EXPECT_TRUE(fork.request.fork_from != id || fork.finished.has_value() ||
-                  fork_id == id)
-          << fork_id << " begins with " << id;
-    }
-    record.replay_rows = static_cast<int64_t>(record.request.prompt.size());
-  }
+  for (const uint64_t id : step.free_sequence_ids) CheckFree(id);
   EXPECT_LE(step.plans.size(), static_cast<size_t>(kMaxPlans));
   const EngineStats stats = scheduler_.stats();
   for (size_t rank = 0; rank < 2; ++rank) {
     EXPECT_LE(stats.kv_bytes_used[rank], stats.kv_bytes_capacity[rank]);
   }
   EXPECT_LE(stats.running, options_.max_running_sequences);
+}
+
+// Ended, or a prefix that is evicted and may run again for nobody to hear.
+void SchedulerSimulation::CheckFree(uint64_t id) {
+  Record& record = records_.at(id);
+  EXPECT_TRUE(record.finished.has_value());
+  if (record.request.kind != WorkKind::kPrefix) return;
+  record.replay_rows = static_cast<int64_t>(record.request.prompt.size());
+  EXPECT_TRUE(!held_.contains(id) || record.request.may_evict);
+  for (const auto& [fork_id, fork] : records_) {
+    EXPECT_TRUE(fork.request.fork_from != id || fork_id == id ||
+                !fork.is_begun || fork.finished.has_value())
+        << fork_id << " runs after " << id;
+  }
+}
+
+// If nothing runs and no step was formed, then of all that waits nothing fits
+// beside the prefixes that somebody holds. What runs comes further, but for the
+// rows that run again, each at most once.
+void SchedulerSimulation::CheckProgress(bool is_step) {
+  int64_t max_steps = 100;
+  bool is_promised = false;
+  for (const auto& [id, record] : records_) {
+    max_steps += static_cast<int64_t>(record.request.prompt.size() +
+                                      record.tokens.size());
+    is_promised |= held_.contains(id) && !record.request.may_evict;
+  }
+  steps_without_progress_ += is_step ? 1 : 0;
+  EXPECT_LE(steps_without_progress_, max_steps) << "no progress";
+  if (is_step || is_suspended_ || is_promised || !steps_.empty() ||
+      !lost_steps_.empty()) {
+    return;
+  }
+  const EngineStats stats = scheduler_.stats();
+  EXPECT_EQ(stats.waiting, 0) << "no progress: " << stats.running << " run, "
+                              << stats.held << " prefixes are there";
 }
 
 // A step that was formed while the failure of an earlier one was not known may
@@ -220,7 +247,9 @@ void SchedulerSimulation::DeliverOne() {
 void SchedulerSimulation::LoseGroup() {
   if (!is_suspended_) suspended_since_ = now_;
   is_suspended_ = true;
+  steps_without_progress_ = 0;
   for (auto& [id, record] : records_) {
+    record.is_begun = false;
     record.replay_rows =
         record.tokens.empty()
             ? record.num_prefilled
@@ -261,6 +290,7 @@ void SchedulerSimulation::HearEvents() {
   for (SchedulerEvent& event : scheduler_.TakeEvents()) {
     Record& record = records_.at(event.request_id);
     ASSERT_FALSE(record.finished.has_value()) << "heard after the end";
+    steps_without_progress_ = 0;
     switch (event.kind) {
       case SchedulerEvent::Kind::kPrefill:
         EXPECT_GT(event.first, record.num_prefilled);

@@ -39,8 +39,8 @@ struct SimulatedFault {
 // every step is one that workers accept, within the bounds of the options, and
 // that every request hears its own answer, or the beginning of it, and one end.
 // The loss of a group ends none of them, unless the next one is too small for
-// it, or there is none for too long. Steps run in order, outcomes arrive in
-// any.
+// it, or there is none for too long. As long as something could run, something
+// does, and comes further. Steps run in order, outcomes arrive in any.
 class SchedulerSimulation {
  public:
   SchedulerSimulation(uint64_t seed, const SimulatedFault& fault);
@@ -65,6 +65,7 @@ class SchedulerSimulation {
     int64_t num_prefilled = 0;
     int64_t num_probed = 0;   // rows
     int64_t replay_rows = 0;  // heard before the last loss
+    bool is_begun = false;    // in this group
     std::optional<absl::Status> finished;
   };
   struct SentStep {
@@ -84,6 +85,7 @@ class SchedulerSimulation {
 
   void Act();
   void SubmitOne();
+  void HoldTokens();
   void MakeFork(Record& record);
   absl::Status ExpectedRefusal(const Record& record) const;
   void CancelOne();
@@ -98,6 +100,8 @@ class SchedulerSimulation {
   void HearEvents();
 
   void CheckStep(const Step& step);
+  void CheckFree(uint64_t id);
+  void CheckProgress(bool is_step);
   void CheckEnd(const Record& record, const RequestUsage& usage);
   void CheckDrains();
 
@@ -119,6 +123,7 @@ class SchedulerSimulation {
   bool is_suspended_ = false;
   absl::Time suspended_since_;
   int64_t num_resumes_ = 0;
+  int64_t steps_without_progress_ = 0;
 };
 
 }  // namespace headwise
