@@ -10,6 +10,7 @@
 #include "absl/synchronization/mutex.h"
 #include "base/clock.h"
 #include "server/dispatch/worker_info.h"
+#include "worker/step_wire/message_checksum.h"
 
 namespace headwise {
 namespace {
@@ -80,6 +81,12 @@ class RegistryService::Registration final
     }
     service_.NoteSpoken(context_);
     const MemberInfo info = ParseWorkerInfo(request_.info());
+    const absl::Status is_whole = CheckChecksum(request_.info());
+    // Of another build it may have none, and is refused for that.
+    if (!is_whole.ok() && info.version == CoordinatorVersion()) {
+      Refuse(absl::DataLossError(is_whole.message()));
+      return;
+    }
     const absl::StatusOr<uint64_t> id = membership_.Register(info);
     if (!id.ok()) {
       Refuse(id.status());

@@ -13,6 +13,7 @@
 #include "headwise/worker/v1/worker.grpc.pb.h"
 #include "server/dispatch/grpc_worker_link.h"
 #include "server/dispatch/worker_info.h"
+#include "worker/step_wire/message_checksum.h"
 #include "worker/step_wire/rpc_limits.h"
 
 namespace headwise {
@@ -104,10 +105,12 @@ void StaticWorkers::Ask(Worker& worker) {
   worker.stub->async()->GetInfo(
       worker.context.get(), &worker.request, &worker.response,
       [this, &worker](grpc::Status status) {
-        if (status.ok()) {
+        absl::Status said = StatusFromWire(status);
+        if (said.ok()) said = CheckChecksum(worker.response);
+        if (said.ok()) {
           OnInfo(worker, ParseWorkerInfo(worker.response));
         } else {
-          Say(worker, StatusFromWire(status));
+          Say(worker, said);
         }
         worker.asking = false;
         absl::MutexLock lock(&mutex_);

@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "grpcpp/client_context.h"
 #include "server/leases/done.h"
+#include "worker/step_wire/message_checksum.h"
 #include "worker/step_wire/rpc_limits.h"
 
 namespace headwise {
@@ -36,19 +37,22 @@ class GrpcCall {
   Request& request() { return call_->request; }
 
   // Starts `method`; `read` makes the answer of the response. To be called
-  // once.
+  // once. Unavailable if the request or the response changed on its way: it may
+  // be asked again.
   template <typename T>
   void Start(Method method, Done<T> done,
              std::function<absl::StatusOr<T>(Response&)> read) {
     auto* async = call_->stub->async();
     State& state = *call_;
+    WriteChecksum(&state.request);
     (async->*method)(&state.context, &state.request, &state.response,
                      [call = std::move(call_), done = std::move(done),
                       read = std::move(read)](const grpc::Status& status) {
-                       if (status.ok()) {
+                       const absl::Status said = call->Check(status);
+                       if (said.ok()) {
                          done(read(call->response));
                        } else {
-                         done(StatusFromWire(status));
+                         done(said);
                        }
                      });
   }
@@ -59,6 +63,12 @@ class GrpcCall {
 
  private:
   struct State {
+    absl::Status Check(const grpc::Status& status) const {
+      absl::Status said = StatusFromWire(status);
+      if (said.ok()) said = CheckChecksum(response, request.crc32c());
+      if (!IsChangedOnItsWay(said)) return said;
+      return absl::UnavailableError(said.message());
+    }
     std::shared_ptr<Stub> stub;
     grpc::ClientContext context;
     Request request;

@@ -4,9 +4,6 @@
 #ifndef HEADWISE_WORKER_SERVICE_ATTENTION_WORKER_SERVICE_H_
 #define HEADWISE_WORKER_SERVICE_ATTENTION_WORKER_SERVICE_H_
 
-#include <functional>
-
-#include "absl/status/status.h"
 #include "grpcpp/support/server_callback.h"
 #include "headwise/worker/v1/attention_worker.grpc.pb.h"
 #include "worker/sessions/session_node.h"
@@ -56,12 +53,6 @@ class AttentionWorkerService final
                                   worker::v1::RenewResponse* response) override;
 
  private:
-  // Runs `call` on the node's thread and finishes with its status. gRPC keeps
-  // request and response until then.
-  grpc::ServerUnaryReactor* Answer(
-      grpc::CallbackServerContext* context,
-      std::function<absl::Status(SessionStore&)> call);
-
   SessionNode& node_;
 };
 

@@ -4,9 +4,6 @@
 #ifndef HEADWISE_WORKER_SERVICE_MEMORY_WORKER_SERVICE_H_
 #define HEADWISE_WORKER_SERVICE_MEMORY_WORKER_SERVICE_H_
 
-#include <functional>
-
-#include "absl/status/status.h"
 #include "grpcpp/support/server_callback.h"
 #include "headwise/worker/v1/memory_worker.grpc.pb.h"
 #include "worker/memory_parts/memory_node.h"
@@ -58,10 +55,6 @@ class MemoryWorkerService final
       worker::v1::RenewMemoriesResponse* response) override;
 
  private:
-  grpc::ServerUnaryReactor* Answer(
-      grpc::CallbackServerContext* context,
-      std::function<absl::Status(MemoryStore&)> call);
-
   MemoryNode& node_;
 };
 

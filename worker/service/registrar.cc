@@ -10,6 +10,7 @@
 #include "grpcpp/alarm.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
+#include "worker/step_wire/message_checksum.h"
 
 namespace headwise {
 namespace {
@@ -151,6 +152,7 @@ absl::StatusOr<bool> Registrar::Introduce(const std::string& coordinator,
                                           grpc::ClientContext& context) {
   worker::v1::RegisterRequest hello;
   *hello.mutable_info() = options_.info;
+  WriteChecksum(hello.mutable_info());
   worker::v1::RegisterResponse answer;
   CallLimit limit(context, options_.answer_timeout);
   const bool accepted =

@@ -52,6 +52,7 @@ grpc::ServerUnaryReactor* WorkerService::GetInfo(
     const worker::v1::GetInfoRequest* request,
     worker::v1::WorkerInfo* response) {
   *response = info_();
+  WriteChecksum(response);
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(StatusToWire(CheckPulses(WorkerNode::kEnginePulse)));
   return reactor;

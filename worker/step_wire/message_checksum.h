@@ -7,43 +7,50 @@
 #ifndef HEADWISE_WORKER_STEP_WIRE_MESSAGE_CHECKSUM_H_
 #define HEADWISE_WORKER_STEP_WIRE_MESSAGE_CHECKSUM_H_
 
+#include <cstddef>
 #include <cstdint>
-#include <string>
 
 #include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
-#include "absl/strings/string_view.h"
-#include "base/crc32c.h"
+#include "google/protobuf/message_lite.h"
 
 namespace headwise {
 
-// A message whose field of the highest number is `fixed32 crc32c`, which is
-// therefore written last: 5 bytes, none if it is 0. Both ends are of one build,
-// so no message has a field that its reader does not know, unless it is broken.
+// Such a message has for its field of the highest number `fixed32 crc32c`,
+// which is therefore written last: 5 bytes, none if it is 0. Both ends are of
+// one build, so no message has a field that its reader does not know, unless it
+// is broken.
 inline constexpr size_t kChecksumFieldBytes = 5;
 
-inline uint32_t ChecksumOf(absl::string_view bytes) {
-  return Crc32c({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()});
-}
+// CRC-32C of the name of the message's type and of the first `num_bytes` bytes
+// that it is written as, after what gave `before`. The name is there since
+// bytes of one type may be read as another's: a flipped header calls another
+// method.
+uint32_t ChecksumOf(const google::protobuf::MessageLite& message,
+                    size_t num_bytes, uint32_t before);
 
-// Once the message is whole.
+// Internal: who sent it may be well.
+absl::Status ChangedOnItsWay(const google::protobuf::MessageLite& message,
+                             uint32_t says, uint32_t has);
+// Is it that, of whatever code?
+bool IsChangedOnItsWay(const absl::Status& status);
+
+// Once the message is whole. `before` is the checksum of the request that the
+// message answers, 0 if that is known by other means: the answer to another
+// call, which a flipped stream number delivers, is not taken for this one's.
 template <typename Message>
-void WriteChecksum(Message* message) {
+void WriteChecksum(Message* message, uint32_t before = 0) {
   message->clear_crc32c();
-  message->set_crc32c(ChecksumOf(message->SerializeAsString()));
+  message->set_crc32c(ChecksumOf(*message, message->ByteSizeLong(), before));
 }
 
-// Internal if the message is not what was written: who sent it may be well.
+// ChangedOnItsWay if the message is not what was written.
 template <typename Message>
-absl::Status CheckChecksum(const Message& message) {
-  const std::string bytes = message.SerializeAsString();
-  absl::string_view said = bytes;
-  if (message.crc32c() != 0) said.remove_suffix(kChecksumFieldBytes);
-  const uint32_t sum = ChecksumOf(said);
+absl::Status CheckChecksum(const Message& message, uint32_t before = 0) {
+  const size_t field = message.crc32c() == 0 ? 0 : kChecksumFieldBytes;
+  const uint32_t sum =
+      ChecksumOf(message, message.ByteSizeLong() - field, before);
   if (sum == message.crc32c()) return absl::OkStatus();
-  return absl::InternalError(absl::StrCat(
-      message.GetTypeName(), " changed on its way: its checksum is ",
-      message.crc32c(), ", its bytes have ", sum));
+  return ChangedOnItsWay(message, message.crc32c(), sum);
 }
 
 }  // namespace headwise
