@@ -59,7 +59,15 @@ absl::StatusOr<std::string> LocationOf(absl::string_view endpoint, int rank,
 }  // namespace
 
 const char* GroupKindName(GroupKind kind) {
-  return kind == GroupKind::kGloo ? "gloo" : "shared-memory";
+  switch (kind) {
+    case GroupKind::kSharedMemory:
+      return "shared-memory";
+    case GroupKind::kGloo:
+      return "gloo";
+    case GroupKind::kNccl:
+      return "nccl";
+  }
+  return "unknown";
 }
 
 std::string EncodeEndpoint(const GroupSpec& spec, absl::string_view location) {

@@ -17,7 +17,7 @@
 
 namespace headwise {
 
-// "shared-memory" or "gloo".
+// "shared-memory", "gloo" or "nccl".
 const char* GroupKindName(GroupKind kind);
 
 // Requires that `location` is printable without spaces; its form is the kind's.

@@ -27,8 +27,8 @@ class Group {
   virtual int rank() const = 0;
   virtual int world_size() const = 0;
   virtual uint64_t membership_epoch() const = 0;
-  virtual const char* kind()
-      const = 0;  // "in-process", "shared-memory", "gloo"
+  // "in-process", "shared-memory", "gloo" or "nccl".
+  virtual const char* kind() const = 0;
 
   // Replaces `values` by their sum over ranks, modulo 2^64. Integer addition is
   // associative, so the result does not depend on order or algorithm.
