@@ -67,10 +67,11 @@ function(headwise_test_headers)
 endfunction()
 
 # headwise_test(NAME target SRCS a_test.cc ... DEPS lib ... [LABELS unit]
-#               [TIMEOUT seconds] [ENV VAR=value ...])
-# One GoogleTest program; every case is a ctest entry of its own.
+#               [TIMEOUT seconds] [ENV VAR=value ...] [PREFIX text])
+# One GoogleTest program; every case is a ctest entry of its own, whose name begins
+# with PREFIX.
 function(headwise_test)
-  cmake_parse_arguments(T "" "NAME;TIMEOUT" "SRCS;DEPS;LABELS;ENV" ${ARGN})
+  cmake_parse_arguments(T "" "NAME;TIMEOUT;PREFIX" "SRCS;DEPS;LABELS;ENV" ${ARGN})
   if(NOT BUILD_TESTING)
     return()
   endif()
@@ -92,7 +93,7 @@ function(headwise_test)
   target_compile_definitions(${T_NAME} PRIVATE
     HEADWISE_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   gtest_discover_tests(${T_NAME}
-    DISCOVERY_TIMEOUT 60
+    DISCOVERY_TIMEOUT 60 TEST_PREFIX "${T_PREFIX}"
     PROPERTIES LABELS "${T_LABELS}" TIMEOUT ${T_TIMEOUT}
                ENVIRONMENT "${T_ENV}")
 endfunction()

@@ -15,6 +15,7 @@
 #include "model/files/half_floats.h"
 #include "worker/backends/cpu/aligned_buffer.h"
 #include "worker/backends/cpu/kernels.h"
+#include "worker/backends/cpu/tested_kernels.h"
 
 namespace headwise {
 
@@ -212,21 +213,21 @@ inline void ExpectNear(const Partial& partial, int64_t row,
 }
 
 struct AttendParam {
-  Isa isa;
+  TestedKernels tested;
   KvElement element;
 };
 
 class AttendTest : public testing::TestWithParam<AttendParam> {
  protected:
-  const Kernels& kernels() const { return KernelsFor(GetParam().isa); }
+  const Kernels& kernels() const { return *GetParam().tested.kernels; }
 };
 
 inline std::vector<AttendParam> AllAttendParams() {
   std::vector<AttendParam> params;
-  for (Isa isa : IsasOfThisMachine()) {
+  for (const TestedKernels& tested : AllTestedKernels()) {
     for (KvElement element : {KvElement::kFp32, KvElement::kFp16,
                               KvElement::kBf16, KvElement::kInt8}) {
-      params.push_back({isa, element});
+      params.push_back({tested, element});
     }
   }
   return params;
@@ -235,7 +236,7 @@ inline std::vector<AttendParam> AllAttendParams() {
 inline std::string AttendParamName(
     const testing::TestParamInfo<AttendParam>& info) {
   const char* const names[] = {"fp32", "fp16", "bf16", "int8"};
-  return std::string(IsaName(info.param.isa)) + "_" +
+  return std::string(info.param.tested.name) + "_" +
          names[static_cast<int>(info.param.element)];
 }
 

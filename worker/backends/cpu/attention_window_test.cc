@@ -76,7 +76,7 @@ Visible MixedWindows() {
 // A row in a batch of other windows gives the bits that it gives alone on the
 // first instruction set.
 TEST_P(WindowTest, BitsOfARowDependOnNoOtherRow) {
-  const Kernels& first = KernelsFor(IsasOfThisMachine().front());
+  const Kernels& first = *AllTestedKernels().front().kernels;
   const int64_t dim = 80, length = 700;
   const Case c(kernels(), GetParam().element, dim, length, 85);
   const Case same(first, GetParam().element, dim, length, 85);
@@ -161,7 +161,7 @@ std::vector<float> ScoresOf(const Kernels& kernels, const Case& c,
 
 // A window of one position has the position's score as its lse: max + log(1).
 TEST_P(WindowTest, ScoresAreThoseOfAttention) {
-  const Kernels& first = KernelsFor(IsasOfThisMachine().front());
+  const Kernels& first = *AllTestedKernels().front().kernels;
   const int64_t dim = 80, length = 330;
   const Case c(kernels(), GetParam().element, dim, length, 91);
   for (int64_t rows : {1, 3, 4, 7}) {

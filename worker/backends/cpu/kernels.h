@@ -102,16 +102,16 @@ struct KvLayout {
   int64_t head_dim = 0;
 
   static constexpr int64_t kPositions = 64;
-  int64_t element_bytes() const {
+  constexpr int64_t element_bytes() const {
     return element == KvElement::kFp32   ? 4
            : element == KvElement::kInt8 ? 1
                                          : 2;
   }
-  int64_t values_offset() const {
+  constexpr int64_t values_offset() const {
     return kPositions * head_dim * element_bytes();
   }
-  int64_t scales_offset() const { return 2 * values_offset(); }
-  int64_t block_bytes() const {
+  constexpr int64_t scales_offset() const { return 2 * values_offset(); }
+  constexpr int64_t block_bytes() const {
     return scales_offset() +
            (element == KvElement::kInt8 ? 2 * kPositions * 4 : 0);
   }

@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "worker/backends/cpu/isa.h"
+#include "worker/backends/cpu/tested_kernels.h"
 
 namespace headwise {
 namespace {
@@ -25,9 +27,9 @@ std::vector<float> RandomFloats(int64_t n, float scale, uint32_t seed) {
   return x;
 }
 
-class KernelsTest : public testing::TestWithParam<Isa> {
+class KernelsTest : public testing::TestWithParam<TestedKernels> {
  protected:
-  const Kernels& kernels() const { return KernelsFor(GetParam()); }
+  const Kernels& kernels() const { return *GetParam().kernels; }
 };
 
 TEST_P(KernelsTest, ExpIsWithinTwoUnitsAndExactAtZero) {
@@ -208,8 +210,8 @@ TEST_P(KernelsTest, StatsOfAnInfiniteMaximumHaveNoSum) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Isas, KernelsTest,
-                         testing::ValuesIn(IsasOfThisMachine()),
-                         [](const auto& info) { return IsaName(info.param); });
+                         testing::ValuesIn(AllTestedKernels()),
+                         [](const auto& info) { return info.param.name; });
 
 TEST(IsaTest, NamesAreParsedAndRefused) {
   ASSERT_FALSE(IsasOfThisMachine().empty());
@@ -226,15 +228,15 @@ bool SameBits(float a, float b) { return SameBits(&a, &b, sizeof(a)); }
 
 // All instruction sets against the first, bit by bit.
 TEST(IsaTest, BitsOfRowKernelsAreEqual) {
-  const Kernels& first = KernelsFor(IsasOfThisMachine().front());
+  const Kernels& first = *AllTestedKernels().front().kernels;
   const std::vector<float> x = RandomFloats(4096, 8.0f, 11);
   const std::vector<float> y = RandomFloats(4096, 1.0f, 12);
   std::vector<int64_t> acc(4096);
   std::mt19937_64 random(13);
   for (int64_t& a : acc) a = static_cast<int64_t>(random()) >> (random() % 40);
-  for (Isa isa : IsasOfThisMachine()) {
-    SCOPED_TRACE(IsaName(isa));
-    const Kernels& other = KernelsFor(isa);
+  for (const TestedKernels& tested : AllTestedKernels()) {
+    SCOPED_TRACE(tested.name);
+    const Kernels& other = *tested.kernels;
     std::vector<float> a(4096), b(4096);
     first.silu_multiply(x.data(), y.data(), 4096, a.data());
     other.silu_multiply(x.data(), y.data(), 4096, b.data());
@@ -258,10 +260,10 @@ TEST(IsaTest, BitsOfRowKernelsAreEqual) {
 }
 
 TEST(IsaTest, BitsOfStatsAreEqualAlsoForWhatIsNotFinite) {
-  const Kernels& first = KernelsFor(IsasOfThisMachine().front());
-  for (Isa isa : IsasOfThisMachine()) {
-    SCOPED_TRACE(IsaName(isa));
-    const Kernels& other = KernelsFor(isa);
+  const Kernels& first = *AllTestedKernels().front().kernels;
+  for (const TestedKernels& tested : AllTestedKernels()) {
+    SCOPED_TRACE(tested.name);
+    const Kernels& other = *tested.kernels;
     for (float odd :
          {1.0f, kInfinity, -kInfinity, std::nanf(""), -std::nanf("")}) {
       EXPECT_TRUE(SameBits(first.exp_one(odd), other.exp_one(odd))) << odd;
@@ -293,20 +295,20 @@ TEST(IsaTest, BitsOfQuantizeAreEqual) {
     x[128 + i] *= 0x1p-101f;
   }
   x[160 + 20] = std::nanf("");
-  const Kernels& first = KernelsFor(IsasOfThisMachine().front());
+  const Kernels& first = *AllTestedKernels().front().kernels;
   struct Row {
     std::vector<int8_t> q = std::vector<int8_t>(n);
     std::vector<float> scale = std::vector<float>(n / 32);
     std::vector<float> scaled_sum = std::vector<float>(n / 32);
     std::vector<int32_t> half_offset = std::vector<int32_t>(n / 16);
   };
-  for (Isa isa : IsasOfThisMachine()) {
-    SCOPED_TRACE(IsaName(isa));
+  for (const TestedKernels& tested : AllTestedKernels()) {
+    SCOPED_TRACE(tested.name);
     Row a, b;
     first.quantize(x.data(), n,
                    {a.q.data(), a.scale.data(), a.scaled_sum.data(),
                     a.half_offset.data()});
-    KernelsFor(isa).quantize(x.data(), n,
+    tested.kernels->quantize(x.data(), n,
                              {b.q.data(), b.scale.data(), b.scaled_sum.data(),
                               b.half_offset.data()});
     EXPECT_EQ(a.q, b.q);
@@ -317,14 +319,14 @@ TEST(IsaTest, BitsOfQuantizeAreEqual) {
 }
 
 TEST(IsaTest, BitsOfRopeAnglesAreEqual) {
-  const Kernels& first = KernelsFor(IsasOfThisMachine().front());
+  const Kernels& first = *AllTestedKernels().front().kernels;
   const std::vector<double> frequencies = {1.0, 0.7310585786, 0.01, 1e-6};
-  for (Isa isa : IsasOfThisMachine()) {
-    SCOPED_TRACE(IsaName(isa));
+  for (const TestedKernels& tested : AllTestedKernels()) {
+    SCOPED_TRACE(tested.name);
     for (int64_t position = 0; position < 4'000'000; position += 997) {
       float a[8], b[8];
       first.rope_angles(position, frequencies.data(), 4, 1.1, a, a + 4);
-      KernelsFor(isa).rope_angles(position, frequencies.data(), 4, 1.1, b,
+      tested.kernels->rope_angles(position, frequencies.data(), 4, 1.1, b,
                                   b + 4);
       ASSERT_TRUE(SameBits(a, b, sizeof(a))) << position;
     }
@@ -333,19 +335,19 @@ TEST(IsaTest, BitsOfRopeAnglesAreEqual) {
 
 // A block with int8 scales, and merged parts, one of them empty.
 TEST(IsaTest, BitsOfAppendAndMergeAreEqual) {
-  const Kernels& first = KernelsFor(IsasOfThisMachine().front());
+  const Kernels& first = *AllTestedKernels().front().kernels;
   const int64_t dim = 48, rows = 3;
   const std::vector<float> x = RandomFloats(2 * rows * dim, 1.0f, 16);
   const std::vector<float> part_lse = {1.5f, -kInfinity, -40.0f};
-  for (Isa isa : IsasOfThisMachine()) {
-    SCOPED_TRACE(IsaName(isa));
+  for (const TestedKernels& tested : AllTestedKernels()) {
+    SCOPED_TRACE(tested.name);
     for (KvElement element : {KvElement::kFp32, KvElement::kFp16,
                               KvElement::kBf16, KvElement::kInt8}) {
       const KvLayout layout = {element, dim};
       std::vector<uint8_t> blocks[2];
       for (int side = 0; side < 2; ++side) {
         blocks[side].resize(static_cast<size_t>(layout.block_bytes()));
-        const Kernels& kernels = side == 0 ? first : KernelsFor(isa);
+        const Kernels& kernels = side == 0 ? first : *tested.kernels;
         for (int64_t slot : {0, 17, 63}) {
           kernels.append({layout, blocks[side].data(), slot, x.data() + slot,
                           x.data() + dim + slot});
@@ -357,7 +359,7 @@ TEST(IsaTest, BitsOfAppendAndMergeAreEqual) {
     std::vector<float> lse_a = {1.0f, 2.0f, 3.0f}, lse_b = lse_a;
     const float* part = x.data() + rows * dim;
     first.merge({a.data(), lse_a.data(), part, part_lse.data(), rows, dim});
-    KernelsFor(isa).merge(
+    tested.kernels->merge(
         {b.data(), lse_b.data(), part, part_lse.data(), rows, dim});
     EXPECT_TRUE(SameBits(a.data(), b.data(), rows * dim * 4));
     EXPECT_EQ(lse_a, lse_b);

@@ -11,6 +11,7 @@
 #include "gtest/gtest.h"
 #include "worker/backends/cpu/kernels.h"
 #include "worker/backends/cpu/packed_matrix.h"
+#include "worker/backends/cpu/tested_kernels.h"
 
 namespace headwise {
 namespace {
@@ -93,11 +94,10 @@ struct Activations {
     std::normal_distribution<float> normal;
     for (float& v : x) v = normal(random);
     for (int64_t m = 0; m < tokens; ++m) {
-      KernelsFor(Isa::kAvx2)
-          .quantize(x.data() + m * n, n,
-                    {q.data() + m * n, scale.data() + m * n / 32,
-                     scaled_sum.data() + m * n / 32,
-                     half_offset.data() + m * n / 16});
+      AllTestedKernels().front().kernels->quantize(
+          x.data() + m * n, n,
+          {q.data() + m * n, scale.data() + m * n / 32,
+           scaled_sum.data() + m * n / 32, half_offset.data() + m * n / 16});
     }
     rows = {q.data(), scale.data(), scaled_sum.data(), half_offset.data(), n};
   }
@@ -140,15 +140,16 @@ std::vector<float> Product(const Kernels& kernels, const PackedMatrix& weights,
   return out;
 }
 
-class MatMulTest : public testing::TestWithParam<std::tuple<Isa, DType>> {};
+class MatMulTest
+    : public testing::TestWithParam<std::tuple<TestedKernels, DType>> {};
 
 TEST_P(MatMulTest, EqualsTheDequantizedProduct) {
-  const auto [isa, dtype] = GetParam();
+  const auto& [tested, dtype] = GetParam();
   const int64_t rows = 35, cols = 512, tokens = kTokens;
   const RandomTensor tensor = MakeTensor(dtype, rows, cols, 5);
   const Packed weights = Pack(tensor.view, {0, rows, 0, cols});
   const Activations a(tokens, cols, 6);
-  const std::vector<float> out = Product(KernelsFor(isa), *weights, a, tokens);
+  const std::vector<float> out = Product(*tested.kernels, *weights, a, tokens);
   std::vector<float> w(cols);
   for (int64_t row = 0; row < rows; ++row) {
     DequantizeRow(tensor.view, row, absl::MakeSpan(w));
@@ -176,12 +177,12 @@ TEST_P(MatMulTest, EqualsTheDequantizedProduct) {
 // The bits of a (row, token) pair do not depend on the instruction set, on how
 // many tokens share the call, nor on which part of the matrix is packed.
 TEST_P(MatMulTest, BitsAreThoseOfOneTokenOnTheFirstIsa) {
-  const auto [isa, dtype] = GetParam();
+  const auto& [tested, dtype] = GetParam();
   const int64_t rows = 64, cols = 256;
   const RandomTensor tensor = MakeTensor(dtype, rows, cols, 7);
   const Packed all = Pack(tensor.view, {0, 64, 0, cols});
   const Packed part = Pack(tensor.view, {16, 48, 0, cols});
-  const Kernels& first = KernelsFor(IsasOfThisMachine().front());
+  const Kernels& first = *AllTestedKernels().front().kernels;
   std::vector<std::vector<float>> alone;  // by token
   for (int64_t m = 0; m < kTokens; ++m) {
     Activations one(kTokens, cols, 8);
@@ -195,8 +196,8 @@ TEST_P(MatMulTest, BitsAreThoseOfOneTokenOnTheFirstIsa) {
   for (int64_t count : {1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 32, 35}) {
     SCOPED_TRACE(count);
     const Activations a(count, cols, 8);  // a prefix of the same numbers
-    const std::vector<float> out = Product(KernelsFor(isa), *all, a, count);
-    const std::vector<float> some = Product(KernelsFor(isa), *part, a, count);
+    const std::vector<float> out = Product(*tested.kernels, *all, a, count);
+    const std::vector<float> some = Product(*tested.kernels, *part, a, count);
     for (int64_t m = 0; m < count; ++m) {
       const float* one = alone[m].data();
       ASSERT_EQ(std::memcmp(one, out.data() + m * 64, 64 * 4), 0);
@@ -206,7 +207,7 @@ TEST_P(MatMulTest, BitsAreThoseOfOneTokenOnTheFirstIsa) {
 }
 
 TEST_P(MatMulTest, ExactSumsAddUpOverColumnParts) {
-  const auto [isa, dtype] = GetParam();
+  const auto& [tested, dtype] = GetParam();
   const int64_t rows = 32, cols = 256, tokens = 33;
   const RandomTensor tensor = MakeTensor(dtype, rows, cols, 9);
   std::vector<int64_t> acc(rows * tokens, 0);
@@ -227,8 +228,8 @@ TEST_P(MatMulTest, ExactSumsAddUpOverColumnParts) {
     args.acc = acc.data();
     args.out_stride = rows;
     args.not_exact = &not_exact;
-    KernelsFor(isa).matmul(args);
-    const std::vector<float> out = Product(KernelsFor(isa), *part, a, tokens);
+    tested.kernels->matmul(args);
+    const std::vector<float> out = Product(*tested.kernels, *part, a, tokens);
     for (size_t i = 0; i < out.size(); ++i) {
       expected[i] += std::llrint(std::ldexp(double{out[i]}, 32));
     }
@@ -238,7 +239,7 @@ TEST_P(MatMulTest, ExactSumsAddUpOverColumnParts) {
 }
 
 TEST_P(MatMulTest, ExactSumRefusesWhatIsNotFinite) {
-  const auto [isa, dtype] = GetParam();
+  const auto& [tested, dtype] = GetParam();
   const RandomTensor tensor = MakeTensor(dtype, 16, 256, 9);
   const Packed weights = Pack(tensor.view, {0, 16, 0, 256});
   const int64_t tokens = 33;
@@ -246,7 +247,7 @@ TEST_P(MatMulTest, ExactSumRefusesWhatIsNotFinite) {
     for (float bad : {std::nanf(""), __builtin_huge_valf(), 1e30f}) {
       Activations a(tokens, 256, 10);
       a.x[at * 256 + 33] = bad;
-      KernelsFor(isa).quantize(
+      tested.kernels->quantize(
           a.x.data() + at * 256, 256,
           {a.q.data() + at * 256, a.scale.data() + at * 8,
            a.scaled_sum.data() + at * 8, a.half_offset.data() + at * 16});
@@ -263,20 +264,19 @@ TEST_P(MatMulTest, ExactSumRefusesWhatIsNotFinite) {
       args.acc = acc.data();
       args.out_stride = 16;
       args.not_exact = &not_exact;
-      KernelsFor(isa).matmul(args);
+      tested.kernels->matmul(args);
       EXPECT_EQ(not_exact, 1) << bad << " in row " << at;
     }
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    All, MatMulTest,
-    testing::Combine(testing::ValuesIn(IsasOfThisMachine()),
-                     testing::ValuesIn(kAllDTypes)),
-    [](const auto& info) {
-      return std::string(IsaName(std::get<0>(info.param))) + "_" +
-             InfoOf(std::get<1>(info.param)).name;
-    });
+INSTANTIATE_TEST_SUITE_P(All, MatMulTest,
+                         testing::Combine(testing::ValuesIn(AllTestedKernels()),
+                                          testing::ValuesIn(kAllDTypes)),
+                         [](const auto& info) {
+                           return std::string(std::get<0>(info.param).name) +
+                                  "_" + InfoOf(std::get<1>(info.param)).name;
+                         });
 
 TEST(PackedMatrixTest, RefusesQuantizedColumnsOffABlock) {
   const RandomTensor tensor = MakeTensor(DType::kQ4_1, 16, 64, 1);
