@@ -43,10 +43,8 @@ absl::Status CheckWork(const EngineRequest& request) {
     return absl::InvalidArgumentError(
         "contrast_plan is for scores of whole prompts, without hash_logits");
   }
-  if (request.is_background && request.kind != WorkKind::kScore &&
-      request.kind != WorkKind::kEmbed) {
-    return absl::InvalidArgumentError(
-        "is_background is for scores and embeddings");
+  if (request.is_background && request.kind == WorkKind::kPrefix) {
+    return absl::InvalidArgumentError("is_background is not for prefixes");
   }
   return absl::OkStatus();
 }

@@ -79,8 +79,9 @@ struct EngineRequest {
   // which the plans differ runs once. Null: no. Not of a fork, nor with
   // hash_logits.
   std::shared_ptr<const HeadPlan> contrast_plan;
-  // kScore, kEmbed: runs in no step with requests that are not, and begins only
-  // while none of those waits.
+  // Not kPrefix: runs in no step with requests that are not, begins only while
+  // none of those waits, and gives up its place and memory to them; see
+  // Scheduler. Changes when the sink hears, and nothing of what it hears.
   bool is_background = false;
   ProbeRequest probe;  // of all rows; needs a plan whose units are all full
   // kPrefix: while nothing begins with it, its memory may be given to others,
@@ -112,6 +113,10 @@ struct EngineOptions {
   int64_t max_context_len = 0;
 };
 
+// A request in the background that came so long ago counts as one of the
+// others; one of them at a time, by age. So they come to an end.
+inline constexpr absl::Duration kBackgroundPatience = absl::Minutes(1);
+
 struct EngineStats {
   int64_t running = 0;
   int64_t waiting = 0;
@@ -124,6 +129,7 @@ struct EngineStats {
   std::vector<int64_t> parked_bytes;       // in files, by rank; empty: none
   uint64_t steps_total = 0;
   uint64_t evictions_total = 0;
+  uint64_t preemptions_total = 0;  // of requests in the background
 };
 
 // Why there is no group for a while.

@@ -81,6 +81,7 @@ std::optional<TicketedStep> Scheduler::NextStep(absl::Time now) {
   if (!sent.frees.is_retry) {
     for (const uint64_t id : sent.frees.sequence_ids) ReleaseKv(id);
     EvictIdle(sent);
+    PromoteOldest(now);
     AdmitWaiting(sent, now);
     AddSlices(step, sent);
   }
@@ -262,7 +263,8 @@ EngineStats Scheduler::stats() const {
           .kv_bytes_capacity = kv_.capacity(),
           .parked_bytes = held_.file_bytes(),
           .steps_total = steps_total_,
-          .evictions_total = evictions_total_};
+          .evictions_total = evictions_total_,
+          .preemptions_total = preemptions_total_};
 }
 
 }  // namespace headwise

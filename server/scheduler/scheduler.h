@@ -94,7 +94,11 @@ struct SchedulerEvent {
 //
 // Background requests have what the others leave: they run in steps of their
 // own, one at a time and of at most max_background_rows, while no other request
-// waits or has a row to run, and take half of the places and of the caches.
+// waits or has a row to run, and take half of the places and of the caches, or
+// all if nothing else runs. One that stands in the way of another request's
+// place or memory waits again, as after the loss of a group (but for forks,
+// which run to their end). So others wait for one small step at most. The
+// oldest counts as one of the others once it came kBackgroundPatience ago.
 //
 // When a group is lost, what ran waits again, with what its sink has heard (see
 // RequestProgress), and is admitted anew by the next group, before requests
@@ -215,7 +219,6 @@ class Scheduler {
   static constexpr double kPromptShare = 0.25;
   // An eighth of the queue.
   static constexpr int64_t kQueueKept = 8;
-  // In memory: workers have books of each.
 
   static bool Matches(const SentSlice& sent, const SliceResult& outcome);
 
@@ -229,8 +232,8 @@ class Scheduler {
   void ApplyPark(uint64_t id, const absl::StatusOr<StepResult>& outcome);
   void EndPark(uint64_t id, const absl::Status& status);
   uint64_t Enqueue(WaitingRequest waiting);
-  // ResourceExhausted if it has no place for one more of that tenant.
-  absl::Status CheckQueue(const std::string& tenant) const;
+  // ResourceExhausted if it has no place for one more like it.
+  absl::Status CheckQueue(const EngineRequest& request) const;
   // Why it would certainly be too late.
   absl::Status CheckDeadline(const WaitingRequest& waiting,
                              absl::Time now) const;
@@ -273,9 +276,17 @@ class Scheduler {
   // True if a request runs alone, now or already: groups were lost under it.
   bool AdmitSuspect(absl::Time now);
   bool MayRunInBackground(const WaitingRequest& waiting) const;
-  // It begins, or waits for the first of its prefixes to be run again. False:
-  // there is no place.
-  bool BeginOne(uint64_t id, WaitingRequest& waiting, absl::Time now);
+  // See kBackgroundPatience.
+  void PromoteOldest(absl::Time now);
+  // A request of the foreground waits for them.
+  void PromoteRestores(const WaitingRequest& waiting);
+  // Sequences of the background that may be, the youngest first.
+  std::vector<uint64_t> Preemptible() const;
+  // It waits again, with what its sink has heard, whose rows run again.
+  void Preempt(uint64_t id, SentStep& sent);
+  // It begins, or a prefix of it is run again. False: there is no place.
+  bool BeginOne(uint64_t id, WaitingRequest& waiting, SentStep& sent,
+                absl::Time now);
   bool AdmitOne(uint64_t id, WaitingRequest& waiting, absl::Time now);
   // What the request needs of this group's caches, or why it can't be served.
   // Requires that its prefix, if it has one, lives.
@@ -285,24 +296,26 @@ class Scheduler {
   std::vector<int64_t> BytesOf(uint64_t prefix_id) const;
   // Its prefix, if it has one, is where it can begin.
   bool MayBegin(const WaitingRequest& waiting) const;
-  // Which of its prefixes is to be run again next; none if it can begin, or
-  // waits for one that runs.
+  // The prefix to be run again next; none: it can begin, or one runs.
   std::optional<uint64_t> NextRestore(const WaitingRequest& waiting) const;
   // Has a lost prefix run again. False: there is no place.
-  bool Restore(uint64_t prefix_id, absl::Time now);
+  bool Restore(uint64_t prefix_id, bool in_background, absl::Time now);
   void EndRestore(uint64_t prefix_id, const absl::Status& status,
                   absl::Time now);
   // Takes it off the group that is lost, or ends it.
   void SetBack(Sequence sequence, GroupEnd end, absl::Time now);
-  // Whether it will fit once what runs has ended and all prefixes have gone
-  // that may.
+  // Whether it will fit once all has ended and gone that may.
   bool FitsBesidePrefixes(uint64_t id, const WaitingRequest& waiting) const;
   double RowCost(const Sequence& sequence) const;  // of its next row
   void AddSlices(Step& step, SentStep& sent);
+  // Of one priority, for at most so much (RowCosts).
+  void AddRows(bool of_background, int64_t max_cost, Step& step,
+               SentStep& sent);
   void AddSlice(Slice slice, Step& step, SentStep& sent);
   // A row of each that decodes; where those cost more than `budget`, tenants
   // share it.
-  void AddDecodes(double budget, StepRoom& room, Step& step, SentStep& sent);
+  void AddDecodes(bool of_background, double budget, StepRoom& room, Step& step,
+                  SentStep& sent);
   // It does not fit into one step: see long_prompts.h.
   bool IsLong(const Sequence& sequence) const;
   double RoomOfLong(const std::vector<Prompt>& prompts, const StepRoom& room);
@@ -330,9 +343,10 @@ class Scheduler {
   std::vector<int64_t> NeedOf(const WaitingRequest& waiting) const;
   // Prefixes that nothing begins with but what waits and is not one of `ids`.
   std::vector<uint64_t> EvictableFor(const std::vector<uint64_t>& ids) const;
-  // True: so many bytes are free now, prefixes evicted if need be, but none
-  // that one of `ids` begins with.
-  bool MakeRoom(const std::vector<int64_t>& bytes,
+  // True: so many bytes are free now. Prefixes are evicted if need be, but none
+  // that one of `ids` begins with; and then, not for the background, sequences
+  // of it preempted.
+  bool MakeRoom(bool of_background, const std::vector<int64_t>& bytes,
                 const std::vector<uint64_t>& ids, SentStep& sent);
   // Those above kMaxIdlePrefixes.
   void EvictIdle(SentStep& sent);
@@ -375,6 +389,7 @@ class Scheduler {
   uint64_t last_request_id_ = 0;
   uint64_t steps_total_ = 0;
   uint64_t evictions_total_ = 0;
+  uint64_t preemptions_total_ = 0;
   bool look_for_idle_ = false;  // something changed since it was looked
   int64_t lost_steps_unanswered_ = 0;
 };

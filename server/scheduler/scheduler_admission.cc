@@ -31,7 +31,7 @@ absl::StatusOr<uint64_t> Scheduler::Submit(EngineRequest request,
   }
   HEADWISE_ASSIGN_OR_RETURN(std::vector<int64_t> kv_bytes,
                             AdmitToGroup(request));
-  HEADWISE_RETURN_IF_ERROR(CheckQueue(request.tenant));
+  HEADWISE_RETURN_IF_ERROR(CheckQueue(request));
   const int64_t prefix_len = prefix == nullptr ? 0 : prefix->length;
   WaitingRequest waiting = {.times = {.submitted = now},
                             .prefix_len = prefix_len,
@@ -61,10 +61,25 @@ uint64_t Scheduler::Enqueue(WaitingRequest waiting) {
   return id;
 }
 
-absl::Status Scheduler::CheckQueue(const std::string& tenant) const {
+absl::Status Scheduler::CheckQueue(const EngineRequest& request) const {
+  const std::string& tenant = request.tenant;
   const int64_t limit = options_.max_queued_requests;
   const int64_t kept = limit / kQueueKept;
   const int64_t num_waiting = static_cast<int64_t>(waiting_.size());
+  if (request.is_background) {
+    const int64_t in_background = std::count_if(
+        waiting_.begin(), waiting_.end(), [](const auto& waiting) {
+          return waiting.second.request.is_background;
+        });
+    const int64_t most = (limit + 1) / 2;
+    if (in_background >= most) {
+      return WithFacts(
+          absl::ResourceExhaustedError(
+              absl::StrCat(in_background, " of priority batch wait already, ",
+                           "at most ", most)),
+          {.reason = "QUEUE_FULL", .retry_after = RetryTime(num_waiting)});
+    }
+  }
   if (num_waiting < limit - kept) return absl::OkStatus();
   if (num_waiting >= limit) {
     return WithFacts(
@@ -95,7 +110,7 @@ void Scheduler::AdmitWaiting(SentStep& sent, absl::Time now) {
 
 bool Scheduler::HasWaiting() const {
   return std::any_of(waiting_.begin(), waiting_.end(), [](const auto& waiting) {
-    return !waiting.second.request.is_background;
+    return !waiting.second.is_background();
   });
 }
 
@@ -122,12 +137,15 @@ std::vector<uint64_t> Scheduler::WaitingInTurn(bool of_background) const {
   std::map<std::string, Tenant> tenants;
   size_t num_waiting = 0;
   for (const auto& [id, waiting] : waiting_) {
-    if (waiting.request.is_background != of_background) continue;
+    if (waiting.is_background() != of_background) continue;
     tenants[waiting.request.tenant].waiting.push_back(id);
     ++num_waiting;
   }
   for (const auto& [id, sequence] : running_) {
-    if (sequence.is_restore()) continue;  // what it is for waits still
+    // What a restore is for waits still.
+    if (sequence.is_background() != of_background || sequence.is_restore()) {
+      continue;
+    }
     const auto tenant = tenants.find(sequence.request().tenant);
     if (tenant != tenants.end()) ++tenant->second.begun;
   }
@@ -151,8 +169,9 @@ std::vector<uint64_t> Scheduler::WaitingInTurn(bool of_background) const {
 
 bool Scheduler::AdmitWaiting(bool of_background, SentStep& sent,
                              absl::Time now) {
-  const auto is_full = [this] {
-    return static_cast<int64_t>(running_.size()) == max_running_;
+  const auto is_full = [&] {
+    return static_cast<int64_t>(running_.size()) == max_running_ &&
+           (of_background || Preemptible().empty());
   };
   if (is_full()) {
     if (!of_background) queue_stands_ = HasWaiting();
@@ -172,14 +191,14 @@ bool Scheduler::AdmitWaiting(bool of_background, SentStep& sent,
     if (!QuotaAllows(waiting, kept_for, sent)) continue;  // its tenant's matter
     if (of_background && !MayRunInBackground(waiting)) return false;
     kept_for.push_back(id);
-    const bool has_room =
-        MakeRoom(SumByRank(NeedOf(waiting), kept), kept_for, sent);
+    const bool has_room = MakeRoom(
+        of_background, SumByRank(NeedOf(waiting), kept), kept_for, sent);
     if (!has_room && !FitsBesidePrefixes(id, waiting)) {
       kept_for.pop_back();
       only_forks = true;
       continue;
     }
-    if (!has_room || !BeginOne(id, waiting, now)) {
+    if (!has_room || !BeginOne(id, waiting, sent, now)) {
       queue_stands_ |= !of_background;
       return false;
     }
@@ -193,21 +212,18 @@ bool Scheduler::AdmitWaiting(bool of_background, SentStep& sent,
   return kept_for.empty() && !only_forks;
 }
 
-// One alone may, however large it is.
-bool Scheduler::MayRunInBackground(const WaitingRequest& waiting) const {
-  if (running_.empty()) return true;
-  if (static_cast<int64_t>(running_.size()) >= max_running_ / 2) return false;
-  const std::vector<int64_t> used = kv_.used();
-  for (size_t rank = 0; rank < used.size(); ++rank) {
-    const int64_t needed = used[rank] + waiting.kv_bytes[rank];
-    if (needed > kv_.capacity()[rank] / 2) return false;
+bool Scheduler::BeginOne(uint64_t id, WaitingRequest& waiting, SentStep& sent,
+                         absl::Time now) {
+  const auto lost = NextRestore(waiting);
+  if (!lost.has_value() && !MayBegin(waiting)) {
+    if (!waiting.is_background()) PromoteRestores(waiting);
+    return true;
   }
-  return true;
-}
-
-bool Scheduler::BeginOne(uint64_t id, WaitingRequest& waiting, absl::Time now) {
-  if (const auto lost = NextRestore(waiting)) return Restore(*lost, now);
-  return !MayBegin(waiting) || AdmitOne(id, waiting, now);
+  if (static_cast<int64_t>(running_.size()) == max_running_) {
+    Preempt(Preemptible().front(), sent);
+  }
+  return lost.has_value() ? Restore(*lost, waiting.is_background(), now)
+                          : AdmitOne(id, waiting, now);
 }
 
 bool Scheduler::AdmitOne(uint64_t id, WaitingRequest& waiting, absl::Time now) {

@@ -1,6 +1,11 @@
 // Requests in the background, and scores under two plans.
 
+#include <cstdint>
+#include <map>
 #include <memory>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -37,12 +42,34 @@ EngineRequest Background(int64_t prompt_len) {
   return request;
 }
 
+EngineRequest BackgroundText(int64_t prompt_len, int64_t max_new_tokens) {
+  EngineRequest request = Generate(prompt_len, max_new_tokens);
+  request.is_background = true;
+  return request;
+}
+
 class SchedulerBackgroundTest : public SchedulerTest {
  protected:
   SchedulerBackgroundTest() {
     EngineOptions options = Options();
     options.max_background_rows = 8;
     Use(options);
+  }
+  void UseRoomFor(int64_t num_running, int64_t positions) {
+    EngineOptions options = Options();
+    options.max_running_sequences = num_running;
+    options.kv_capacity = CapacityOf(positions);
+    Use(options);
+  }
+  // Of each request, since the last call.
+  std::map<uint64_t, std::vector<int32_t>> Tokens() {
+    std::map<uint64_t, std::vector<int32_t>> tokens;
+    for (const SchedulerEvent& event : scheduler_->TakeEvents()) {
+      if (event.kind == SchedulerEvent::Kind::kToken) {
+        tokens[event.request_id].push_back(event.outcome.token);
+      }
+    }
+    return tokens;
   }
 };
 
@@ -101,6 +128,146 @@ TEST_F(SchedulerBackgroundTest, LeavesHalfOfTheCachesUnlessAlone) {
   EXPECT_THAT(Next(), ElementsAre("1@0+16"));
 }
 
+TEST_F(SchedulerBackgroundTest, TextsAreWrittenInStepsOfTheirOwn) {
+  Submit(BackgroundText(6, 9));
+  Submit(BackgroundText(4, 9));
+  EXPECT_THAT(Next(), ElementsAre("2@0+4*", "1@0+4"));
+  EXPECT_THAT(Next(), IsEmpty());
+  Answer();
+  EXPECT_THAT(Next(), ElementsAre("2@4+1*", "1@4+2*"));
+  Answer();
+  Submit(Generate(3, 2));
+  EXPECT_THAT(Next(), ElementsAre("3@0+3*"));
+  EXPECT_THAT(Next(), ElementsAre("3@3+1?*"));
+  Answer();
+  Answer();
+  EXPECT_THAT(Next(), ElementsAre("1@6+1*", "2@5+1*", "free 3"));
+  RunAll();
+  const auto tokens = Tokens();
+  EXPECT_EQ(tokens.at(1), ExpectedAnswerOf(Generate(6, 9)).tokens);
+  EXPECT_EQ(tokens.at(2), ExpectedAnswerOf(Generate(4, 9)).tokens);
+}
+
+TEST_F(SchedulerBackgroundTest, GivesItsPlaceUpAndGoesOnWhereItWas) {
+  UseRoomFor(1, 1024);
+  const uint64_t text = Submit(BackgroundText(20, 9));
+  for (int i = 0; i < 4; ++i) {
+    Next();
+    Answer();  // two slices of the prompt, two more tokens
+  }
+  EXPECT_EQ(Tokens().at(text).size(), 3u);
+  Next();
+  Submit(Generate(5, 1));
+  EXPECT_THAT(Next(), IsEmpty()) << "rows in flight can't be taken back";
+  Answer();
+  EXPECT_THAT(Next(), ElementsAre("2@0+5*", "free 1"));
+  EXPECT_EQ(scheduler_->stats().preemptions_total, 1u);
+  EXPECT_EQ(scheduler_->stats().waiting, 1);
+  Answer();
+  EXPECT_THAT(Next(), ElementsAre("1@0+16", "free 2"));
+  Answer();
+  EXPECT_THAT(Next(), ElementsAre("1@16+4")) << "which asks for nothing";
+  Answer();
+  EXPECT_THAT(Next(), ElementsAre("1@20+3"));
+  Answer();
+  EXPECT_THAT(Next(), ElementsAre("1@23+1*"));
+  RunAll();
+  std::vector<int32_t> expected = ExpectedAnswerOf(Generate(20, 9)).tokens;
+  expected.erase(expected.begin(), expected.begin() + 3);
+  EXPECT_EQ(Tokens().at(text), expected);
+  EXPECT_THAT(scheduler_->stats().kv_bytes_used, ElementsAre(0));
+  EXPECT_EQ(workers_->num_sequences(), 0);
+}
+
+TEST_F(SchedulerBackgroundTest, GivesItsMemoryUpTheYoungestFirst) {
+  UseRoomFor(8, 512);
+  Submit(BackgroundText(60, 4));
+  Submit(BackgroundText(60, 4));  // a block each
+  Next();
+  Answer();
+  Submit(Generate(400, 1));  // 7 of 8
+  EXPECT_THAT(Next(), ElementsAre("3@0+16", "free 2"));
+  EXPECT_EQ(scheduler_->stats().running, 2);
+  RunAll();
+  EXPECT_EQ(Ends().size(), 3u);
+}
+
+TEST_F(SchedulerBackgroundTest, ForksAreNotPreempted) {
+  UseRoomFor(1, 1024);
+  const uint64_t prefix = HoldPrefix(20);
+  EngineRequest fork = BackgroundText(5, 3);
+  fork.fork_from = prefix;
+  Submit(std::move(fork));
+  Next();
+  Answer();
+  const uint64_t other = Submit(Generate(5, 1));
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(scheduler_->stats().waiting, 1);
+    Next();
+    Answer();
+  }
+  EXPECT_THAT(Next(), ElementsAre(std::to_string(other) + "@0+5*", "free 2"));
+  EXPECT_EQ(scheduler_->stats().preemptions_total, 0u);
+}
+
+// Somebody else always waits.
+TEST_F(SchedulerBackgroundTest, TheOldestComesToAnEndHoweverManyOthersCome) {
+  UseRoomFor(2, 1024);
+  std::vector<uint64_t> texts;
+  for (int i = 0; i < 2; ++i) texts.push_back(Submit(BackgroundText(4, 4)));
+  const auto is_text = [&](uint64_t id) { return id <= 2; };
+  std::vector<uint64_t> ended;
+  const auto go_on = [&](int num_steps) {
+    for (int i = 0; i < num_steps; ++i) {
+      while (scheduler_->stats().waiting < 4) Submit(Generate(4, 4));
+      if (Next().size() > 0) Answer();
+      for (const auto& [id, code] : Ends()) {
+        if (is_text(id)) ended.push_back(id);
+      }
+    }
+  };
+  go_on(100);
+  EXPECT_THAT(ended, IsEmpty());
+  now_ += kBackgroundPatience;
+  Next();
+  EXPECT_EQ(scheduler_->stats().running, 2);
+  Answer();
+  go_on(100);
+  EXPECT_THAT(ended, ElementsAre(texts[0], texts[1])) << "one after the other";
+}
+
+TEST_F(SchedulerBackgroundTest, HalfOfTheQueueIsKeptForOthers) {
+  EngineOptions options = Options();
+  options.max_running_sequences = 1;
+  options.max_queued_requests = 4;
+  Use(options);
+  Submit(Generate(1, 9));
+  Next();
+  for (int i = 0; i < 2; ++i) Submit(BackgroundText(1, 1));
+  const absl::Status refused =
+      scheduler_->Submit(BackgroundText(1, 1), now_).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(refused.message()),
+              HasSubstr("2 of priority batch wait already, at most 2"));
+  for (int i = 0; i < 2; ++i) Submit(Generate(1, 1));
+}
+
+// Whose prefix was lost: it comes back with the rows of whoever waits for it.
+TEST_F(SchedulerBackgroundTest, APrefixIsRunAgainAtThePriorityOfWhoNeedsIt) {
+  const uint64_t prefix = HoldPrefix(30);
+  LoseGroup();
+  EngineRequest fork = BackgroundText(5, 1);
+  fork.fork_from = prefix;
+  Submit(fork);
+  EXPECT_THAT(Next(), ElementsAre("1@0+8"));
+  Answer();
+  Submit(Generate(3, 2));
+  EXPECT_THAT(Next(), ElementsAre("3@0+3*")) << "before the prefix";
+  fork.is_background = false;
+  Submit(fork);
+  EXPECT_THAT(Next(), ElementsAre("3@3+1?*", "1@8+16"));
+}
+
 TEST_F(SchedulerBackgroundTest, ScoresUnderTwoPlans) {
   EngineRequest request = Score(10);
   request.contrast_plan = Masked();
@@ -149,10 +316,6 @@ TEST_F(SchedulerBackgroundTest, ContrastsTakeTheirShareOfTheCaches) {
 
 TEST_F(SchedulerBackgroundTest, RefusesWhatHasNoScores) {
   EngineRequest request = Generate(4, 1);
-  request.is_background = true;
-  EXPECT_THAT(std::string(scheduler_->Submit(request, now_).status().message()),
-              HasSubstr("is_background"));
-  request.is_background = false;
   request.contrast_plan = Masked();
   EXPECT_THAT(std::string(scheduler_->Submit(request, now_).status().message()),
               HasSubstr("contrast_plan"));

@@ -41,19 +41,26 @@ std::vector<uint64_t> Scheduler::EvictableFor(
   });
 }
 
-bool Scheduler::MakeRoom(const std::vector<int64_t>& bytes,
+bool Scheduler::MakeRoom(bool of_background, const std::vector<int64_t>& bytes,
                          const std::vector<uint64_t>& ids, SentStep& sent) {
   if (kv_.Fits(bytes)) return true;
+  std::vector<uint64_t> preemptible;
+  if (!of_background) preemptible = Preemptible();
   const std::vector<uint64_t> evictable = EvictableFor(ids);
   std::vector<int64_t> room = kv_.capacity();
   for (size_t rank = 0; rank < room.size(); ++rank) {
     room[rank] -= kv_.used()[rank];
   }
   for (const uint64_t id : evictable) Add(kv_.Reserved(id), &room);
+  for (const uint64_t id : preemptible) Add(kv_.Reserved(id), &room);
   if (!IsWithin(bytes, room)) return false;
   for (const uint64_t id : evictable) {
-    if (kv_.Fits(bytes)) break;
+    if (kv_.Fits(bytes)) return true;
     Evict(id, sent);
+  }
+  for (const uint64_t id : preemptible) {
+    if (kv_.Fits(bytes)) return true;
+    Preempt(id, sent);
   }
   return true;
 }

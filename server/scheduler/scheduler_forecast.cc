@@ -54,7 +54,7 @@ int64_t Scheduler::NumBefore(const std::string& tenant) const {
     ++tenants[sequence.request().tenant].running;
   }
   for (const auto& [id, waiting] : waiting_) {
-    if (!waiting.request.is_background) {
+    if (!waiting.is_background()) {
       ++tenants[waiting.request.tenant].waiting;
     }
   }
@@ -122,6 +122,8 @@ void Scheduler::MeasureStep(const SentStep& step, absl::Time now) {
 
 void Scheduler::MeasureEnd(const Sequence& sequence, bool is_whole,
                            absl::Time now) {
+  // It gave way, so its times say nothing of others'.
+  if (sequence.request().is_background) return;
   const RequestUsage usage = sequence.Usage(now);
   const bool has_prompt = sequence.done_prompt_rows() == sequence.prompt_len();
   times_.OnEnd({.prompt_cost = has_prompt ? sequence.prompt_cost() : 0,

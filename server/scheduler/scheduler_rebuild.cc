@@ -151,12 +151,14 @@ std::optional<uint64_t> Scheduler::NextRestore(
   return next;
 }
 
-bool Scheduler::Restore(uint64_t prefix_id, absl::Time now) {
+bool Scheduler::Restore(uint64_t prefix_id, bool in_background,
+                        absl::Time now) {
   const HeldPrefix& prefix = held_.At(prefix_id);
   WaitingRequest restore;
   restore.request.request_id = absl::StrCat("prefix-", prefix_id);
   restore.request.tenant = prefix.tenant;
   restore.request.kind = WorkKind::kPrefix;
+  restore.request.is_background = in_background;
   restore.request.prompt = prefix.tokens;
   restore.request.plan = prefix.plan;
   restore.request.fork_from = held_.OriginOf(prefix_id).value_or(0);
@@ -229,7 +231,7 @@ bool Scheduler::AdmitSuspect(absl::Time now) {
   for (auto& [id, waiting] : waiting_) {
     if (const auto lost = NextRestore(waiting)) {
       const bool is_last = held_.At(*lost).num_losses == kMaxLosses - 1;
-      if (is_last && Restore(*lost, now)) return true;
+      if (is_last && Restore(*lost, /*in_background=*/false, now)) return true;
     }
     if (!is_suspect(waiting.progress) || !MayBegin(waiting)) continue;
     if (!AdmitOne(id, waiting, now)) continue;

@@ -54,7 +54,8 @@ void SchedulerSimulation::Act() {
       if (Below(2) == 0) return ReleaseOne();
       return Below(3) == 0 ? HoldTokens() : SubmitOne();
     case 2:
-      now_ += absl::Milliseconds(Below(20));
+      now_ +=
+          Below(60) == 0 ? kBackgroundPatience : absl::Milliseconds(Below(20));
       return;
     case 3:
     case 4:
@@ -119,78 +120,6 @@ bool SchedulerSimulation::IsFaulty() const {
                             : num_steps_ == fault_.nth_step;
 }
 
-// Within the bounds of the options, and only what is still wanted.
-void SchedulerSimulation::CheckStep(const Step& step) {
-  EXPECT_FALSE(step.slices.empty() && step.free_sequence_ids.empty());
-  int64_t num_rows = 0;
-  for (const Slice& slice : step.slices) {
-    num_rows += slice.num_rows();
-    Record& record = records_.at(slice.sequence_id);
-    record.is_begun = true;
-    EXPECT_TRUE(
-        !record.finished.has_value() ||
-        (record.request.kind == WorkKind::kPrefix && record.replay_rows > 0))
-        << "nobody wants " << slice.sequence_id;
-    EXPECT_LE(slice.num_rows(), options_.prefill_chunk);
-    const auto prompt_len = static_cast<int64_t>(record.request.prompt.size());
-    const int64_t end = slice.first_position + slice.num_rows() -
-                        static_cast<int64_t>(record.prefix.tokens.size());
-    const bool generates = record.request.kind == WorkKind::kGenerate;
-    const bool is_replay = end <= record.replay_rows;
-    EXPECT_EQ(slice.sample, generates && end >= prompt_len && !is_replay);
-    if (is_replay) {
-      EXPECT_TRUE(slice.score_targets.empty() && slice.probe.empty() &&
-                  !slice.hash_logits && !slice.embed);
-    }
-    // A row whose sample would be one too many is never sent.
-    EXPECT_LT(end - prompt_len, generates ? record.request.max_new_tokens : 1);
-  }
-  EXPECT_LE(num_rows, options_.max_step_tokens);
-  for (const uint64_t id : step.free_sequence_ids) CheckFree(id);
-  EXPECT_LE(step.plans.size(), static_cast<size_t>(kMaxPlans));
-  const EngineStats stats = scheduler_.stats();
-  for (size_t rank = 0; rank < 2; ++rank) {
-    EXPECT_LE(stats.kv_bytes_used[rank], stats.kv_bytes_capacity[rank]);
-  }
-  EXPECT_LE(stats.running, options_.max_running_sequences);
-}
-
-// Ended, or a prefix that is evicted and may run again for nobody to hear.
-void SchedulerSimulation::CheckFree(uint64_t id) {
-  Record& record = records_.at(id);
-  EXPECT_TRUE(record.finished.has_value());
-  if (record.request.kind != WorkKind::kPrefix) return;
-  record.replay_rows = static_cast<int64_t>(record.request.prompt.size());
-  EXPECT_TRUE(!held_.contains(id) || record.request.may_evict);
-  for (const auto& [fork_id, fork] : records_) {
-    EXPECT_TRUE(fork.request.fork_from != id || fork_id == id ||
-                !fork.is_begun || fork.finished.has_value())
-        << fork_id << " runs after " << id;
-  }
-}
-
-// If nothing runs and no step was formed, then of all that waits nothing fits
-// beside the prefixes that somebody holds. What runs comes further, but for the
-// rows that run again, each at most once.
-void SchedulerSimulation::CheckProgress(bool is_step) {
-  int64_t max_steps = 100;
-  bool is_promised = false;
-  for (const auto& [id, record] : records_) {
-    max_steps += static_cast<int64_t>(record.request.prompt.size() +
-                                      record.tokens.size());
-    is_promised |= held_.contains(id) && !record.request.may_evict;
-  }
-  steps_without_progress_ += is_step ? 1 : 0;
-  EXPECT_LE(steps_without_progress_, max_steps) << "no progress";
-  if (is_step || is_suspended_ || is_promised || !steps_.empty() ||
-      !lost_steps_.empty()) {
-    return;
-  }
-  const EngineStats stats = scheduler_.stats();
-  EXPECT_EQ(stats.waiting, 0) << "no progress: " << stats.running << " run, "
-                              << stats.held << " prefixes are there";
-}
-
 // A step that was formed while the failure of an earlier one was not known may
 // be refused; any other must be accepted.
 void SchedulerSimulation::ExecuteOldest() {
@@ -244,18 +173,19 @@ void SchedulerSimulation::DeliverOne() {
   }
 }
 
+void SchedulerSimulation::SetBack(Record& record) {
+  record.is_begun = false;
+  record.replay_rows = record.tokens.empty()
+                           ? record.num_prefilled
+                           : static_cast<int64_t>(record.request.prompt.size() +
+                                                  record.tokens.size() - 1);
+}
+
 void SchedulerSimulation::LoseGroup() {
   if (!is_suspended_) suspended_since_ = now_;
   is_suspended_ = true;
   steps_without_progress_ = 0;
-  for (auto& [id, record] : records_) {
-    record.is_begun = false;
-    record.replay_rows =
-        record.tokens.empty()
-            ? record.num_prefilled
-            : static_cast<int64_t>(record.request.prompt.size() +
-                                   record.tokens.size() - 1);
-  }
+  for (auto& [id, record] : records_) SetBack(record);
   workers_.reset();
   ++failures_executed_;
   failures_applied_ = failures_executed_;

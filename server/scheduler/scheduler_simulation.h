@@ -34,13 +34,14 @@ struct SimulatedFault {
   }
 };
 
-// Whatever mix of requests, plans, prefixes, forks, options, cancels, stops,
-// deadlines and faults comes out of the seed, it expects (with GoogleTest) that
-// every step is one that workers accept, within the bounds of the options, and
-// that every request hears its own answer, or the beginning of it, and one end.
-// The loss of a group ends none of them, unless the next one is too small for
-// it, or there is none for too long. As long as something could run, something
-// does, and comes further. Steps run in order, outcomes arrive in any.
+// Whatever mix of requests, priorities, plans, prefixes, forks, options,
+// cancels, stops, deadlines and faults comes out of the seed, it expects (with
+// GoogleTest) that every step is one that workers accept, within the bounds of
+// the options, and that every request hears its own answer, or the beginning of
+// it, and one end. The loss of a group ends none of them, unless the next one
+// is too small for it, or there is none for too long. As long as something
+// could run, something does, and comes further. Steps run in order, outcomes
+// arrive in any.
 class SchedulerSimulation {
  public:
   SchedulerSimulation(uint64_t seed, const SimulatedFault& fault);
@@ -95,11 +96,13 @@ class SchedulerSimulation {
   void DeliverOne();
   bool IsFaulty() const;
   void LoseGroup();
+  static void SetBack(Record& record);
   bool HasGivenUp() const;
   void MaybeResume();
   void HearEvents();
 
   void CheckStep(const Step& step);
+  void CheckPriorities(const Step& step);
   void CheckFree(uint64_t id);
   void CheckProgress(bool is_step);
   void CheckEnd(const Record& record, const RequestUsage& usage);

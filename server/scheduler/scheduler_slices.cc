@@ -31,32 +31,41 @@ double Scheduler::RowCost(const Sequence& sequence) const {
 }
 
 void Scheduler::AddSlices(Step& step, SentStep& sent) {
+  AddRows(/*of_background=*/false, options_.max_step_tokens, step, sent);
+  if (!step.slices.empty() || steps_unanswered() > 0) return;
+  AddRows(/*of_background=*/true,
+          std::min(options_.max_step_tokens, options_.max_background_rows),
+          step, sent);
+}
+
+void Scheduler::AddRows(bool of_background, int64_t max_cost, Step& step,
+                        SentStep& sent) {
   StepRoom room = {
-      .cost = static_cast<double>(options_.max_step_tokens),
+      .cost = static_cast<double>(max_cost),
       .rows = options_.max_step_tokens,
       .probe_bytes = kMaxProbeBytes,
   };
   const double kept = room.cost * kPromptShare;
   const bool wants_prompts = std::any_of(
-      running_.begin(), running_.end(),
-      [](const auto& running) { return running.second.has_prompt_left(); });
-  AddDecodes(wants_prompts ? room.cost - kept : room.cost, room, step, sent);
+      running_.begin(), running_.end(), [of_background](const auto& running) {
+        return running.second.is_background() == of_background &&
+               running.second.has_prompt_left();
+      });
+  AddDecodes(of_background, wants_prompts ? room.cost - kept : room.cost, room,
+             step, sent);
   if (!wants_prompts) return;
   room.cost = std::max(room.cost, kept);
-  AddPrompts(/*of_background=*/false, room, step, sent);
-  if (step.slices.empty() && steps_unanswered() == 0) {
-    room.cost =
-        std::min(room.cost, static_cast<double>(options_.max_background_rows));
-    AddPrompts(/*of_background=*/true, room, step, sent);
-  }
+  AddPrompts(of_background, room, step, sent);
 }
 
-void Scheduler::AddDecodes(double budget, StepRoom& room, Step& step,
-                           SentStep& sent) {
+void Scheduler::AddDecodes(bool of_background, double budget, StepRoom& room,
+                           Step& step, SentStep& sent) {
   std::vector<Sequence*> decodes;
   double cost = 0;
   for (auto& [id, sequence] : running_) {
-    if (!sequence.can_decode()) continue;
+    if (sequence.is_background() != of_background || !sequence.can_decode()) {
+      continue;
+    }
     decodes.push_back(&sequence);
     cost += RowCost(sequence);
   }
@@ -112,7 +121,7 @@ double Scheduler::RoomOfLong(const std::vector<Prompt>& prompts,
   }
   int64_t num_others = 0;
   for (const auto& [id, sequence] : running_) {
-    num_others += sequence.request().is_background ? 0 : 1;
+    num_others += sequence.is_background() ? 0 : 1;
   }
   int64_t num_long = 0;
   for (const auto& [sequence, is_long] : prompts) {
@@ -135,7 +144,7 @@ void Scheduler::AddPrompts(bool of_background, StepRoom room, Step& step,
                            SentStep& sent) {
   std::vector<Prompt> prompts;
   for (auto& [id, sequence] : running_) {
-    if (sequence.request().is_background != of_background) continue;
+    if (sequence.is_background() != of_background) continue;
     if (!sequence.has_prompt_left()) continue;
     prompts.push_back({&sequence, !of_background && IsLong(sequence)});
   }

@@ -38,6 +38,9 @@ struct WaitingRequest {
   std::vector<int64_t> kv_bytes;  // what it needs, by rank
   double prompt_cost = 0;         // of all its prompt's rows (RowCosts)
   RequestProgress progress;
+  bool is_promoted = false;  // from the background
+
+  bool is_background() const { return request.is_background && !is_promoted; }
 
   int64_t prompt_len() const {
     return static_cast<int64_t>(request.prompt.size());
@@ -110,6 +113,10 @@ class Sequence {
   const EngineRequest& request() const { return waiting_.request; }
   const RequestProgress& progress() const { return waiting_.progress; }
   bool is_restore() const { return waiting_.is_restore(); }
+  bool is_background() const { return waiting_.is_background(); }
+  bool is_promoted() const { return waiting_.is_promoted; }
+  void Promote() { waiting_.is_promoted = true; }
+  absl::Time submitted() const { return waiting_.times.submitted; }
   int64_t prompt_len() const { return waiting_.prompt_len(); }
   double prompt_cost() const { return waiting_.prompt_cost; }
   int64_t done_prompt_rows() const { return waiting_.progress.prompt_rows; }
