@@ -11,6 +11,8 @@ namespace {
 
 // "HWbk": of SQLite's header, by which the file is told from others.
 constexpr int64_t kApplicationId = 0x4857626b;
+// Raised by what an older build would misread. A column or a table more is
+// ignored by it: statements name their columns, and what is new has a default.
 constexpr int64_t kFormat = 1;
 
 constexpr const char* kSchema[] = {
@@ -76,8 +78,9 @@ absl::Status CoordinatorBooks::Begin(const std::string& model_sha256) {
           absl::StrCat("PRAGMA application_id = ", kApplicationId)));
       HEADWISE_RETURN_IF_ERROR(
           database_->Run(absl::StrCat("PRAGMA user_version = ", kFormat)));
-      return database_->Run("INSERT INTO about VALUES (?, 0)",
-                            {absl::string_view(model_sha256)});
+      return database_->Run(
+          "INSERT INTO about (model, next_epoch) VALUES (?, 0)",
+          {absl::string_view(model_sha256)});
     }));
   }
   HEADWISE_RETURN_IF_ERROR(CheckKind());
@@ -168,12 +171,13 @@ absl::Status CoordinatorBooks::Append(const BookedSession& session,
   HEADWISE_RETURN_IF_ERROR(database_->Transact([&]() -> absl::Status {
     mutex_.AssertHeld();
     HEADWISE_RETURN_IF_ERROR(database_->Run(
-        "INSERT OR IGNORE INTO sessions VALUES (?, ?, ?)",
+        "INSERT OR IGNORE INTO sessions (id, tenant, plan) VALUES (?, ?, ?)",
         {absl::string_view(session.id), absl::string_view(session.tenant),
          SqlBlob{session.plan}}));
-    return database_->Run("INSERT INTO tokens VALUES (?, ?, ?)",
-                          {absl::string_view(session.id), first,
-                           SqlBlob{BytesOf(session.tokens)}});
+    return database_->Run(
+        "INSERT INTO tokens (session, first, ids) VALUES (?, ?, ?)",
+        {absl::string_view(session.id), first,
+         SqlBlob{BytesOf(session.tokens)}});
   }));
   num_tokens_ += num_new;
   return absl::OkStatus();

@@ -84,6 +84,43 @@ TEST_F(CoordinatorBooksTest, AnotherModelsBooksAreRefusedWithBothIds) {
               HasSubstr(path_ + " is of model first, served is second"));
 }
 
+// Of a build that adds something and is then replaced by this one again.
+TEST_F(CoordinatorBooksTest, ColumnsAndTablesOfALaterBuildAreIgnored) {
+  ASSERT_TRUE(Open()->Append(Session("a", {1, 2}), 0).ok());
+  {
+    const auto later = SqlDatabase::Open(path_);
+    for (const char* sql :
+         {"ALTER TABLE sessions ADD COLUMN later TEXT NOT NULL DEFAULT 'x'",
+          "ALTER TABLE tokens ADD COLUMN later INTEGER NOT NULL DEFAULT 7",
+          "ALTER TABLE about ADD COLUMN later TEXT",
+          "CREATE TABLE later (x TEXT)"}) {
+      ASSERT_TRUE((*later)->Run(sql).ok()) << sql;
+    }
+  }
+  const auto books = Open();
+  ASSERT_NE(books, nullptr);
+  ASSERT_TRUE(books->Append(Session("a", {3}), 2).ok());
+  ASSERT_TRUE(books->Append(Session("b", {4}), 0).ok());
+  EXPECT_TRUE(books->TakeEpochs(1).ok());
+  std::vector<std::string> lost;
+  const auto sessions = books->TakeSessions(&lost);
+  ASSERT_TRUE(sessions.ok()) << sessions.status();
+  ASSERT_EQ(sessions->size(), 2u);
+  EXPECT_THAT((*sessions)[0].tokens, ElementsAre(1, 2, 3));
+}
+
+TEST_F(CoordinatorBooksTest, AFileOfANewerFormatIsRefusedWithBoth) {
+  Open();
+  {
+    const auto later = SqlDatabase::Open(path_);
+    ASSERT_TRUE((*later)->Run("PRAGMA user_version = 2").ok());
+  }
+  const absl::Status status = CoordinatorBooks::Open(path_, "m").status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("has format 2, this build reads 1"));
+}
+
 TEST_F(CoordinatorBooksTest, ADamagedFileIsDataLossAndNamed) {
   std::ofstream(path_) << std::string(8192, 'x');
   const absl::Status status = CoordinatorBooks::Open(path_, "m").status();
