@@ -29,7 +29,7 @@ readonly BUILD_PACKAGES=(
 # `systemctl disable --now prometheus etcd`.
 readonly TEST_PACKAGES=(
   clang-14 libclang-rt-14-dev clang-format prometheus chromium iproute2
-  etcd-server)
+  etcd-server openssl)
 
 # Our processes talk to each other on this machine; a proxy that the environment
 # names for Debian and PyPI can't reach it.

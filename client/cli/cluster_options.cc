@@ -11,6 +11,10 @@ absl::StatusOr<EmbeddedClusterOptions> ClusterOptionsOf(
   EmbeddedClusterOptions options;
   options.model_path = flags.model;
   options.worker_addresses = flags.workers;
+  if (!flags.workers.empty()) {
+    HEADWISE_ASSIGN_OR_RETURN(options.security,
+                              TransportSecurity::ForClient(flags.tls));
+  }
   options.num_workers = flags.local_workers;
   options.threads = flags.threads;
   options.isa = flags.isa;

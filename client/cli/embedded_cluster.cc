@@ -109,6 +109,7 @@ class EmbeddedClusterImpl final : public EmbeddedCluster {
 
   absl::Status Init(const EmbeddedClusterOptions& options) {
     HEADWISE_RETURN_IF_ERROR(CheckOptions(options));
+    security_ = options.security;
     HEADWISE_ASSIGN_OR_RETURN(model_, Model::Open(options.model_path));
     HEADWISE_RETURN_IF_ERROR(options.worker_addresses.empty()
                                  ? InitLocal(options)
@@ -149,6 +150,7 @@ class EmbeddedClusterImpl final : public EmbeddedCluster {
   absl::StatusOr<std::vector<WorkerNodeOptions>> PlanNodes(
       const EmbeddedClusterOptions& options);
 
+  TransportSecurity security_;  // of workers elsewhere
   std::shared_ptr<const Model> model_;
   InProcessRendezvous rendezvous_;
   std::map<std::string, std::unique_ptr<WorkerNode>> nodes_;  // by name
@@ -225,7 +227,8 @@ void EmbeddedClusterImpl::MakeAttention() {
     if (node != session_nodes_.end()) {
       return std::make_shared<LocalAttentionLink>(*node->second);
     }
-    return std::make_shared<GrpcAttentionLink>(MakeWorkerChannel(info.address));
+    return std::make_shared<GrpcAttentionLink>(
+        MakeWorkerChannel(info.address, security_));
   };
   attention_ = std::make_unique<AttentionSessions>(std::move(options));
 }
@@ -239,7 +242,8 @@ void EmbeddedClusterImpl::MakeMemories(const EmbeddedClusterOptions& options) {
     if (node != memory_nodes_.end()) {
       return std::make_shared<LocalMemoryLink>(*node->second);
     }
-    return std::make_shared<GrpcMemoryLink>(MakeWorkerChannel(info.address));
+    return std::make_shared<GrpcMemoryLink>(
+        MakeWorkerChannel(info.address, security_));
   };
   memories.book.max_tenant_bytes = options.neural_memory_tenant_bytes;
   memories.sessions = attention_->lifetimes();
@@ -287,12 +291,13 @@ absl::Status EmbeddedClusterImpl::InitRemote(
   HEADWISE_ASSIGN_OR_RETURN(
       coordinator_,
       Coordinator::Create(MakeCoordinatorOptions(options), model_,
-                          [](const MemberInfo& info) {
+                          [this](const MemberInfo& info) {
                             return std::make_shared<GrpcWorkerLink>(
-                                MakeWorkerChannel(info.address));
+                                MakeWorkerChannel(info.address, security_));
                           }));
   StaticWorkersOptions workers;
   workers.addresses = options.worker_addresses;
+  workers.security = security_;
   workers.log = options.log;
   static_workers_ =
       std::make_unique<StaticWorkers>(workers, coordinator_->membership());

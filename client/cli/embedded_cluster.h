@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "model/model.h"
+#include "proto/transport_security.h"
 #include "server/attention/attention_sessions.h"
 #include "server/dispatch/coordinator.h"
 #include "server/neural_memory/neural_memories.h"
@@ -26,6 +27,7 @@ struct EmbeddedClusterOptions {
   // Workers that run elsewhere, host:port each; if any, none runs here and the
   // fields of local workers below are ignored. They open model_path themselves.
   std::vector<std::string> worker_addresses;
+  TransportSecurity security;  // of calls to them
 
   int num_workers = 1;         // 1 to 64, in this process
   int threads = 0;             // of each; 0: max(1, CPUs / num_workers)

@@ -60,6 +60,7 @@ void AddNumberFlags(CLI::App& command, const std::string& group,
 
 void AddServerFlags(CLI::App& command, ClusterFlags& flags) {
   AddServerFlag(command, flags)->required();
+  AddTlsFlags(command, flags.tls);
   AddTimeoutFlag(command, flags);
 }
 
@@ -119,6 +120,7 @@ void AddClusterFlags(CLI::App& command, ClusterFlags& flags) {
       ->capture_default_str()
       ->group(group);
   AddNumberFlags(command, group, flags);
+  AddTlsFlags(command, flags.tls);
 }
 
 void AddSessionFlags(CLI::App& command, ClusterFlags& flags) {

@@ -10,6 +10,7 @@
 #include "CLI/App.hpp"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "base/tls_files.h"
 #include "headwise/v1/inference.pb.h"
 
 namespace headwise {
@@ -30,6 +31,7 @@ struct ClusterFlags {
   std::string group = "auto";
   int ranks_per_context = 1;
   std::string reduction = "exact";
+  TlsFiles tls;  // of calls to the server, or to the workers elsewhere
   double timeout_seconds = 3600;
   std::string plan;    // a head plan: a file, or its name at the server
   std::string tenant;  // whose sessions; "": nobody's

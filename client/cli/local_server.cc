@@ -134,6 +134,7 @@ class LocalServerImpl final : public LocalServer {
       progress_ = nullptr;
     }
     frontends.listen_address = options.listen_address;
+    frontends.security = options.security;
     frontends.metrics_address = options.metrics_address;
     frontends.model_name = ModelNameOf(options.cluster.model);
     frontends.kv_type = options.cluster.kv_type;

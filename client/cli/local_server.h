@@ -12,6 +12,7 @@
 #include "headwise/v1/admin.pb.h"
 #include "model/head_plan/head_plan.h"
 #include "model/model.h"
+#include "proto/transport_security.h"
 #include "server/frontends/server_frontends.h"
 #include "server/scheduler/engine.h"
 
@@ -20,6 +21,7 @@ namespace headwise {
 struct LocalServerOptions {
   ClusterFlags cluster;
   std::string listen_address;   // empty: no socket
+  TransportSecurity security;   // of that socket
   std::string metrics_address;  // empty: none
   bool attention = false;       // serve attention sessions too
   int64_t attention_bytes = 0;  // of all local workers; 0: by memory

@@ -110,9 +110,9 @@ void Add(CLI::App& memory, const std::string& name,
   AddMemoryFlags(*command, *flags);
   if (what != RunList) AddMemoryId(*command, *flags);
   command->final_callback([run, what, flags] {
-    *run = [what, flags] {
-      MemoryClient client = ConnectToMemories(*flags);
-      return what(*flags, client);
+    *run = [what, flags]() -> absl::Status {
+      HEADWISE_ASSIGN_OR_RETURN(const auto client, ConnectToMemories(*flags));
+      return what(*flags, *client);
     };
   });
   command->footer(absl::StrCat("Example:\n  headwise memory ", name,
@@ -133,12 +133,16 @@ void AddMemoryId(CLI::App& command, MemoryFlags& flags) {
   command.add_option("memory", flags.memory_id, "Its memory_id")->required();
 }
 
-MemoryClient ConnectToMemories(const MemoryFlags& flags) {
+absl::StatusOr<std::unique_ptr<MemoryClient>> ConnectToMemories(
+    const MemoryFlags& flags) {
   ClientOptions options;
   options.timeout = absl::Seconds(flags.cluster.timeout_seconds);
   options.tenant = flags.cluster.tenant;
-  return MemoryClient(MakeClientChannel(flags.cluster.server),
-                      OptionsFor(flags.cluster.server, options));
+  HEADWISE_ASSIGN_OR_RETURN(options.security,
+                            TransportSecurity::ForClient(flags.cluster.tls));
+  return std::make_unique<MemoryClient>(
+      MakeClientChannel(flags.cluster.server, options.security),
+      OptionsFor(flags.cluster.server, options));
 }
 
 absl::Status PrintMemory(const MemoryFlags& flags,

@@ -32,7 +32,9 @@ void AddMemoryFlags(CLI::App& command, MemoryFlags& flags);
 // The memory that the command is about.
 void AddMemoryId(CLI::App& command, MemoryFlags& flags);
 
-MemoryClient ConnectToMemories(const MemoryFlags& flags);
+// Errors are those of --tls-cert and its like.
+absl::StatusOr<std::unique_ptr<MemoryClient>> ConnectToMemories(
+    const MemoryFlags& flags);
 // As one JSON object, or as a table of one row.
 absl::Status PrintMemory(const MemoryFlags& flags,
                          const absl::StatusOr<v1::Memory>& memory);

@@ -99,8 +99,8 @@ absl::StatusOr<v1::CreateMemoryRequest> RequestOf(const CreateFlags& flags) {
 absl::Status RunCreate(const CreateFlags& flags) {
   HEADWISE_ASSIGN_OR_RETURN(const v1::CreateMemoryRequest request,
                             RequestOf(flags));
-  MemoryClient client = ConnectToMemories(flags.memory);
-  return PrintMemory(flags.memory, client.Create(request));
+  HEADWISE_ASSIGN_OR_RETURN(const auto client, ConnectToMemories(flags.memory));
+  return PrintMemory(flags.memory, client->Create(request));
 }
 
 // All are of a memory that is no model's.

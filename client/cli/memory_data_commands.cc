@@ -144,9 +144,9 @@ absl::StatusOr<Written> WriteAll(const v1::WriteMemoryRequest& all,
 }
 
 absl::Status RunWrite(const DataFlags& flags) {
-  MemoryClient client = ConnectToMemories(flags.memory);
+  HEADWISE_ASSIGN_OR_RETURN(const auto client, ConnectToMemories(flags.memory));
   HEADWISE_ASSIGN_OR_RETURN(const v1::Memory memory,
-                            client.Get(flags.memory.memory_id));
+                            client->Get(flags.memory.memory_id));
   const Widths widths = WidthsOf(memory);
   v1::WriteMemoryRequest all;
   all.set_memory_id(memory.memory_id());
@@ -175,7 +175,7 @@ absl::Status RunWrite(const DataFlags& flags) {
                               ReadGates(*path, num_tokens, widths.num_heads));
   }
   HEADWISE_ASSIGN_OR_RETURN(const Written written,
-                            WriteAll(all, num_tokens, widths, client));
+                            WriteAll(all, num_tokens, widths, *client));
   if (!flags.output.empty()) {
     HEADWISE_RETURN_IF_ERROR(WriteTensorFile(
         flags.output, {num_tokens, widths.num_heads, widths.head_dim},
@@ -203,9 +203,9 @@ absl::Status RunWrite(const DataFlags& flags) {
 }
 
 absl::Status RunRead(const DataFlags& flags) {
-  MemoryClient client = ConnectToMemories(flags.memory);
+  HEADWISE_ASSIGN_OR_RETURN(const auto client, ConnectToMemories(flags.memory));
   HEADWISE_ASSIGN_OR_RETURN(const v1::Memory memory,
-                            client.Get(flags.memory.memory_id));
+                            client->Get(flags.memory.memory_id));
   const Widths widths = WidthsOf(memory);
   HEADWISE_ASSIGN_OR_RETURN(const std::string queries,
                             ReadRows(flags.queries, memory));
@@ -221,7 +221,7 @@ absl::Status RunRead(const DataFlags& flags) {
     request.set_queries(Slice(
         queries, first, std::min(step, num_queries - first), num_queries));
     HEADWISE_ASSIGN_OR_RETURN(const v1::ReadMemoryResponse response,
-                              client.Read(request));
+                              client->Read(request));
     outputs += response.outputs();
     num_tokens = response.num_tokens();
   }

@@ -19,9 +19,9 @@ struct SnapshotFlags {
 };
 
 absl::Status RunSnapshot(const SnapshotFlags& flags) {
-  MemoryClient client = ConnectToMemories(flags.memory);
+  HEADWISE_ASSIGN_OR_RETURN(const auto client, ConnectToMemories(flags.memory));
   return WriteSnapshotFile(flags.file, kFirstLine, [&](const PutMessage& put) {
-    return client.Snapshot(flags.memory.memory_id, put);
+    return client->Snapshot(flags.memory.memory_id, put);
   });
 }
 
@@ -29,9 +29,9 @@ absl::Status RunRestore(const SnapshotFlags& flags) {
   HEADWISE_ASSIGN_OR_RETURN(
       SnapshotFileReader file,
       SnapshotFileReader::Open(flags.file, kFirstLine, "a neural memory"));
-  MemoryClient client = ConnectToMemories(flags.memory);
+  HEADWISE_ASSIGN_OR_RETURN(const auto client, ConnectToMemories(flags.memory));
   return PrintMemory(
-      flags.memory, client.Restore([&](v1::MemorySnapshotPart* part) {
+      flags.memory, client->Restore([&](v1::MemorySnapshotPart* part) {
         const bool has_part = file.Next(part);
         if (has_part && part->has_header()) {
           part->mutable_header()->set_session_id(flags.session_id);

@@ -25,6 +25,7 @@ namespace {
 struct ServeFlags {
   ClusterFlags cluster;
   std::string listen = "127.0.0.1:7600";
+  bool insecure = false;
   std::string metrics_listen = "127.0.0.1:7601";
   int64_t attention_bytes = 0;
   int64_t neural_memory_bytes = 0;
@@ -77,6 +78,10 @@ absl::Status RunServe(const ServeFlags& flags) {
     LocalServerOptions options;
     options.cluster = flags.cluster;
     options.listen_address = flags.listen;
+    HEADWISE_ASSIGN_OR_RETURN(options.security,
+                              TransportSecurity::ForServer(flags.cluster.tls));
+    HEADWISE_RETURN_IF_ERROR(CheckListenAddress(
+        flags.listen, options.security.is_encrypted(), flags.insecure));
     options.metrics_address = flags.metrics_listen;
     options.attention = true;
     options.attention_bytes = flags.attention_bytes;
@@ -142,6 +147,7 @@ void AddServeCommand(CLI::App& app, CommandRun* run) {
       ->add_option("--listen", flags->listen,
                    "host:port for gRPC; port 0: any free one")
       ->capture_default_str();
+  AddInsecureFlag(*command, flags->insecure);
   command
       ->add_option("--metrics-listen", flags->metrics_listen,
                    "host:port for /metrics; empty: none")

@@ -21,7 +21,9 @@ absl::StatusOr<std::unique_ptr<Session>> Session::Open(
   options.tenant = flags.tenant;
   std::shared_ptr<grpc::Channel> channel;
   if (!flags.server.empty()) {
-    channel = MakeClientChannel(flags.server);
+    HEADWISE_ASSIGN_OR_RETURN(options.security,
+                              TransportSecurity::ForClient(flags.tls));
+    channel = MakeClientChannel(flags.server, options.security);
     options = OptionsFor(flags.server, std::move(options));
   } else {
     ProgressBar bar("loading");

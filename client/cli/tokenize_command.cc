@@ -15,6 +15,7 @@ namespace {
 // A model file or a server: neither command needs a cluster.
 struct TokenizerSource {
   std::string server;
+  TlsFiles tls;
   std::string model;
 };
 
@@ -27,6 +28,14 @@ void AddSourceFlags(CLI::App& command, TokenizerSource& source) {
   group->add_option("--server", source.server,
                     "host:port of a running headwise server");
   group->require_option(1);
+  AddTlsFlags(command, source.tls);
+}
+
+absl::StatusOr<std::unique_ptr<Client>> Connect(const TokenizerSource& source) {
+  ClientOptions options;
+  HEADWISE_ASSIGN_OR_RETURN(options.security,
+                            TransportSecurity::ForClient(source.tls));
+  return Client::Connect(source.server, options);
 }
 
 struct OpenTokenizer {
@@ -57,9 +66,9 @@ absl::StatusOr<std::vector<int32_t>> Tokenize(const TokenizeFlags& flags) {
                               ReadUtf8Text(flags.text));
     request.set_add_special(flags.add_special);
     request.set_no_parse_special(flags.plain_special);
-    HEADWISE_ASSIGN_OR_RETURN(
-        const v1::TokenizeResponse response,
-        Client::Connect(flags.source.server, {})->Tokenize(request));
+    HEADWISE_ASSIGN_OR_RETURN(const auto client, Connect(flags.source));
+    HEADWISE_ASSIGN_OR_RETURN(const v1::TokenizeResponse response,
+                              client->Tokenize(request));
     return std::vector<int32_t>(response.ids().begin(), response.ids().end());
   }
   HEADWISE_ASSIGN_OR_RETURN(const std::string text, ReadText(flags.text));
@@ -90,9 +99,9 @@ absl::StatusOr<std::string> Detokenize(const DetokenizeFlags& flags) {
     v1::DetokenizeRequest request;
     request.mutable_ids()->Assign(flags.ids.begin(), flags.ids.end());
     request.set_skip_special(flags.skip_special);
-    HEADWISE_ASSIGN_OR_RETURN(
-        const v1::DetokenizeResponse response,
-        Client::Connect(flags.source.server, {})->Detokenize(request));
+    HEADWISE_ASSIGN_OR_RETURN(const auto client, Connect(flags.source));
+    HEADWISE_ASSIGN_OR_RETURN(const v1::DetokenizeResponse response,
+                              client->Detokenize(request));
     return response.text();
   }
   HEADWISE_ASSIGN_OR_RETURN(const OpenTokenizer open, Open(flags.source.model));

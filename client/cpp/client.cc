@@ -10,7 +10,7 @@ namespace headwise {
 
 std::unique_ptr<Client> Client::Connect(const std::string& target,
                                         const ClientOptions& options) {
-  return std::make_unique<Client>(MakeClientChannel(target),
+  return std::make_unique<Client>(MakeClientChannel(target, options.security),
                                   OptionsFor(target, options));
 }
 

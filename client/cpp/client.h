@@ -19,6 +19,7 @@
 #include "headwise/v1/inference.grpc.pb.h"
 #include "headwise/v1/plans.grpc.pb.h"
 #include "headwise/v1/sessions.grpc.pb.h"
+#include "proto/transport_security.h"
 
 namespace headwise {
 
@@ -26,7 +27,8 @@ struct ClientOptions {
   // Of one call with its retries; a stream's too.
   absl::Duration timeout = absl::Minutes(10);
   RetryOptions retry;
-  std::string tenant;  // whose sessions are asked for
+  std::string tenant;          // whose sessions are asked for
+  TransportSecurity security;  // plaintext unless it is made otherwise
 };
 
 // Thread-safe; calls block. Statuses are the server's, or DeadlineExceeded or
@@ -34,7 +36,8 @@ struct ClientOptions {
 class Client {
  public:
   // `target` as gRPC has it, "host:port"; several where one of them leads, with
-  // commas. Connects with the first call.
+  // commas. Connects with the first call. With TLS the certificate of each must
+  // be for the first one's host, or for --tls-server-name.
   static std::unique_ptr<Client> Connect(const std::string& target,
                                          const ClientOptions& options);
   Client(std::shared_ptr<grpc::Channel> channel, const ClientOptions& options);

@@ -14,8 +14,6 @@
 #include "absl/strings/strip.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
-#include "grpcpp/create_channel.h"
-#include "grpcpp/security/credentials.h"
 
 namespace headwise {
 namespace {
@@ -115,7 +113,8 @@ ClientOptions OptionsFor(const std::string& target, ClientOptions options) {
   return options;
 }
 
-std::shared_ptr<grpc::Channel> MakeClientChannel(const std::string& target) {
+std::shared_ptr<grpc::Channel> MakeClientChannel(
+    const std::string& target, const TransportSecurity& security) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(-1);
   // Measuring the link costs a ping for each message read: 9 % of a stream's
@@ -125,15 +124,17 @@ std::shared_ptr<grpc::Channel> MakeClientChannel(const std::string& target) {
   // A private network is assumed: http_proxy is for other programs.
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   std::string uri = target;
+  std::string name;  // of the server; empty: as in the URI
   if (NamesSeveral(target)) {
     FollowTheLeader(&arguments);
     uri = ResolveServers(target);
+    // gRPC takes one name for all of them.
+    name = std::string(HostOf(target.substr(0, target.find(','))));
   } else {
     arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
     arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   }
-  return grpc::CreateCustomChannel(uri, grpc::InsecureChannelCredentials(),
-                                   arguments);
+  return security.MakeChannel(uri, std::move(arguments), name);
 }
 
 Attempt ToAttempt(const grpc::Status& status) {

@@ -19,7 +19,8 @@ namespace headwise {
 // `target` as gRPC has it: "host:port". Or "host:port,host:port": coordinators
 // of which one leads; names are resolved now, and calls go to the leader, which
 // the channel learns from health. Connects with the first call.
-std::shared_ptr<grpc::Channel> MakeClientChannel(const std::string& target);
+std::shared_ptr<grpc::Channel> MakeClientChannel(
+    const std::string& target, const TransportSecurity& security);
 // `options` for calls to it: where a standby may have to take over, a call that
 // meets no leader is tried for as long as a stream is resumed.
 ClientOptions OptionsFor(const std::string& target, ClientOptions options);

@@ -12,6 +12,8 @@ and on each worker's machine, with that machine's own address:
   headwise-worker --listen 10.0.0.11:7001 --coordinator 10.0.0.10:7600
 or, with workers that are found by their addresses:
   headwise-coordinator --model M.gguf --workers 10.0.0.11:7001,10.0.0.12:7001
+Between machines all of them need --tls-cert, --tls-key and --tls-ca as well, or
+--insecure.
 
 Several coordinators, one of which leads, while the others stand by:
   headwise-coordinator --model M.gguf --listen 10.0.0.10:7600 --etcd E1:2379
@@ -159,6 +161,8 @@ void AddCoordinatorFlags(CLI::App& app, CoordinatorFlags& flags) {
   AddModelFlags(app, flags);
   AddClusterFlags(app, flags);
   AddElectionFlags(app, flags);
+  AddTlsFlags(app, flags.tls);
+  AddInsecureFlag(app, flags.insecure);
 }
 
 }  // namespace headwise

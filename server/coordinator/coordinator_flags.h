@@ -10,12 +10,15 @@
 
 #include "CLI/CLI.hpp"
 #include "base/program_log.h"
+#include "base/tls_files.h"
 #include "server/frontends/selection_folders.h"
 
 namespace headwise {
 
 struct CoordinatorFlags {
   std::string listen = "127.0.0.1:0";
+  TlsFiles tls;
+  bool insecure = false;
   std::string metrics_listen;
   std::string model;
   std::string model_name;

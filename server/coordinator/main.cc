@@ -19,6 +19,7 @@
 #include "model/files/model_name.h"
 #include "model/model.h"
 #include "proto/head_plan_file.h"
+#include "proto/transport_security.h"
 #include "server/attention/attention_sessions.h"
 #include "server/attention/grpc_attention_link.h"
 #include "server/books/coordinator_books.h"
@@ -67,6 +68,7 @@ class Program {
   void MakeAttention();
   void MakeMemories(const CoordinatorFlags& flags);
 
+  TransportSecurity security_;
   // The gRPC server that uses the registry is one of the frontends.
   std::unique_ptr<RegistryService> registry_;
   std::unique_ptr<CoordinatorBooks> books_;  // null: none were given
@@ -119,6 +121,7 @@ absl::StatusOr<CoordinatorOptions> Program::MakeOptions(
 absl::Status Program::StartFrontends(const CoordinatorFlags& flags) {
   ServerFrontendsOptions options;
   options.listen_address = flags.listen;
+  options.security = security_;
   options.metrics_address = flags.metrics_listen;
   options.model_name =
       flags.model_name.empty() ? ModelNameOf(flags.model) : flags.model_name;
@@ -130,6 +133,7 @@ absl::Status Program::StartFrontends(const CoordinatorFlags& flags) {
   HEADWISE_ASSIGN_OR_RETURN(options.selection.inputs,
                             ParseInputRoots(flags.input_roots));
   RegistryServiceOptions registry;
+  registry.security = security_;
   registry.log = [](const std::string& line) { spdlog::info("{}", line); };
   registry_ =
       std::make_unique<RegistryService>(registry, coordinator_->membership());
@@ -169,8 +173,9 @@ void Program::JoinElection(const CoordinatorFlags& flags) {
 void Program::MakeAttention() {
   AttentionSessionsOptions options;
   options.view = [this] { return coordinator_->membership().view(); };
-  options.make_link = [](const MemberInfo& info) {
-    return std::make_shared<GrpcAttentionLink>(MakeWorkerChannel(info.address));
+  options.make_link = [this](const MemberInfo& info) {
+    return std::make_shared<GrpcAttentionLink>(
+        MakeWorkerChannel(info.address, security_));
   };
   attention_ = std::make_unique<AttentionSessions>(std::move(options));
 }
@@ -178,8 +183,9 @@ void Program::MakeAttention() {
 void Program::MakeMemories(const CoordinatorFlags& flags) {
   NeuralMemoriesOptions options;
   options.book.view = [this] { return coordinator_->membership().view(); };
-  options.book.make_link = [](const MemberInfo& info) {
-    return std::make_shared<GrpcMemoryLink>(MakeWorkerChannel(info.address));
+  options.book.make_link = [this](const MemberInfo& info) {
+    return std::make_shared<GrpcMemoryLink>(
+        MakeWorkerChannel(info.address, security_));
   };
   options.book.max_tenant_bytes = flags.tenant_memory_bytes;
   options.sessions = attention_->lifetimes();
@@ -188,6 +194,9 @@ void Program::MakeMemories(const CoordinatorFlags& flags) {
 
 absl::Status Program::Start(const CoordinatorFlags& flags) {
   drain_ = absl::Seconds(flags.drain);
+  HEADWISE_ASSIGN_OR_RETURN(security_, TransportSecurity::ForServer(flags.tls));
+  HEADWISE_RETURN_IF_ERROR(CheckListenAddress(
+      flags.listen, security_.is_encrypted(), flags.insecure));
   if (!flags.plan.empty()) {
     HEADWISE_ASSIGN_OR_RETURN(HeadPlan plan, ReadHeadPlanFile(flags.plan));
     plan_ = std::make_shared<const HeadPlan>(std::move(plan));
@@ -209,11 +218,12 @@ absl::Status Program::Start(const CoordinatorFlags& flags) {
   HEADWISE_ASSIGN_OR_RETURN(const CoordinatorOptions options,
                             MakeOptions(flags));
   HEADWISE_ASSIGN_OR_RETURN(
-      coordinator_, Coordinator::Create(
-                        options, std::move(model), [](const MemberInfo& info) {
-                          return std::make_shared<GrpcWorkerLink>(
-                              MakeWorkerChannel(info.address));
-                        }));
+      coordinator_,
+      Coordinator::Create(options, std::move(model),
+                          [this](const MemberInfo& info) {
+                            return std::make_shared<GrpcWorkerLink>(
+                                MakeWorkerChannel(info.address, security_));
+                          }));
   if (lead_ != nullptr) {
     lead_->Begin(*coordinator_,
                  [this] { frontends_.frontends().UpdateReadiness(); });
@@ -223,6 +233,7 @@ absl::Status Program::Start(const CoordinatorFlags& flags) {
   HEADWISE_RETURN_IF_ERROR(StartFrontends(flags));
   if (lead_ != nullptr) JoinElection(flags);
   if (!workers.addresses.empty()) {
+    workers.security = security_;
     workers.log = [](const std::string& line) { spdlog::warn("{}", line); };
     static_workers_ =
         std::make_unique<StaticWorkers>(workers, coordinator_->membership());

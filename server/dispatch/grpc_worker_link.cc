@@ -8,7 +8,6 @@
 #include "absl/synchronization/notification.h"
 #include "grpcpp/client_context.h"
 #include "grpcpp/create_channel.h"
-#include "grpcpp/security/credentials.h"
 #include "worker/step_wire/message_checksum.h"
 #include "worker/step_wire/prepare_wire.h"
 #include "worker/step_wire/rpc_limits.h"
@@ -105,7 +104,8 @@ void KeepCallbackThreads() {
 
 }  // namespace
 
-std::shared_ptr<grpc::Channel> MakeWorkerChannel(const std::string& address) {
+std::shared_ptr<grpc::Channel> MakeWorkerChannel(
+    const std::string& address, const TransportSecurity& security) {
   KeepCallbackThreads();
   grpc::ChannelArguments args;
   args.SetMaxReceiveMessageSize(kMaxWorkerMessageBytes);
@@ -125,8 +125,7 @@ std::shared_ptr<grpc::Channel> MakeWorkerChannel(const std::string& address) {
   // connection that may be dying.
   args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(),
-                                   args);
+  return security.MakeChannel(address, std::move(args));
 }
 
 // One Run call. Keeps itself alive until OnDone. Writes wait in a queue, since

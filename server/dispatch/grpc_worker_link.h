@@ -14,13 +14,15 @@
 #include "grpcpp/channel.h"
 #include "grpcpp/client_context.h"
 #include "headwise/worker/v1/worker.grpc.pb.h"
+#include "proto/transport_security.h"
 #include "server/dispatch/worker_link.h"
 
 namespace headwise {
 
 // A channel to a worker: message limits, and HTTP/2 pings that find a peer that
 // has vanished without a word within 4 s.
-std::shared_ptr<grpc::Channel> MakeWorkerChannel(const std::string& address);
+std::shared_ptr<grpc::Channel> MakeWorkerChannel(
+    const std::string& address, const TransportSecurity& security);
 
 // Keeps one channel. A Prepare in progress is cancelled by a newer one and by
 // the destructor; Probe and Join end within their timeouts. Callbacks come in

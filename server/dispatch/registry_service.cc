@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "base/clock.h"
+#include "base/status_macros.h"
 #include "server/dispatch/worker_info.h"
 #include "worker/step_wire/message_checksum.h"
 
@@ -74,6 +75,17 @@ class RegistryService::Registration final
   }
 
  private:
+  absl::StatusOr<uint64_t> Take(const MemberInfo& info) {
+    const absl::Status is_whole = CheckChecksum(request_.info());
+    // Of another build it may have none, and is refused for that.
+    if (!is_whole.ok() && info.version == CoordinatorVersion()) {
+      return absl::DataLossError(is_whole.message());
+    }
+    HEADWISE_RETURN_IF_ERROR(service_.options_.security.CheckIsServerAt(
+        info.address, *context_->auth_context()));
+    return membership_.Register(info);
+  }
+
   void Enroll() {
     if (!request_.has_info()) {
       Refuse(absl::InvalidArgumentError("the first message must have `info`"));
@@ -81,13 +93,7 @@ class RegistryService::Registration final
     }
     service_.NoteSpoken(context_);
     const MemberInfo info = ParseWorkerInfo(request_.info());
-    const absl::Status is_whole = CheckChecksum(request_.info());
-    // Of another build it may have none, and is refused for that.
-    if (!is_whole.ok() && info.version == CoordinatorVersion()) {
-      Refuse(absl::DataLossError(is_whole.message()));
-      return;
-    }
-    const absl::StatusOr<uint64_t> id = membership_.Register(info);
+    const absl::StatusOr<uint64_t> id = Take(info);
     if (!id.ok()) {
       Refuse(id.status());
       return;

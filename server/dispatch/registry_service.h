@@ -13,6 +13,7 @@
 #include "absl/time/time.h"
 #include "grpcpp/support/server_callback.h"
 #include "headwise/worker/v1/worker.grpc.pb.h"
+#include "proto/transport_security.h"
 #include "server/membership/membership.h"
 
 namespace headwise {
@@ -27,6 +28,9 @@ struct RegistryServiceOptions {
   // A stream that has not said within this time who it is ends when the next
   // one opens.
   absl::Duration first_message_timeout = absl::Seconds(5);
+  // A worker whose certificate is for another host than the one where it says
+  // that it serves is refused.
+  TransportSecurity security;
   // Hears who comes, is refused (once per reason) and leaves; must not block.
   std::function<void(const std::string&)> log;
 };

@@ -60,7 +60,8 @@ StaticWorkers::StaticWorkers(const StaticWorkersOptions& options,
     membership_.Report(address, "not asked yet");
     auto worker = std::make_unique<Worker>();
     worker->address = address;
-    worker->stub = worker::v1::Worker::NewStub(MakeWorkerChannel(address));
+    worker->stub = worker::v1::Worker::NewStub(
+        MakeWorkerChannel(address, options_.security));
     workers_.push_back(std::move(worker));
   }
   thread_ = std::thread([this] { Loop(); });

@@ -13,12 +13,14 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "proto/transport_security.h"
 #include "server/membership/membership.h"
 
 namespace headwise {
 
 struct StaticWorkersOptions {
   std::vector<std::string> addresses;  // host:port, 1 to 64
+  TransportSecurity security;          // of calls to them
   absl::Duration interval = absl::Milliseconds(500);
   absl::Duration timeout = absl::Seconds(1);  // of one GetInfo
   // Hears who was found, and why a worker does not answer or can't be taken,

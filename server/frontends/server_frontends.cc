@@ -291,7 +291,7 @@ class ServerFrontendsImpl final : public ServerFrontends {
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
     if (listens) {
       builder.AddListeningPort(options_.listen_address,
-                               grpc::InsecureServerCredentials(), &port_);
+                               options_.security.server_credentials(), &port_);
     }
     builder.RegisterService(&inference_);
     builder.RegisterService(&admin_);

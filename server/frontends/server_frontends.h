@@ -15,6 +15,7 @@
 #include "grpcpp/channel.h"
 #include "grpcpp/impl/codegen/service_type.h"
 #include "model/head_plan/head_plan.h"
+#include "proto/transport_security.h"
 #include "server/attention/attention_sessions.h"
 #include "server/books/coordinator_books.h"
 #include "server/frontends/head_map.h"
@@ -38,6 +39,7 @@ inline constexpr char kLeaderHealth[] = "leader";
 struct ServerFrontendsOptions {
   // host:port; port 0: any free one. Empty: no socket, only InProcessChannel.
   std::string listen_address = "127.0.0.1:0";
+  TransportSecurity security;  // of that port, health and reflection included
   // host:port of the HTTP server for /metrics and /healthz; empty: none.
   std::string metrics_address = "127.0.0.1:0";
 

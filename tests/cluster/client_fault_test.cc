@@ -13,6 +13,8 @@
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "gmock/gmock.h"
+#include "grpcpp/create_channel.h"
+#include "grpcpp/security/credentials.h"
 #include "gtest/gtest.h"
 #include "tests/cluster/served_cluster.h"
 

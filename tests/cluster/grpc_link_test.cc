@@ -54,7 +54,7 @@ class Worker {
     server.info.set_name("w");
     server_ = WorkerServer::Start(server, *node_).value();
     address_ = server_->info().address();
-    link_ = std::make_shared<GrpcWorkerLink>(MakeWorkerChannel(address_));
+    link_ = std::make_shared<GrpcWorkerLink>(MakeWorkerChannel(address_, {}));
   }
   ~Worker() {
     link_.reset();
@@ -278,7 +278,7 @@ class GarblingWorkerTest : public GrpcLinkTest {
   GroupLoss LossBy(bool writes_checksums) {
     GarblingWorker worker(writes_checksums);
     const auto link = std::make_shared<GrpcWorkerLink>(
-        MakeWorkerChannel("127.0.0.1:" + std::to_string(worker.port())));
+        MakeWorkerChannel("127.0.0.1:" + std::to_string(worker.port()), {}));
     SetGroup({1, GroupChoice::kInProcess, {"garbles"}, {link}});
     Submit(1)->done.WaitForNotification();
     return WaitLost();
@@ -364,7 +364,8 @@ TEST_F(GrpcLinkTest, ProbeTellsLifeFromDeath) {
 // What no link of ours sends.
 TEST_F(GrpcLinkTest, HostileRunsAreRefusedAndTheWorkerLives) {
   Worker a(rendezvous_, nullptr);
-  const auto stub = worker::v1::Worker::NewStub(MakeWorkerChannel(a.address()));
+  const auto stub =
+      worker::v1::Worker::NewStub(MakeWorkerChannel(a.address(), {}));
   for (const char* epoch : {"", "x", "-1", "99999999999999999999999", "5"}) {
     grpc::ClientContext context;
     context.set_deadline(absl::ToChronoTime(absl::Now() + kTimeout));

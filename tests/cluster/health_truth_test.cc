@@ -16,6 +16,8 @@
 #include "absl/synchronization/mutex.h"
 #include "gmock/gmock.h"
 #include "grpc/health/v1/health.grpc.pb.h"
+#include "grpcpp/create_channel.h"
+#include "grpcpp/security/credentials.h"
 #include "gtest/gtest.h"
 #include "headwise/v1/admin.grpc.pb.h"
 #include "headwise/v1/inference.grpc.pb.h"

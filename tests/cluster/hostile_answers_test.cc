@@ -72,7 +72,7 @@ class HostileAnswersTest : public testing::Test {
     builder.RegisterService(&service_);
     server_ = builder.BuildAndStart();
     link_ = std::make_shared<GrpcWorkerLink>(
-        MakeWorkerChannel(absl::StrCat("127.0.0.1:", port)));
+        MakeWorkerChannel(absl::StrCat("127.0.0.1:", port), {}));
   }
 
   // Of one row that is to draw a token.

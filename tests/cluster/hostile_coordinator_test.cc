@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "grpcpp/create_channel.h"
+#include "grpcpp/security/credentials.h"
 #include "gtest/gtest.h"
 #include "headwise/worker/v1/attention_worker.pb.h"
 #include "headwise/worker/v1/memory_worker.pb.h"

@@ -12,6 +12,8 @@
 
 #include "base/clock.h"
 #include "gmock/gmock.h"
+#include "grpcpp/create_channel.h"
+#include "grpcpp/security/credentials.h"
 #include "gtest/gtest.h"
 #include "tests/cluster/served_cluster.h"
 #include "tests/support/fault_proxy.h"

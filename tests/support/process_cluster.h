@@ -13,9 +13,8 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "grpcpp/client_context.h"
-#include "grpcpp/create_channel.h"
-#include "grpcpp/security/credentials.h"
 #include "gtest/gtest.h"
+#include "proto/transport_security.h"
 #include "tests/support/child_process.h"
 #include "tests/support/model_path.h"
 
@@ -49,8 +48,7 @@ class ProcessCluster : public testing::Test {
     const auto port = WaitForPortFile(port_file, *coordinator_, kReady);
     ASSERT_TRUE(port.ok()) << port.status();
     address_ = how.host + ":" + std::to_string(*port);
-    channel_ =
-        grpc::CreateChannel(address_, grpc::InsecureChannelCredentials());
+    channel_ = security_.MakeChannel(address_, {});
   }
 
   // Of one thread; it joins by itself if a coordinator was started before.
@@ -84,6 +82,10 @@ class ProcessCluster : public testing::Test {
   }
 
   TemporaryFolder folder_;
+  // Of what is started next, and of channel_: plaintext unless a test says
+  // otherwise.
+  TlsFiles tls_;
+  TransportSecurity security_;
   std::string model_path_ = ModelPath();
   std::string address_;
   std::shared_ptr<grpc::Channel> channel_;
@@ -105,6 +107,15 @@ class ProcessCluster : public testing::Test {
         (name == "coordinator" ? "/headwise-coordinator" : "/headwise-worker"));
     command.insert(command.end(), {"--listen", how.host + ":0"});
     command.insert(command.end(), flags.begin(), flags.end());
+    const std::pair<const char*, std::string> tls_flags[] = {
+        {"--tls-cert", tls_.cert},
+        {"--tls-key", tls_.key},
+        {"--tls-ca", tls_.ca}};
+    for (const auto& [flag, value] : tls_flags) {
+      if (!value.empty()) command.insert(command.end(), {flag, value});
+    }
+    // Networks that only this machine has.
+    if (how.host != "127.0.0.1") command.push_back("--insecure");
     command.insert(command.end(), how.flags.begin(), how.flags.end());
     auto process = ChildProcess::Start(command, folder_.Path(name + ".log"));
     EXPECT_TRUE(process.ok()) << process.status();

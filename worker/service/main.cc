@@ -20,6 +20,7 @@
 #include "base/program_log.h"
 #include "base/pulse.h"
 #include "base/pulse_collector.h"
+#include "proto/transport_security.h"
 #include "spdlog/spdlog.h"
 #include "worker/collectives/process_identity.h"
 #include "worker/memory_parts/memory_node.h"
@@ -37,6 +38,8 @@ namespace {
 
 struct Flags {
   std::string listen = "127.0.0.1:0";
+  TlsFiles tls;
+  bool insecure = false;
   std::string metrics_listen;
   std::string advertise_host;
   std::string coordinator;
@@ -67,6 +70,8 @@ one machine with the coordinator, --listen is not needed):
 or waits for a coordinator that knows it:
   headwise-worker --listen 10.0.0.11:7001          and, at the coordinator,
   headwise-coordinator --workers 10.0.0.11:7001 ...
+Between machines all of them need --tls-cert, --tls-key and --tls-ca as well, or
+--insecure.
 )";
 
 void AddFlags(CLI::App& app, Flags& flags) {
@@ -127,6 +132,8 @@ void AddFlags(CLI::App& app, Flags& flags) {
       ->check(CLI::IsMember(LogLevels()))
       ->capture_default_str();
   app.add_flag("--json", flags.log.json, "log one JSON object per line");
+  AddTlsFlags(app, flags.tls);
+  AddInsecureFlag(app, flags.insecure);
 }
 
 absl::StatusOr<WorkerNodeOptions> MakeNodeOptions(
@@ -211,6 +218,7 @@ class StopSignal {
 };
 
 std::unique_ptr<Registrar> StartRegistrar(const Flags& flags,
+                                          const TransportSecurity& security,
                                           const WorkerServer& server,
                                           WorkerHealth& health,
                                           std::atomic<int>& exit_code) {
@@ -218,6 +226,7 @@ std::unique_ptr<Registrar> StartRegistrar(const Flags& flags,
   RegistrarOptions options;
   options.coordinators =
       absl::StrSplit(flags.coordinator, ',', absl::SkipEmpty());
+  options.security = security;
   options.info = server.info();
   options.is_well = [] { return CheckPulses(WorkerNode::kEnginePulse); };
   options.on_change = [&health, &exit_code](const std::string& coordinator,
@@ -256,9 +265,24 @@ absl::Status TellPorts(const Flags& flags, int port, int metrics_port) {
   return WritePortFile(flags.port_file, {port, metrics_port});
 }
 
+absl::StatusOr<TransportSecurity> MakeSecurity(const Flags& flags) {
+  absl::StatusOr<TransportSecurity> security =
+      TransportSecurity::ForServer(flags.tls);
+  if (!security.ok()) return security;
+  const absl::Status status = CheckListenAddress(
+      flags.listen, security->is_encrypted(), flags.insecure);
+  if (!status.ok()) return status;
+  return security;
+}
+
 int Run(const Flags& flags) {
   StopSignal stop;
   LogToStderr(flags.log);
+  const absl::StatusOr<TransportSecurity> security = MakeSecurity(flags);
+  if (!security.ok()) {
+    spdlog::error("{}", security.status().ToString());
+    return 2;
+  }
   absl::StatusOr<WorkerAddresses> addresses =
       ResolveAddresses({.listen = flags.listen,
                         .coordinator = flags.coordinator,
@@ -282,6 +306,7 @@ int Run(const Flags& flags) {
   MemoryWorkerService memory_service(memories);
   WorkerServerOptions server_options;
   server_options.listen = flags.listen;
+  server_options.security = *security;
   server_options.advertise_host = addresses->advertise_host;
   server_options.info = MakeInfo(flags, *options);
   server_options.services = {&attention, &memory_service};
@@ -311,7 +336,7 @@ int Run(const Flags& flags) {
   }
   std::atomic<int> exit_code = 0;
   std::unique_ptr<Registrar> registrar =
-      StartRegistrar(flags, **server, health, exit_code);
+      StartRegistrar(flags, *security, **server, health, exit_code);
   const int signal_number = stop.Wait();
   spdlog::info("signal {}: leaving", signal_number);
   health.SetLeaving();

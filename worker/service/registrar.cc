@@ -8,8 +8,6 @@
 #include "absl/time/clock.h"
 #include "base/pulse.h"
 #include "grpcpp/alarm.h"
-#include "grpcpp/create_channel.h"
-#include "grpcpp/security/credentials.h"
 #include "worker/step_wire/message_checksum.h"
 
 namespace headwise {
@@ -17,7 +15,8 @@ namespace {
 
 constexpr int kMaxMessageBytes = 64 << 10;  // both ways; real ones: below 1 kB
 
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
+                                           const TransportSecurity& security) {
   grpc::ChannelArguments args;
   args.SetMaxReceiveMessageSize(kMaxMessageBytes);
   args.SetMaxSendMessageSize(kMaxMessageBytes);
@@ -30,8 +29,7 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
   args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 2000);
   args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
   args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(),
-                                   args);
+  return security.MakeChannel(address, std::move(args));
 }
 
 absl::Status FromGrpc(const grpc::Status& status) {
@@ -87,7 +85,8 @@ void Registrar::Loop() {
   const ThreadPulse pulse("hw-registrar");
   std::vector<std::unique_ptr<worker::v1::Registry::Stub>> stubs;
   for (const std::string& coordinator : options_.coordinators) {
-    stubs.push_back(worker::v1::Registry::NewStub(MakeChannel(coordinator)));
+    stubs.push_back(worker::v1::Registry::NewStub(
+        MakeChannel(coordinator, options_.security)));
   }
   const absl::Duration max_backoff =
       stubs.size() == 1 ? options_.max_backoff : options_.max_search_backoff;

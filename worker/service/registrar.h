@@ -17,12 +17,14 @@
 #include "absl/time/time.h"
 #include "grpcpp/client_context.h"
 #include "headwise/worker/v1/worker.grpc.pb.h"
+#include "proto/transport_security.h"
 
 namespace headwise {
 
 struct RegistrarOptions {
   // host:port; several where one of them leads, which is found by trying.
   std::vector<std::string> coordinators;
+  TransportSecurity security;  // of calls to them
   worker::v1::WorkerInfo info;
   // Below a third of the coordinator's limit of 3 s.
   absl::Duration heartbeat_interval = absl::Milliseconds(800);

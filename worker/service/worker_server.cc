@@ -6,7 +6,6 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "grpcpp/resource_quota.h"
-#include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
 #include "worker/step_wire/rpc_limits.h"
 
@@ -75,8 +74,8 @@ absl::StatusOr<std::unique_ptr<WorkerServer>> WorkerServer::Start(
       new WorkerServer(node, std::move(options.probes)));
   grpc::ServerBuilder builder;
   SetLimits(builder);
-  builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(),
-                           &server->port_);
+  builder.AddListeningPort(
+      options.listen, options.security.server_credentials(), &server->port_);
   builder.RegisterService(&server->service_);
   builder.RegisterService(&server->health_);
   for (grpc::Service* service : options.services) {

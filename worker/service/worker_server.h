@@ -16,6 +16,7 @@
 #include "headwise/worker/v1/worker.pb.h"
 #include "proto/health_service.h"
 #include "proto/timer_pulse.h"
+#include "proto/transport_security.h"
 #include "worker/service/worker_node.h"
 #include "worker/service/worker_service.h"
 
@@ -23,6 +24,7 @@ namespace headwise {
 
 struct WorkerServerOptions {
   std::string listen = "127.0.0.1:0";  // port 0: any free one
+  TransportSecurity security;          // of that port
   // Host under which others reach us; empty: that of `listen`.
   std::string advertise_host;
   // What GetInfo and Register say. The address is filled in from the bound

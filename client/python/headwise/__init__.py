@@ -14,6 +14,9 @@
         memory.write(keys, values)  # [tokens, num_heads, head_dim], and again
         memory.read(queries)
 
+A server with TLS is a headwise.Server("10.0.0.10:7600", ca="ca.pem") in place
+of the address.
+
 Tensors are NumPy arrays or torch tensors; torch is never imported.
 
     with headwise.SelectionClient("127.0.0.1:7600") as client:
@@ -23,7 +26,7 @@ Tensors are NumPy arrays or torch tensors; torch is never imported.
 
 from headwise.attention import (Answer, LandmarkOracle, Probes, Quest, Razor,
                                 Session, Streaming)
-from headwise.connection import HeadwiseError
+from headwise.connection import HeadwiseError, Server
 from headwise.neural_memory import Gates, NeuralMemory, Written
 from headwise.selection import SelectionClient
 from headwise.selection_types import (Document, Input, Job, Row, Terms,
@@ -31,5 +34,5 @@ from headwise.selection_types import (Document, Input, Job, Row, Terms,
 
 __all__ = ["Answer", "Document", "Gates", "HeadwiseError", "Input", "Job",
            "LandmarkOracle", "NeuralMemory", "Probes", "Quest", "Razor", "Row",
-           "SelectionClient", "Session", "Streaming", "Terms", "Written",
-           "read_plan"]
+           "SelectionClient", "Server", "Session", "Streaming", "Terms",
+           "Written", "read_plan"]

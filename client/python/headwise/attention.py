@@ -12,7 +12,7 @@ import grpc
 import numpy as np
 
 from headwise import tensors
-from headwise.connection import Connection, HeadwiseError
+from headwise.connection import Connection, HeadwiseError, Server
 from headwise.leased import FLOAT_TYPES, Leased
 from headwise.snapshot_file import ATTENTION_SNAPSHOT
 from headwise.v1 import attention_pb2 as pb
@@ -108,7 +108,7 @@ class Session(Leased):
         self.stored_positions: int = info.stored_positions
 
     @classmethod
-    def open(cls, address: str, *, num_heads: int, num_kv_heads: int,
+    def open(cls, address: str | Server, *, num_heads: int, num_kv_heads: int,
              head_dim: int, max_positions: int, input_type: str = "fp32",
              kv_type: str | None = None, softmax_scale: float = 0.0,
              policies: Sequence[Policy | None] = (), ttl_seconds: int = 0,
@@ -125,14 +125,14 @@ class Session(Leased):
         return cls._started(address, tenant, timeout, "Open", request)
 
     @classmethod
-    def attach(cls, address: str, session_id: str, *, tenant: str = "",
+    def attach(cls, address: str | Server, session_id: str, *, tenant: str = "",
                timeout: float = 600.0) -> Session:
         """A session that was opened before, by this process or another."""
         return cls._started(address, tenant, timeout, "GetSession",
                             pb.GetSessionRequest(session_id=session_id))
 
     @classmethod
-    def restore(cls, address: str, path: str, *, tenant: str = "",
+    def restore(cls, address: str | Server, path: str, *, tenant: str = "",
                 timeout: float = 600.0) -> Session:
         """A new session from a file of snapshot()."""
         return cls._started(address, tenant, timeout, "Restore",

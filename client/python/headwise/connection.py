@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +16,32 @@ _OPTIONS = [("grpc.max_receive_message_length", 64 << 20),
             # A server that is gone without a word ends a stream.
             ("grpc.keepalive_time_ms", 20_000),
             ("grpc.keepalive_timeout_ms", 10_000)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Server:
+    """A server with TLS, wherever an address is asked for. PEM files, read
+    with each new connection: ca, the authorities that its certificate must
+    come from, default: those of the system; cert and key, who we are.
+    server_name: what its certificate is for, if not the address's host."""
+    address: str
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+    server_name: str = ""
+
+    def channel(self, options: list[tuple[str, Any]]) -> grpc.Channel:
+        if bool(self.cert) != bool(self.key):
+            raise ValueError("cert and key need each other; got "
+                             f"cert={self.cert!r}, key={self.key!r}")
+        ca, key, cert = (pathlib.Path(path).read_bytes() if path else None
+                         for path in (self.ca, self.key, self.cert))
+        if self.server_name:
+            options = [*options,
+                       ("grpc.ssl_target_name_override", self.server_name)]
+        return grpc.secure_channel(
+            self.address, grpc.ssl_channel_credentials(ca, key, cert),
+            options=options)
 
 
 class HeadwiseError(RuntimeError):
@@ -39,9 +67,12 @@ def _restored(code: grpc.StatusCode, details: str) -> HeadwiseError:
 class Connection:
     """A channel and a stub. `timeout` is of each call, in seconds."""
 
-    def __init__(self, address: str, stub: Callable[[grpc.Channel], Any],
+    def __init__(self, address: str | Server,
+                 stub: Callable[[grpc.Channel], Any],
                  tenant: str, timeout: float):
-        self._channel = grpc.insecure_channel(address, options=_OPTIONS)
+        self._channel = (address.channel(_OPTIONS)
+                         if isinstance(address, Server) else
+                         grpc.insecure_channel(address, options=_OPTIONS))
         self._stub = stub(self._channel)
         self._metadata = [("x-headwise-tenant", tenant)] if tenant else []
         self._timeout = timeout

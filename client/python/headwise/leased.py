@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from headwise import tensors
-from headwise.connection import Connection, HeadwiseError
+from headwise.connection import Connection, HeadwiseError, Server
 from headwise.v1 import attention_pb2 as pb
 
 FLOAT_TYPES = {"fp32": pb.FLOAT_TYPE_FP32, "fp16": pb.FLOAT_TYPE_FP16,
@@ -30,8 +30,8 @@ class Leased:
         self._config = info.config
 
     @classmethod
-    def _started(cls: type[_Self], address: str, tenant: str, timeout: float,
-                 method: str, request: Any) -> _Self:
+    def _started(cls: type[_Self], address: str | Server, tenant: str,
+                 timeout: float, method: str, request: Any) -> _Self:
         server = Connection(address, cls._stub, tenant, timeout)
         try:
             return cls(server, server.call(method, request))

@@ -13,7 +13,7 @@ import numpy as np
 
 from headwise import tensors
 from headwise.attention import Session
-from headwise.connection import Connection, HeadwiseError
+from headwise.connection import Connection, HeadwiseError, Server
 from headwise.leased import FLOAT_TYPES, Leased
 from headwise.snapshot_file import MEMORY_SNAPSHOT
 from headwise.v1 import neural_memory_pb2 as pb
@@ -68,7 +68,7 @@ class NeuralMemory(Leased):
         self.state_bytes: int = info.state_bytes
 
     @classmethod
-    def create(cls, address: str, *, num_heads: int, head_dim: int,
+    def create(cls, address: str | Server, *, num_heads: int, head_dim: int,
                num_layers: int = 2, hidden_dim: int = 0,
                activation: str = "silu", norm: str = "none",
                residual: bool = True, rule: str = "token",
@@ -97,7 +97,7 @@ class NeuralMemory(Leased):
         return cls._started(address, tenant, timeout, "Create", request)
 
     @classmethod
-    def of_model(cls, address: str, model: str, *, layer: int = 0,
+    def of_model(cls, address: str | Server, model: str, *, layer: int = 0,
                  heads: Iterable[int] = (), gates: Gates | None = None,
                  input_type: str = "fp32", session: Session | None = None,
                  ttl_seconds: int = 0, tenant: str = "",
@@ -115,14 +115,14 @@ class NeuralMemory(Leased):
         return cls._started(address, tenant, timeout, "Create", request)
 
     @classmethod
-    def attach(cls, address: str, memory_id: str, *, tenant: str = "",
+    def attach(cls, address: str | Server, memory_id: str, *, tenant: str = "",
                timeout: float = 600.0) -> NeuralMemory:
         """A memory that was created before, by this process or another."""
         return cls._started(address, tenant, timeout, "GetMemory",
                             pb.GetMemoryRequest(memory_id=memory_id))
 
     @classmethod
-    def restore(cls, address: str, path: str, *,
+    def restore(cls, address: str | Server, path: str, *,
                 session: Session | None = None, tenant: str = "",
                 timeout: float = 600.0) -> NeuralMemory:
         """A new memory from a file of snapshot()."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from headwise.connection import Connection, HeadwiseError
+from headwise.connection import Connection, HeadwiseError, Server
 from headwise.score_stream import ScoreStream
 from headwise.selection_types import (Document, Input, Job, Ranked, Row, Terms,
                                       job_of, masked_plan_of, ranking_of,
@@ -32,7 +32,7 @@ class SelectionClient:
     can't be reached or takes no more.
     """
 
-    def __init__(self, address: str, *, tenant: str = "",
+    def __init__(self, address: str | Server, *, tenant: str = "",
                  timeout: float = 600.0, retries: int = 8):
         self._server = Connection(address, pb_grpc.SelectionStub, tenant,
                                   timeout)

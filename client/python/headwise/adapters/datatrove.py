@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from headwise.adapters.columns import OUTPUT_COLUMNS, missing, row_values
+from headwise.connection import Server
 from headwise.selection import SelectionClient
 from headwise.selection_types import Document, Terms
 
@@ -36,7 +37,7 @@ class HeadwiseScore(PipelineStep):
     name = "Headwise score"
     type = "SCORE"
 
-    def __init__(self, address: str, terms: Terms, *,
+    def __init__(self, address: str | Server, terms: Terms, *,
                  domain_key: str = "domain", prefix: str = "",
                  max_in_flight: int = 512, retries: int = 8):
         super().__init__()

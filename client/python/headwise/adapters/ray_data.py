@@ -24,6 +24,7 @@ import numpy as np
 
 from headwise.adapters.columns import (OUTPUT_COLUMNS, Columns, missing,
                                        score_columns)
+from headwise.connection import Server
 from headwise.selection import SelectionClient
 from headwise.selection_types import Terms
 
@@ -37,7 +38,7 @@ class HeadwiseScorer:
     no score) or a dict of NumPy arrays (Ray's default; NaN stands for no
     score)."""
 
-    def __init__(self, address: str, terms: Terms,
+    def __init__(self, address: str | Server, terms: Terms,
                  columns: Columns = Columns(), *, retries: int = 8):
         self._client = SelectionClient(address, retries=retries)
         self._terms = terms

@@ -19,11 +19,13 @@ from typing import Any
 
 from headwise.adapters.columns import (OUTPUT_COLUMNS, Columns,
                                        score_columns)
+from headwise.connection import Server
 from headwise.selection import SelectionClient
 from headwise.selection_types import Terms
 
 
-def score_in_pandas(address: str, terms: Terms, columns: Columns = Columns(),
+def score_in_pandas(address: str | Server, terms: Terms,
+                    columns: Columns = Columns(),
                     *, retries: int = 8
                     ) -> Callable[[Iterator[Any]], Iterator[Any]]:
     """A function over the pandas frames of a partition that adds the
