@@ -151,6 +151,7 @@ absl::StatusOr<WorkerNodeOptions> MakeNodeOptions(
   options.model_root = flags.model_root;
   options.park_dir = flags.park_dir;
   options.bind_address = addresses.group_address;
+  options.log = [](const std::string& line) { spdlog::info("{}", line); };
   return options;
 }
 

@@ -145,15 +145,31 @@ absl::Status WorkerNode::Prepare(WorkerConfig config, Progress progress,
   auto answer = std::make_shared<PrepareDone>(std::move(done));
   return Enqueue(
       {[this, config = std::move(config), progress = std::move(progress),
-        answer] { (*answer)(DoPrepare(config, progress)); },
+        answer] {
+         Log(config, "loads its share");
+         const auto prepared = DoPrepare(config, progress);
+         (*answer)(prepared);
+         Log(config, prepared.ok()
+                         ? absl::StrCat("may join, loaded ",
+                                        prepared->loaded_weight_bytes, " of ",
+                                        prepared->weight_bytes, " bytes")
+                         : absl::StrCat("did not load: ",
+                                        prepared.status().ToString()));
+       },
        [answer](absl::Status status) { (*answer)(status); }});
 }
 
 absl::Status WorkerNode::Join(uint64_t membership_epoch,
                               std::vector<std::string> endpoints,
-                              std::function<void(absl::Status)> done) {
+                              std::function<void(absl::Status)> done,
+                              std::function<bool()> is_wanted) {
   return Enqueue({[this, membership_epoch, endpoints = std::move(endpoints),
-                   done] { done(DoJoin(membership_epoch, endpoints)); },
+                   done, is_wanted = std::move(is_wanted)] {
+                    done(
+                        is_wanted && !is_wanted()
+                            ? absl::CancelledError("nobody waits for the group")
+                            : DoJoin(membership_epoch, endpoints));
+                  },
                   done});
 }
 
@@ -223,6 +239,12 @@ absl::Status WorkerNode::CheckWanted(uint64_t membership_epoch) const {
                                          " was replaced by ", newest_epoch_));
 }
 
+void WorkerNode::Log(const WorkerConfig& config, absl::string_view news) const {
+  if (!options_.log) return;
+  options_.log(absl::StrCat("epoch ", config.membership_epoch, ": rank ",
+                            config.rank, " of ", config.world_size, " ", news));
+}
+
 absl::StatusOr<PreparedShard> WorkerNode::DoPrepare(const WorkerConfig& config,
                                                     const Progress& progress) {
   HEADWISE_RETURN_IF_ERROR(CheckWanted(config.membership_epoch));
@@ -262,6 +284,14 @@ absl::Status WorkerNode::DoJoin(uint64_t membership_epoch,
         absl::StrCat("join has ", endpoints.size(), " endpoints, expected ",
                      config_->world_size));
   }
+  const absl::Status joined = JoinGroup(endpoints);
+  Log(*config_, joined.ok()
+                    ? "has joined"
+                    : absl::StrCat("did not join: ", joined.ToString()));
+  return joined;
+}
+
+absl::Status WorkerNode::JoinGroup(const std::vector<std::string>& endpoints) {
   std::unique_ptr<PendingGroup> pending = std::move(pending_group_);
   HEADWISE_ASSIGN_OR_RETURN(std::shared_ptr<Group> group,
                             pending->Join(endpoints));

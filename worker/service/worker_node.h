@@ -16,6 +16,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "model/model.h"
@@ -43,6 +44,8 @@ struct WorkerNodeOptions {
   SpinMode spin = SpinMode::kAuto;
   std::string bind_address = "127.0.0.1";  // of Gloo's sockets
   absl::Duration join_timeout = absl::Seconds(10);
+  // One line for operators, from the engine thread; empty: none.
+  std::function<void(const std::string&)> log;
 
   // Injected; the defaults, where empty, are Model::Open, Executor::Create and
   // PendingGroup::Prepare.
@@ -91,10 +94,12 @@ class WorkerNode {
                        PrepareDone done);
 
   // Requires endpoints of all ranks. `done` gets Aborted for another epoch than
-  // the prepared one.
+  // the prepared one, and Cancelled if `is_wanted`, which may be empty, says
+  // when its turn has come that nobody waits for the group.
   absl::Status Join(uint64_t membership_epoch,
                     std::vector<std::string> endpoints,
-                    std::function<void(absl::Status)> done);
+                    std::function<void(absl::Status)> done,
+                    std::function<bool()> is_wanted = nullptr);
 
   // Claims the stream of steps of the joined group; a group has one. Aborted
   // for another epoch, FailedPrecondition if it is taken or no group has
@@ -138,6 +143,9 @@ class WorkerNode {
                             const Progress& progress);
   absl::Status DoJoin(uint64_t membership_epoch,
                       const std::vector<std::string>& endpoints);
+  absl::Status JoinGroup(const std::vector<std::string>& endpoints);
+  // Of the group that is being formed.
+  void Log(const WorkerConfig& config, absl::string_view news) const;
   absl::StatusOr<StepResult> DoStep(uint64_t membership_epoch,
                                     const Step& step);
   absl::Status CheckWeights(int64_t max_bytes);

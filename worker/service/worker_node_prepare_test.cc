@@ -9,6 +9,7 @@
 #include <fstream>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/synchronization/notification.h"
 #include "gmock/gmock.h"
@@ -19,6 +20,7 @@ namespace headwise {
 namespace {
 
 using testing::ElementsAre;
+using testing::StartsWith;
 
 TEST_F(WorkerNodeTest, ReplacingKeepsTheModelOfAnEqualPath) {
   auto node = MakeNode();
@@ -30,6 +32,25 @@ TEST_F(WorkerNodeTest, ReplacingKeepsTheModelOfAnEqualPath) {
   ASSERT_TRUE(Prepare(*node, other).ok());
   EXPECT_THAT(opened_, ElementsAre("model", "other"));
   EXPECT_EQ(num_executors_, 3);
+}
+
+TEST_F(WorkerNodeTest, TellsOperatorsWhatComesOfAGroup) {
+  std::vector<std::string> log;  // of the engine thread, read when idle
+  WorkerNodeOptions options = Options();
+  options.log = [&log](const std::string& line) { log.push_back(line); };
+  WorkerNode node(options);
+  Form(node, 7);
+  EXPECT_THAT(log, ElementsAre("epoch 7: rank 0 of 1 loads its share",
+                               StartsWith("epoch 7: rank 0 of 1 may join, "),
+                               "epoch 7: rank 0 of 1 has joined"));
+  log.clear();
+  WorkerConfig config = Config(8);
+  config.model_sha256 = std::string(64, 'b');
+  EXPECT_FALSE(Prepare(node, config).ok());
+  EXPECT_FALSE(Join(node, 8, {}).ok());  // said before this is answered
+  EXPECT_THAT(log, ElementsAre(StartsWith("epoch 8: "),
+                               StartsWith("epoch 8: rank 0 of 1 did not load: "
+                                          "FAILED_PRECONDITION")));
 }
 
 TEST_F(WorkerNodeTest, WrongDigestIsRefused) {

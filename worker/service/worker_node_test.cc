@@ -35,6 +35,19 @@ TEST_F(WorkerNodeTest, PreparesJoinsAndRuns) {
   EXPECT_EQ(result->results[0].token, 7);
 }
 
+// Its engine had hung: now it may serve others, who need not wait for the end.
+TEST_F(WorkerNodeTest, AJoinThatNobodyWaitsForIsNotBegun) {
+  auto node = MakeNode();
+  const auto prepared = Prepare(*node, Config(5));
+  ASSERT_TRUE(prepared.ok()) << prepared.status();
+  Reply<absl::Status> late;
+  ASSERT_TRUE(
+      node->Join(5, {prepared->endpoint}, late.Callback(), [] { return false; })
+          .ok());
+  EXPECT_EQ(late.Wait().code(), absl::StatusCode::kCancelled);
+  EXPECT_TRUE(Join(*node, 5, {prepared->endpoint}).ok());
+}
+
 TEST_F(WorkerNodeTest, OtherEpochsAreAborted) {
   auto node = MakeNode();
   Form(*node, 5);

@@ -73,10 +73,13 @@ grpc::ServerUnaryReactor* WorkerService::Join(
   absl::Status started = endpoints.status();
   started.Update(CheckChecksum(*request));
   if (started.ok()) {
-    started = node_.Join(request->membership_epoch(), *std::move(endpoints),
-                         [reactor](absl::Status status) {
-                           reactor->Finish(StatusToWire(status));
-                         });
+    // gRPC keeps `context` until Finish.
+    started = node_.Join(
+        request->membership_epoch(), *std::move(endpoints),
+        [reactor](absl::Status status) {
+          reactor->Finish(StatusToWire(status));
+        },
+        [context] { return !context->IsCancelled(); });
   }
   if (!started.ok()) reactor->Finish(StatusToWire(started));
   return reactor;
