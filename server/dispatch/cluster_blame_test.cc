@@ -66,6 +66,7 @@ TEST_F(ClusterBlameTest, WorkerThatNeverAnswersPrepareIsExcluded) {
 // Case 12: who dies while others load is found at once, and they are not
 // blamed for loading.
 TEST_F(ClusterBlameTest, WorkerThatDiesWhileOthersLoadIsNotWaitedFor) {
+  Rebuild(1, /*stall_timeout=*/absl::Hours(1));
   AddWorker("a");
   AddWorker("b");
   Link("a").answers_prepare = false;  // loads for long
@@ -73,6 +74,26 @@ TEST_F(ClusterBlameTest, WorkerThatDiesWhileOthersLoadIsNotWaitedFor) {
   manager_->RunOnce();
   ASSERT_EQ(membership_.view()->members.size(), 1u);
   EXPECT_EQ(membership_.view()->members[0].info.name, "a");
+  Link("a").answers_prepare = true;
+  manager_->RunOnce();
+  EXPECT_THAT(Serving(), ElementsAre("a"));
+}
+
+// Nor one that has prepared, and is not heard of since.
+TEST_F(ClusterBlameTest, WorkerThatFallsSilentWhileOthersLoadIsNotWaitedFor) {
+  Rebuild(1, /*stall_timeout=*/absl::Hours(1));
+  AddWorker("a");
+  AddWorker("b");
+  Link("a").answers_prepare = false;  // loads for long
+  Link("b").on_prepare = [this] {
+    clock_.Advance(absl::Seconds(2));
+    Beat("a");
+    clock_.Advance(absl::Seconds(2));
+  };
+  manager_->RunOnce();
+  EXPECT_THAT(log_, Contains("worker b is silent: taken for dead"));
+  EXPECT_THAT(manager_->status().detail,
+              HasSubstr("worker b could not prepare: it has left"));
   Link("a").answers_prepare = true;
   manager_->RunOnce();
   EXPECT_THAT(Serving(), ElementsAre("a"));

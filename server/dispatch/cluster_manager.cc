@@ -30,7 +30,7 @@ ClusterManager::ClusterManager(const ClusterManagerOptions& options,
                                const ClusterManagerDeps& deps)
     : options_(options),
       deps_(deps),
-      former_(options.former),
+      former_(FormerOptions()),
       quarantine_(options.quarantine, deps.clock),
       backoff_(options.min_backoff) {
   deps_.membership.SetListener([this] { Wake(); });
@@ -104,10 +104,24 @@ void ClusterManager::NoticeLoss() {
   BlameFor(*group, loss);
 }
 
-void ClusterManager::NoticeMembership() {
+GroupFormerOptions ClusterManager::FormerOptions() {
+  GroupFormerOptions former = options_.former;
+  former.has_left = [this](const Member& member) {
+    NoticeDead();
+    return !HasRegistration(deps_.membership.view()->members,
+                            member.registration_id);
+  };
+  return former;
+}
+
+void ClusterManager::NoticeDead() {
   for (const std::string& name : deps_.membership.RemoveDead()) {
     Log(absl::StrCat("worker ", name, " is silent: taken for dead"));
   }
+}
+
+void ClusterManager::NoticeMembership() {
+  NoticeDead();
   const auto view = deps_.membership.view();
   for (auto it = links_.begin(); it != links_.end();) {
     it = HasRegistration(view->members, it->first) ? std::next(it)

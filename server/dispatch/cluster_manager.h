@@ -115,8 +115,11 @@ class ClusterManager {
   void Wake();
   void OnLost(uint64_t membership_epoch, const GroupLoss& loss);
   void NoticeLoss();
+  void NoticeDead();
   void NoticeMembership();
   void MaybeForm();
+  // What the former is to know of the book.
+  GroupFormerOptions FormerOptions();
   bool MayCommand() const {
     return !options_.may_command || options_.may_command();
   }

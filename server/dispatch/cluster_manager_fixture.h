@@ -64,12 +64,13 @@ class ClusterManagerFixture : public testing::Test {
  protected:
   ClusterManagerFixture() { Rebuild(1); }
 
-  void Rebuild(size_t min_workers) {
+  void Rebuild(size_t min_workers,
+               absl::Duration stall_timeout = absl::Milliseconds(200)) {
     ClusterManagerOptions options;
     options.former.model_path = "m.gguf";
     options.former.shape = SmallShape();
     options.former.kv_capacity_bytes = 1 << 20;
-    options.former.prepare_stall_timeout = absl::Milliseconds(200);
+    options.former.prepare_stall_timeout = stall_timeout;
     options.min_workers = min_workers;
     options.on_change = [this](const GroupChange& change) {
       EXPECT_EQ(change.group, GroupChoice::kSharedMemory);

@@ -23,8 +23,9 @@ class FakeWorkerLink final : public WorkerLink {
   absl::Status prepare_status;
   absl::Status join_status;
   int64_t kv_capacity_blocks = 100;
-  bool answers_prepare = true;  // false: silence
-  uint64_t newest_epoch = 0;    // what is below is Aborted
+  bool answers_prepare = true;       // false: silence
+  std::function<void()> on_prepare;  // empty: nothing happens meanwhile
+  uint64_t newest_epoch = 0;         // what is below is Aborted
 
   void Probe(absl::Duration timeout,
              std::function<void(absl::Status)> done) override {
@@ -41,6 +42,7 @@ class FakeWorkerLink final : public WorkerLink {
       absl::MutexLock lock(&mutex_);
       configs_.push_back(std::move(config));
     }
+    if (on_prepare) on_prepare();
     if (!answers_prepare) return;
     progress(0.5);
     if (epoch < newest_epoch) {

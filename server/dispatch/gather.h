@@ -46,15 +46,16 @@ class Gather {
   }
 
   // Returns when all have answered, one that has not was not heard for `stall`,
-  // `cancelled` (looked at every 50 ms), or 50 to 100 ms after an answer that
-  // `decides`, if any, says that the others need not be waited for. By rank;
+  // `cancelled` (looked at every 50 ms), or 50 to 100 ms after `decides`, if
+  // any, says of a rank that the others need not be waited for. By rank;
   // nothing for those that have not answered. `tell`, if any, hears the mean
-  // progress whenever it has grown; it is called by this thread, so never after
-  // the wait.
+  // progress whenever it has grown. Both are called by this thread without a
+  // lock, so never after the wait.
   std::vector<std::optional<Answer>> Wait(
       absl::Duration stall, const std::atomic<bool>& cancelled,
       const std::function<void(double)>& tell = nullptr,
-      const std::function<bool(const Answer&)>& decides = nullptr) {
+      const std::function<bool(size_t, const std::optional<Answer>&)>& decides =
+          nullptr) {
     double told = 0.0;
     bool is_decided = false;
     while (true) {
@@ -62,10 +63,13 @@ class Gather {
       BeatThreadPulse();
       if (tell && look.mean_progress > told) tell(told = look.mean_progress);
       if (look.all || cancelled || is_decided || !Silent(stall).empty()) break;
-      is_decided = decides && HasAnswer(decides);
+      if (!decides) continue;
+      const std::vector<std::optional<Answer>> answers = Answers();
+      for (size_t rank = 0; rank < answers.size(); ++rank) {
+        is_decided = is_decided || decides(rank, answers[rank]);
+      }
     }
-    absl::MutexLock lock(&mutex_);
-    return answers_;
+    return Answers();
   }
 
   // Ranks that have neither answered nor told progress for `stall`.
@@ -98,12 +102,9 @@ class Gather {
     return look;
   }
 
-  bool HasAnswer(const std::function<bool(const Answer&)>& decides) {
+  std::vector<std::optional<Answer>> Answers() {
     absl::MutexLock lock(&mutex_);
-    return std::any_of(answers_.begin(), answers_.end(),
-                       [&decides](const std::optional<Answer>& answer) {
-                         return answer.has_value() && decides(*answer);
-                       });
+    return answers_;
   }
 
   const Clock& clock_;

@@ -75,7 +75,9 @@ TEST(GatherTest, AnAnswerMayEndTheWaitForTheOthers) {
   gather.Set(2, -1);
   const auto answers =
       gather.Wait(absl::Hours(1), kNotCancelled, nullptr,
-                  [](const int& answer) { return answer < 0; });
+                  [](size_t rank, const std::optional<int>& answer) {
+                    return rank == 2 && answer.value_or(0) < 0;
+                  });
   EXPECT_EQ(answers[0], 1);
   EXPECT_EQ(answers[1], std::nullopt);
   EXPECT_THAT(gather.Silent(absl::Hours(1)), testing::IsEmpty());

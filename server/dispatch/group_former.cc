@@ -196,16 +196,26 @@ absl::Status GroupFormer::PrepareAll(FormedGroup* group,
           gather->Set(rank, std::move(answer));
         });
   }
+  const auto has_left = [&](size_t rank) {
+    return options_.has_left && options_.has_left(group->members[rank]);
+  };
   // Once one is gone there will be no such group: the others need not load to
   // the end, and keep for the next one what they have.
   const std::vector<std::optional<Answer>> answers = gather->Wait(
       options_.prepare_stall_timeout, cancelled_, options_.on_progress,
-      [](const Answer& answer) { return IsGone(answer.status()); });
+      [&](size_t rank, const std::optional<Answer>& answer) {
+        return has_left(rank) ||
+               (answer.has_value() && IsGone(answer->status()));
+      });
   const std::vector<size_t> silent =
       gather->Silent(options_.prepare_stall_timeout);
   std::vector<std::optional<absl::Status>> statuses(num_ranks);
   for (size_t rank = 0; rank < num_ranks; ++rank) {
     const std::optional<Answer>& answer = answers[rank];
+    if (has_left(rank)) {
+      statuses[rank] = absl::UnavailableError("it has left");
+      continue;
+    }
     if (!answer.has_value()) {
       const bool loads =
           std::find(silent.begin(), silent.end(), rank) == silent.end();

@@ -46,8 +46,11 @@ struct GroupFormerOptions {
   absl::Duration prepare_stall_timeout = absl::Seconds(20);
   absl::Duration join_timeout = absl::Seconds(12);
   absl::Duration probe_timeout = absl::Seconds(1);
-  // Mean progress of all ranks, 0 to 1; called from within Form.
+  // Both are called from within Form: mean progress of all ranks, 0 to 1; and
+  // whether a member is none any more, so that nobody waits for it (empty:
+  // never).
   std::function<void(double)> on_progress;
+  std::function<bool(const Member&)> has_left;
 };
 
 // A group that has joined, and what it cost.
