@@ -158,6 +158,8 @@ void ExpectNamedEnds(const FakeNccl::Plan& plan) {
         const absl::Status first = CheckSome(group);
         std::vector<int64_t> values(1);
         const absl::Status later = group.AllReduceSum(absl::MakeSpan(values));
+        // What failed on its rank may have reached the others all the same.
+        if (first.ok()) return later;
         return later == first ? first : Wrong("another reason");
       });
   for (const absl::Status& end : ends) {
