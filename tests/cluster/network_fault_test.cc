@@ -25,13 +25,7 @@ class ProxiedWorkerTest : public ServedCluster {
   void StartProxied() {
     UseTinyModel();
     ASSERT_FALSE(HasFatalFailure());
-    StartWorker("w0");
-    const std::string address = WaitForWorkerAddress("w0");
-    ASSERT_FALSE(HasFailure());
-    auto proxy = FaultProxy::Start(address);
-    ASSERT_TRUE(proxy.ok()) << proxy.status();
-    proxy_ = *std::move(proxy);
-    StartServer(2, {.flags = {"--workers", proxy_->address()}});
+    StartServerAndProxiedWorker(2);
     ASSERT_FALSE(HasFatalFailure());
     StartWorker("w1");
     ASSERT_TRUE(WaitForWorldSize(2)) << Logs();
@@ -39,29 +33,15 @@ class ProxiedWorkerTest : public ServedCluster {
     epoch_ = MembershipEpoch();
   }
 
-  // The answer to a caller who asks again after UNAVAILABLE, with `fault` once
-  // the text flows.
-  HeardAnswer AskWithFault(const std::function<void()>& fault) {
-    bool struck = false;
-    return AskUntilWhole(request_, {.on_token = [&](size_t number, auto&) {
-                           if (number < 5 || std::exchange(struck, true))
-                             return;
-                           struck_at_ = Clock::Monotonic().Now();
-                           fault();
-                         }});
-  }
-
   v1::GenerateRequest request_ = Request(150);
-  std::unique_ptr<FaultProxy> proxy_;
   uint64_t epoch_ = 0;
-  absl::Time struck_at_;
 };
 
 TEST_F(ProxiedWorkerTest, DelayAndJitterOfATenthOfASecondChangeNoToken) {
   request_ = Request(20);
   StartProxied();
   ASSERT_FALSE(HasFatalFailure());
-  AskWithFault([&] {
+  AskWithFault(request_, [&] {
     proxy_->SetFaults(
         {.delay = absl::Milliseconds(100), .jitter = absl::Milliseconds(100)});
   });
@@ -74,8 +54,9 @@ TEST_F(ProxiedWorkerTest, DelayAndJitterOfATenthOfASecondChangeNoToken) {
 TEST_F(ProxiedWorkerTest, AnswersThatAreLostOnTheirWayAreMissedInTime) {
   StartProxied();
   ASSERT_FALSE(HasFatalFailure());
-  AskWithFault(
-      [&] { proxy_->SetFaults(ProxyEnd::kClient, {.is_blocked = true}); });
+  AskWithFault(request_, [&] {
+    proxy_->SetFaults(ProxyEnd::kClient, {.is_blocked = true});
+  });
   EXPECT_LT(Since(struck_at_), kMissedInTime) << Logs();
   EXPECT_TRUE(WaitForWorldSize(1)) << Logs();
   EXPECT_GT(MembershipEpoch(), epoch_);
@@ -88,8 +69,9 @@ TEST_F(ProxiedWorkerTest, AnswersThatAreLostOnTheirWayAreMissedInTime) {
 TEST_F(ProxiedWorkerTest, StepsThatAreLostOnTheirWayAreMissedInTime) {
   StartProxied();
   ASSERT_FALSE(HasFatalFailure());
-  AskWithFault(
-      [&] { proxy_->SetFaults(ProxyEnd::kTarget, {.is_blocked = true}); });
+  AskWithFault(request_, [&] {
+    proxy_->SetFaults(ProxyEnd::kTarget, {.is_blocked = true});
+  });
   EXPECT_LT(Since(struck_at_), kMissedInTime) << Logs();
   EXPECT_TRUE(WaitForWorldSize(1)) << Logs();
   ExpectInvariants();
@@ -98,7 +80,7 @@ TEST_F(ProxiedWorkerTest, StepsThatAreLostOnTheirWayAreMissedInTime) {
 TEST_F(ProxiedWorkerTest, ACutConnectionIsMadeAgainAndTheTextIsTheSame) {
   StartProxied();
   ASSERT_FALSE(HasFatalFailure());
-  AskWithFault([&] { proxy_->Cut(); });
+  AskWithFault(request_, [&] { proxy_->Cut(); });
   EXPECT_TRUE(WaitForWorldSize(2)) << Logs();
   ExpectInvariants();
 }
@@ -107,7 +89,7 @@ TEST_F(ProxiedWorkerTest, AFrameCutShortIsAnEndAndNoAnswer) {
   StartProxied();
   ASSERT_FALSE(HasFatalFailure());
   for (const ProxyEnd to : {ProxyEnd::kClient, ProxyEnd::kTarget}) {
-    AskWithFault([&] { proxy_->TruncateAfter(to, 101); });
+    AskWithFault(request_, [&] { proxy_->TruncateAfter(to, 101); });
     EXPECT_TRUE(WaitForWorldSize(2)) << Logs();
   }
   EXPECT_TRUE(coordinator_->IsRunning());
@@ -118,7 +100,7 @@ TEST_F(ProxiedWorkerTest, AFrameCutShortIsAnEndAndNoAnswer) {
 TEST_F(ProxiedWorkerTest, AHalfOpenConnectionIsFoundAndItsPlaceIsFree) {
   StartProxied();
   ASSERT_FALSE(HasFatalFailure());
-  AskWithFault([&] {
+  AskWithFault(request_, [&] {
     proxy_->Refuse(true);
     proxy_->Vanish(ProxyEnd::kTarget);
   });

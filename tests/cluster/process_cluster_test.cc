@@ -1,8 +1,6 @@
 // A coordinator and workers as real processes on loopback, and what becomes of
 // a stream when one of them dies, freezes or leaves.
 
-#include "tests/support/process_cluster.h"
-
 #include <signal.h>
 #include <unistd.h>
 
@@ -21,46 +19,18 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "gmock/gmock.h"
-#include "grpcpp/create_channel.h"
-#include "grpcpp/security/credentials.h"
 #include "gtest/gtest.h"
-#include "headwise/v1/admin.grpc.pb.h"
-#include "headwise/v1/inference.grpc.pb.h"
 #include "model/files/test_model_writer.h"
 #include "model/files/test_titans.h"
-#include "tests/support/metrics_page.h"
+#include "tests/cluster/served_cluster.h"
 
 namespace headwise {
 namespace {
 
-class ProcessClusterTest : public ProcessCluster {
+class ProcessClusterTest : public ServedCluster {
  protected:
-  void StartCoordinator(int min_workers) {
-    ASSERT_NO_FATAL_FAILURE(ProcessCluster::StartCoordinator(
-        {"--min-workers", std::to_string(min_workers), "--kv-bytes",
-         "268435456", "--metrics-listen", "127.0.0.1:0", "--drain", "60"}));
-    inference_ = v1::Inference::NewStub(channel_);
-    admin_ = v1::Admin::NewStub(channel_);
-  }
-
-  bool WaitForWorldSize(size_t size) {
-    return WaitUntil(
-        [&] {
-          v1::HeadMap map;
-          const auto context = Context(absl::Seconds(5));
-          return admin_->GetHeadMap(context.get(), {}, &map).ok() &&
-                 map.world_size() == size;
-        },
-        kReady);
-  }
-
   void StartCluster(int num_workers) {
-    StartCoordinator(num_workers);
-    if (HasFatalFailure()) return;
-    for (int i = 0; i < num_workers; ++i) {
-      StartWorker("w" + std::to_string(i));
-    }
-    ASSERT_TRUE(WaitForWorldSize(num_workers)) << coordinator_->Log();
+    StartServing(num_workers, {"--kv-bytes", "268435456", "--drain", "60"});
   }
 
   // One stream of `max_tokens`; `on_text` after each message with text.
@@ -100,14 +70,6 @@ class ProcessClusterTest : public ProcessCluster {
     EXPECT_TRUE(status.ok()) << status.error_message() << coordinator_->Log();
     return text;
   }
-
-  double Metric(const std::string& name) {
-    return SumOfSeries(MetricsPageOf(folder_.Path("coordinator.port")), name)
-        .value_or(-1.0);
-  }
-
-  std::unique_ptr<v1::Inference::Stub> inference_;
-  std::unique_ptr<v1::Admin::Stub> admin_;
 };
 
 TEST_F(ProcessClusterTest, KilledWorkerCostsAPauseAndNotALetter) {
@@ -178,7 +140,6 @@ TEST_F(ProcessClusterTest, FrozenWorkerIsFencedInTimeAndMayComeBack) {
 TEST_F(ProcessClusterTest, CancelledStreamFreesItsKv) {
   StartCluster(2);
   ASSERT_FALSE(HasFatalFailure());
-  const auto kv_bytes = [&] { return Metric("headwise_kv_bytes"); };
   v1::GenerateRequest request;
   request.set_text("Once upon a time");
   request.mutable_options()->set_max_tokens(4000);
@@ -188,11 +149,10 @@ TEST_F(ProcessClusterTest, CancelledStreamFreesItsKv) {
   v1::GenerateResponse response;
   while (stream->Read(&response) && !response.has_generated()) {
   }
-  EXPECT_GT(kv_bytes(), 0);
+  EXPECT_GT(Metric("headwise_kv_bytes"), 0);
   context->TryCancel();
   EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
-  EXPECT_TRUE(WaitUntil([&] { return kv_bytes() == 0; }, absl::Seconds(10)))
-      << kv_bytes();
+  EXPECT_TRUE(WaitForKvFreed(absl::Seconds(10)));
 }
 
 TEST_F(ProcessClusterTest, AGroupThatGrowsIsNotCountedAsLost) {
@@ -207,7 +167,7 @@ TEST_F(ProcessClusterTest, AGroupThatGrowsIsNotCountedAsLost) {
 }
 
 TEST_F(ProcessClusterTest, HeadsMapSaysAtOnceWhyNoGroupStands) {
-  StartCoordinator(/*min_workers=*/2);
+  StartServer(/*min_workers=*/2);
   ASSERT_FALSE(HasFatalFailure());
   const auto heads =
       ChildProcess::Start({std::string(HEADWISE_BINARY_DIR) + "/headwise",

@@ -17,12 +17,8 @@
 
 #include "grpcpp/client_context.h"
 #include "gtest/gtest.h"
-#include "headwise/v1/admin.grpc.pb.h"
-#include "headwise/v1/inference.grpc.pb.h"
-#include "headwise/v1/sessions.grpc.pb.h"
 #include "model/files/test_model_writer.h"
-#include "tests/support/metrics_page.h"
-#include "tests/support/process_cluster.h"
+#include "tests/cluster/served_cluster.h"
 
 namespace headwise {
 
@@ -32,7 +28,7 @@ struct Heard {
   grpc::Status status;
 };
 
-class ReplayFixture : public ProcessCluster {
+class ReplayFixture : public ServedCluster {
  protected:
   // Three KV heads, so that workers have unequal shares.
   void SetUp() override {
@@ -47,14 +43,9 @@ class ReplayFixture : public ProcessCluster {
 
   void StartCluster(int num_workers,
                     const std::vector<std::string>& flags = {}) {
-    std::vector<std::string> all = {
-        "--min-workers", std::to_string(num_workers), "--kv-bytes",
-        "268435456",     "--metrics-listen",          "127.0.0.1:0"};
+    std::vector<std::string> all = {"--kv-bytes", "268435456"};
     all.insert(all.end(), flags.begin(), flags.end());
-    ASSERT_NO_FATAL_FAILURE(StartCoordinator(all));
-    inference_ = v1::Inference::NewStub(channel_);
-    admin_ = v1::Admin::NewStub(channel_);
-    sessions_ = v1::Sessions::NewStub(channel_);
+    ASSERT_NO_FATAL_FAILURE(StartServer(num_workers, {.flags = all}));
     for (int i = 0; i < num_workers; ++i) AddWorker();
     ASSERT_TRUE(WaitForWorldSize(num_workers)) << coordinator_->Log();
   }
@@ -65,16 +56,6 @@ class ReplayFixture : public ProcessCluster {
                 {"--park-dir", park_dir_});
   }
   void Kill(size_t worker) { workers_[worker]->Signal(SIGKILL); }
-
-  bool WaitForWorldSize(uint32_t size) {
-    return WaitUntil(
-        [&] {
-          v1::HeadMap map;
-          return admin_->GetHeadMap(Context(kReady).get(), {}, &map).ok() &&
-                 map.world_size() == size;
-        },
-        kReady);
-  }
 
   static v1::GenerateRequest Ask(int max_tokens, int prompt_tokens = 20) {
     v1::GenerateRequest request;
@@ -149,15 +130,7 @@ class ReplayFixture : public ProcessCluster {
     }
   }
 
-  double Metric(const std::string& name) {
-    return SumOfSeries(MetricsPageOf(folder_.Path("coordinator.port")), name)
-        .value_or(-1.0);
-  }
-
   std::string park_dir_ = folder_.Path("");
-  std::unique_ptr<v1::Inference::Stub> inference_;
-  std::unique_ptr<v1::Admin::Stub> admin_;
-  std::unique_ptr<v1::Sessions::Stub> sessions_;
 };
 
 // So many that no answer has ended when a worker dies of a signal that was sent

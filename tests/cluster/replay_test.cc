@@ -13,8 +13,6 @@
 #include <vector>
 
 #include "gmock/gmock.h"
-#include "google/rpc/error_details.pb.h"
-#include "google/rpc/status.pb.h"
 #include "gtest/gtest.h"
 #include "tests/cluster/replay_fixture.h"
 
@@ -93,13 +91,7 @@ TEST_F(ReplayTest, AllKilledForGoodEndsInTimeAndSaysWhenToTryAgain) {
   EXPECT_EQ(heard.status.error_code(), grpc::StatusCode::UNAVAILABLE)
       << heard.status.error_message();
   EXPECT_LT(absl::Now() - killed, absl::Seconds(10)) << "2 s, and slack";
-  google::rpc::Status rich;
-  ASSERT_TRUE(rich.ParseFromString(heard.status.error_details()));
-  bool has_retry_info = false;
-  for (const auto& detail : rich.details()) {
-    has_retry_info |= detail.Is<google::rpc::RetryInfo>();
-  }
-  EXPECT_TRUE(has_retry_info);
+  EXPECT_TRUE(HasRetryInfo(heard.status));
 }
 
 // Everything that may run, at once.
@@ -196,18 +188,11 @@ TEST_F(ReplayTest, TermUnderAHundredStreamsLetsThemEnd) {
 class SessionReplayTest : public ReplayFixture {
  protected:
   v1::PromptSession Upload() {
-    v1::UploadRequest request;
-    *request.mutable_tokens() = Ask(1, 3000).tokens();
-    const auto context = Context(kReady);
-    const auto stream = sessions_->Upload(context.get());
-    stream->Write(request);
-    stream->WritesDone();
-    v1::UploadProgress progress;
-    while (stream->Read(&progress)) {
-    }
-    const grpc::Status status = stream->Finish();
+    v1::PromptSession session;
+    const grpc::Status status =
+        ServedCluster::Upload({PieceOf(0, 3000)}, &session);
     EXPECT_TRUE(status.ok()) << status.error_message();
-    return progress.session();
+    return session;
   }
 };
 

@@ -1,6 +1,7 @@
 #include "tests/cluster/served_cluster.h"
 
 #include <fstream>
+#include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -51,6 +52,19 @@ void ServedCluster::StartServer(int min_workers, Started how) {
   ASSERT_FALSE(HasFatalFailure());
   inference_ = v1::Inference::NewStub(channel_);
   admin_ = v1::Admin::NewStub(channel_);
+  sessions_ = v1::Sessions::NewStub(channel_);
+}
+
+void ServedCluster::StartServerAndProxiedWorker(
+    int min_workers, std::vector<std::string> flags) {
+  StartWorker("w0");
+  const std::string address = WaitForWorkerAddress("w0");
+  ASSERT_FALSE(HasFailure());
+  auto proxy = FaultProxy::Start(address);
+  ASSERT_TRUE(proxy.ok()) << proxy.status();
+  proxy_ = *std::move(proxy);
+  flags.insert(flags.end(), {"--workers", proxy_->address()});
+  StartServer(min_workers, {.flags = std::move(flags)});
 }
 
 void ServedCluster::StartServing(int num_workers,
@@ -164,6 +178,47 @@ HeardAnswer ServedCluster::AskUntilWhole(const v1::GenerateRequest& request,
   EXPECT_TRUE(is_over && answer.is_whole())
       << answer.end->error_message() << Logs();
   return answer;
+}
+
+HeardAnswer ServedCluster::AskWithFault(const v1::GenerateRequest& request,
+                                        const std::function<void()>& fault) {
+  bool struck = false;
+  return AskUntilWhole(request, {.on_token = [&](size_t number, auto&) {
+                         if (number < 5 || std::exchange(struck, true)) return;
+                         struck_at_ = Clock::Monotonic().Now();
+                         fault();
+                       }});
+}
+
+v1::UploadRequest ServedCluster::PieceOf(int64_t begin, int64_t end) {
+  v1::UploadRequest piece;
+  piece.set_offset(begin);
+  for (int64_t i = begin; i < end; ++i) {
+    piece.mutable_tokens()->add_ids(static_cast<int32_t>(i * 7 % 250));
+  }
+  return piece;
+}
+
+grpc::Status ServedCluster::Upload(
+    const std::vector<v1::UploadRequest>& pieces, v1::PromptSession* session,
+    const std::function<bool(const v1::UploadProgress&)>& breaks_off) {
+  const auto context = Context(kReady);
+  const auto stream = sessions_->Upload(context.get());
+  for (const v1::UploadRequest& piece : pieces) {
+    if (!stream->Write(piece)) break;
+  }
+  v1::UploadProgress progress;
+  if (breaks_off) {
+    while (stream->Read(&progress) && !breaks_off(progress)) {
+    }
+    context->TryCancel();
+  } else {
+    stream->WritesDone();
+  }
+  while (stream->Read(&progress)) {
+  }
+  *session = progress.session();
+  return stream->Finish();
 }
 
 void ServedCluster::ExpectInvariants() {

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,7 +15,9 @@
 #include "grpcpp/support/status.h"
 #include "headwise/v1/admin.grpc.pb.h"
 #include "headwise/v1/inference.grpc.pb.h"
+#include "headwise/v1/sessions.grpc.pb.h"
 #include "tests/cluster/history.h"
+#include "tests/support/fault_proxy.h"
 #include "tests/support/process_cluster.h"
 
 namespace headwise {
@@ -23,6 +26,9 @@ class ServedCluster : public ProcessCluster {
  protected:
   // With metrics and stubs. `flags` and the rest come beside them.
   void StartServer(int min_workers, Started how = {});
+  // The same, of a worker w0 that is reached through proxy_ alone.
+  void StartServerAndProxiedWorker(int min_workers,
+                                   std::vector<std::string> flags = {});
   // And so many workers, w0, w1, ... that announce themselves; returns when
   // they serve.
   void StartServing(int num_workers,
@@ -64,6 +70,17 @@ class ServedCluster : public ProcessCluster {
   // after UNAVAILABLE. Recorded in history_.
   HeardAnswer AskUntilWhole(const v1::GenerateRequest& request,
                             const History::Asking& asking);
+  // The same, with `fault` once the text flows.
+  HeardAnswer AskWithFault(const v1::GenerateRequest& request,
+                           const std::function<void()>& fault);
+  // Of a prompt session: tokens [begin, end) of a text that all tests share.
+  static v1::UploadRequest PieceOf(int64_t begin, int64_t end);
+  // Sends the pieces, and breaks off once that says so, as its caller's death
+  // would. `session` as it then is.
+  grpc::Status Upload(const std::vector<v1::UploadRequest>& pieces,
+                      v1::PromptSession* session,
+                      const std::function<bool(const v1::UploadProgress&)>&
+                          breaks_off = nullptr);
   // The fault-free run's requests count in the metrics too: history_ gets them
   // once it is over.
   void ExpectInvariants();
@@ -78,6 +95,9 @@ class ServedCluster : public ProcessCluster {
 
   std::unique_ptr<v1::Inference::Stub> inference_;
   std::unique_ptr<v1::Admin::Stub> admin_;
+  std::unique_ptr<v1::Sessions::Stub> sessions_;
+  std::unique_ptr<FaultProxy> proxy_;
+  absl::Time struck_at_;  // monotonic: the last fault
   History fault_free_;
   History history_;
 };

@@ -22,37 +22,20 @@ class SessionFaultTest : public ServedCluster {
  protected:
   static constexpr int64_t kPieceTokens = 1000;
 
-  // Pieces [begin, end) of a long prompt, as an upload of its own. It is ended
-  // in order, or as its caller's death would, after the first run.
+  // Tokens [begin, end) of a long prompt, as an upload of its own. It is ended
+  // in order, or breaks off after the first run.
   grpc::Status Upload(const std::string& id, int64_t begin, int64_t end,
                       bool breaks_off, v1::PromptSession* session) {
-    grpc::ClientContext context;
-    context.set_deadline(absl::ToChronoTime(absl::Now() + kReady));
-    const auto stream = sessions_->Upload(&context);
-    v1::UploadRequest request;
-    if (!id.empty()) request.set_session_id(id);
+    std::vector<v1::UploadRequest> pieces;
     for (int64_t at = begin; at < end; at += kPieceTokens) {
-      request.set_offset(at);
-      request.clear_tokens();
-      for (int64_t i = at; i < std::min(at + kPieceTokens, end); ++i) {
-        request.mutable_tokens()->add_ids(static_cast<int32_t>(i * 7 % 250));
-      }
-      if (!stream->Write(request)) break;
-      request.clear_session_id();
+      pieces.push_back(PieceOf(at, std::min(at + kPieceTokens, end)));
     }
-    v1::UploadProgress progress;
-    if (breaks_off) {
-      while (stream->Read(&progress) &&
-             progress.processed_tokens() < kPieceTokens + 16'384) {
-      }
-      context.TryCancel();
-    } else {
-      stream->WritesDone();
-    }
-    while (stream->Read(&progress)) {
-    }
-    *session = progress.session();
-    return stream->Finish();
+    pieces[0].set_session_id(id);
+    if (!breaks_off) return ServedCluster::Upload(pieces, session);
+    return ServedCluster::Upload(
+        pieces, session, [](const v1::UploadProgress& progress) {
+          return progress.processed_tokens() >= kPieceTokens + 16'384;
+        });
   }
 
   v1::PromptSession Get(const std::string& id) {
@@ -80,11 +63,7 @@ class SessionFaultTest : public ServedCluster {
     UseTinyModel(1 << 16);
     ASSERT_FALSE(HasFatalFailure());
     StartServing(2, {"--kv-bytes", "67108864"});
-    ASSERT_FALSE(HasFatalFailure());
-    sessions_ = v1::Sessions::NewStub(channel_);
   }
-
-  std::unique_ptr<v1::Sessions::Stub> sessions_;
 };
 
 // Case 45.

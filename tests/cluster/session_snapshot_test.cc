@@ -32,26 +32,15 @@ class SessionSnapshotTest : public ServedCluster {
     UseTinyModel(1 << 20);
     ASSERT_FALSE(HasFatalFailure());
     StartServing(num_workers, {"--kv-bytes", "67108864"});
-    ASSERT_FALSE(HasFatalFailure());
-    sessions_ = v1::Sessions::NewStub(channel_);
   }
 
   // A session of a text of so many tokens; its id.
   std::string Upload(int64_t num_tokens) {
-    const auto context = Context(kReady);
-    const auto stream = sessions_->Upload(context.get());
-    v1::UploadRequest request;
-    for (int64_t i = 0; i < num_tokens; ++i) {
-      request.mutable_tokens()->add_ids(static_cast<int32_t>(i * 7 % 250));
-    }
-    stream->Write(request);
-    stream->WritesDone();
-    v1::UploadProgress progress;
-    while (stream->Read(&progress)) {
-    }
-    const grpc::Status status = stream->Finish();
+    v1::PromptSession session;
+    const grpc::Status status =
+        ServedCluster::Upload({PieceOf(0, num_tokens)}, &session);
     EXPECT_TRUE(status.ok()) << status.error_message();
-    return progress.session().session_id();
+    return session.session_id();
   }
 
   grpc::Status Snapshot(const std::string& id, Parts* parts) {
@@ -101,8 +90,6 @@ class SessionSnapshotTest : public ServedCluster {
     EXPECT_TRUE(sessions_->ListSessions(Context().get(), {}, &list).ok());
     return list.sessions_size();
   }
-
-  std::unique_ptr<v1::Sessions::Stub> sessions_;
 };
 
 // Case 26: what generates from it meanwhile notices nothing.

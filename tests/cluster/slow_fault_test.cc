@@ -24,23 +24,7 @@ namespace {
 
 using testing::IsEmpty;
 
-class SlowFaultTest : public ServedCluster {
- protected:
-  // The answer to a caller who asks again after UNAVAILABLE, with `fault` once
-  // the text flows.
-  HeardAnswer AskWithFault(const v1::GenerateRequest& request,
-                           const std::function<void()>& fault) {
-    bool struck = false;
-    return AskUntilWhole(request, {.on_token = [&](size_t number, auto&) {
-                           if (number < 5 || std::exchange(struck, true))
-                             return;
-                           struck_at_ = Clock::Monotonic().Now();
-                           fault();
-                         }});
-  }
-
-  absl::Time struck_at_;
-};
+class SlowFaultTest : public ServedCluster {};
 
 // Case 4.
 TEST_F(SlowFaultTest, AWorkerFrozenForThirtySecondsIsFencedAndComesBack) {
