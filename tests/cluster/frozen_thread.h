@@ -38,6 +38,15 @@ inline std::vector<pid_t> ThreadsOf(pid_t pid, const std::string& name) {
   return found;
 }
 
+// It waits, and not for a disk.
+inline bool IsAsleep(pid_t pid, pid_t tid) {
+  std::ifstream file(absl::StrCat("/proc/", pid, "/task/", tid, "/stat"));
+  std::string text;
+  std::getline(file, text);
+  const size_t name_end = text.rfind(") ");
+  return name_end != std::string::npos && text.substr(name_end + 2, 1) == "S";
+}
+
 // Stops until it is destroyed, by the same thread that made it: the kernel
 // takes a tracer's thread for the tracer. The process must be a child of ours.
 class FrozenThread {
