@@ -105,13 +105,19 @@ class Job:
         wait('job', lambda: self.status()['tokens_per_second'] > 0)
 
 
-def first_token_seconds(address, length, draws):
+def answer_usage(address, length, draws, tokens):
+    """The server's figures of an answer to a prompt of so many words."""
     words = ' '.join(draws.choice(('the', 'river', 'of', 'salt', 'and', 'wool',
                                    'every', 'town', 'by', 'week'))
                      for _ in range(length))
     events = headwise('generate', '--server', address, '--prompt', words,
-                      '--max-tokens', 1, '--json').splitlines()
-    usage = json.loads(events[-1])['usage']
+                      '--max-tokens', tokens, '--ignore-eos',
+                      '--json').splitlines()
+    return json.loads(events[-1])['usage']
+
+
+def first_token_seconds(address, length, draws):
+    usage = answer_usage(address, length, draws, 1)
     return usage['queue_seconds'] + usage['prefill_seconds']
 
 

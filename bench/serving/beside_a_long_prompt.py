@@ -12,12 +12,9 @@ chats did.
 """
 
 import argparse
-import concurrent.futures
 import json
 import os
 import pathlib
-import random
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,8 +24,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / 'bench' / 'selection'))
 
 # pylint: disable=wrong-import-position
-from first_token import (HEADWISE, MODEL, first_token_seconds, percentile,
-                         server)
+from callers import compared, from_callers, print_sides
+from first_token import HEADWISE, MODEL, first_token_seconds, server
 
 PLAN = ROOT / 'bench' / 'results' / 'needle' / 'lh.json'
 SENTENCE = 'The grass is green. The sky is blue. Here we go. There again. '
@@ -47,22 +44,8 @@ def start_long_prompt(address, arguments, folder):
 
 def chats(address, arguments, seed):
     """Seconds to the first token of each."""
-    def caller(index):
-        draws = random.Random(seed + index)
-        seconds = []
-        for _ in range(arguments.chats // arguments.at_once):
-            time.sleep(draws.uniform(0.05, 0.3))
-            seconds.append(
-                first_token_seconds(address, draws.randint(20, 60), draws))
-        return seconds
-
-    with concurrent.futures.ThreadPoolExecutor(arguments.at_once) as pool:
-        return sum(pool.map(caller, range(arguments.at_once)), [])
-
-
-def figures(seconds):
-    return {'chats': len(seconds), 'median': statistics.median(seconds),
-            'p99': percentile(seconds, 0.99)}
+    return from_callers(arguments, seed, lambda draws: first_token_seconds(
+        address, draws.randint(20, 60), draws))
 
 
 def main():
@@ -91,21 +74,11 @@ def main():
                 long_prompt.wait(timeout=60)
             time.sleep(1)
             alone += chats(address, arguments, 200)
-    result = {'load_before': load, 'alone': figures(alone),
-              'beside': figures(beside)}
-    result['ratio'] = {key: result['beside'][key] / result['alone'][key]
-                       for key in ('median', 'p99')}
+    result = {'load_before': load, **compared(alone, beside)}
     if arguments.json:
         print(json.dumps(result))
-        return
-    print(f'load before {load:.1f}')
-    for side in ('alone', 'beside'):
-        row = result[side]
-        print(f'{side:>8}: {row["chats"]} chats, first token after '
-              f'{1e3 * row["median"]:.1f} ms (median), '
-              f'{1e3 * row["p99"]:.1f} ms (p99)')
-    print(f'   ratio: {result["ratio"]["median"]:.2f} (median), '
-          f'{result["ratio"]["p99"]:.2f} (p99)')
+    else:
+        print_sides(result, 'first token')
 
 
 if __name__ == '__main__':

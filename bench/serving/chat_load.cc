@@ -1,5 +1,6 @@
 // headwise_chat_load: callers who ask a server for short texts, and what they
-// got, second by second. bench/serving/overload.py and streams.py run it.
+// got, second by second. bench/serving/overload.py, streams.py and
+// beside_a_flood.py run it.
 
 #include <condition_variable>
 #include <cstdint>
@@ -26,8 +27,9 @@ namespace {
 
 struct Flags {
   std::string server;
-  int callers = 0;  // who ask again once they are answered; or
-  double rate = 0;  // that many come a second, whoever is still there
+  std::string tenant;  // empty: none is named
+  int callers = 0;     // who ask again once they are answered; or
+  double rate = 0;     // that many come a second, whoever is still there
   double seconds = 10;
   int64_t requests = 0;  // that come; 0: as many as do
   double deadline = 5;
@@ -55,7 +57,8 @@ class ChatCall : public grpc::ClientReadReactor<v1::GenerateResponse> {
  public:
   ChatCall(Load& load, absl::Time deadline)
       : load_(load), deadline_(deadline) {}
-  void Start(v1::Inference::Stub& stub, const v1::GenerateRequest& request);
+  void Start(v1::Inference::Stub& stub, const std::string& tenant,
+             const v1::GenerateRequest& request);
 
   void OnReadDone(bool ok) override {
     if (!ok) return;
@@ -116,9 +119,10 @@ class Load {
   std::vector<Second> seconds_;
 };
 
-void ChatCall::Start(v1::Inference::Stub& stub,
+void ChatCall::Start(v1::Inference::Stub& stub, const std::string& tenant,
                      const v1::GenerateRequest& request) {
   request_ = request;
+  if (!tenant.empty()) context_.AddMetadata("x-headwise-tenant", tenant);
   context_.set_deadline(std::chrono::system_clock::now() +
                         absl::ToChronoNanoseconds(deadline_ - absl::Now()));
   stub.async()->Generate(&context_, &request_, this);
@@ -185,7 +189,8 @@ void Load::Run() {
       const v1::GenerateRequest request = NextRequest();
       auto& stub = *stubs_[draws_() % stubs_.size()];
       lock.unlock();
-      (new ChatCall(*this, start.deadline))->Start(stub, request);
+      (new ChatCall(*this, start.deadline))
+          ->Start(stub, flags_.tenant, request);
       lock.lock();
       continue;
     }
@@ -251,6 +256,7 @@ int Main(int argc, char** argv) {
       "each second.");
   Flags flags;
   app.add_option("--server", flags.server, "host:port")->required();
+  app.add_option("--tenant", flags.tenant, "that all of them are of");
   app.add_option("--callers", flags.callers,
                  "who ask again once they are answered")
       ->check(CLI::Range(0, 4096));
