@@ -67,11 +67,12 @@ function(headwise_test_headers)
 endfunction()
 
 # headwise_test(NAME target SRCS a_test.cc ... DEPS lib ... [LABELS unit]
-#               [TIMEOUT seconds] [ENV VAR=value ...] [PREFIX text])
+#               [TIMEOUT seconds] [ENV VAR=value ...] [PREFIX text]
+#               [SLOW filter])
 # One GoogleTest program; every case is a ctest entry of its own, whose name begins
-# with PREFIX.
+# with PREFIX. Cases of GoogleTest's filter SLOW are labelled slow alone.
 function(headwise_test)
-  cmake_parse_arguments(T "" "NAME;TIMEOUT;PREFIX" "SRCS;DEPS;LABELS;ENV" ${ARGN})
+  cmake_parse_arguments(T "" "NAME;TIMEOUT;PREFIX;SLOW" "SRCS;DEPS;LABELS;ENV" ${ARGN})
   if(NOT BUILD_TESTING)
     return()
   endif()
@@ -92,7 +93,14 @@ function(headwise_test)
     RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   target_compile_definitions(${T_NAME} PRIVATE
     HEADWISE_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
-  gtest_discover_tests(${T_NAME}
+  set(others "")
+  if(T_SLOW)
+    set(others TEST_FILTER "-${T_SLOW}")
+    gtest_discover_tests(${T_NAME} TEST_FILTER "${T_SLOW}" TEST_LIST ${T_NAME}_slow
+      DISCOVERY_TIMEOUT 60 TEST_PREFIX "${T_PREFIX}"
+      PROPERTIES LABELS slow TIMEOUT ${T_TIMEOUT} ENVIRONMENT "${T_ENV}")
+  endif()
+  gtest_discover_tests(${T_NAME} ${others}
     DISCOVERY_TIMEOUT 60 TEST_PREFIX "${T_PREFIX}"
     PROPERTIES LABELS "${T_LABELS}" TIMEOUT ${T_TIMEOUT}
                ENVIRONMENT "${T_ENV}")
