@@ -1,15 +1,15 @@
 """Do others notice a tenant whose flood its quota refuses?
 
-    beside_a_flood.py [--rate 300] [--running 1] [--rounds 3] [--chats 64]
-                      [--at-once 4] [--tokens 32] [--threads 1] [--model M]
-                      [--json]
+    beside_a_flood.py [--rate 300] [--rounds 3] [--chats 64] [--at-once 4]
+                      [--tokens 32] [--threads 1] [--model M] [--json]
 
-One server with a quota for the tenant "flood"; the load has the machine's other
-cores. Chats of 20 to 60 words that ask for --tokens tokens come from so many
-callers at once, each a while after its last answer; in each round first alone,
-then while requests of the tenant come at --rate a second, at random moments.
-What is compared is a whole answer's time, by the server. Fails if the flood was
-not refused.
+One server with a quota for the tenant "flood": one request that runs, two that
+wait; the load has the machine's other cores. Chats of 20 to 60 words that ask
+for --tokens tokens come from so many callers at once, each a while after its
+last answer; in each round first beside nobody, then beside one caller of the
+tenant who keeps to its quota, then while its requests come at --rate a second,
+at random moments. What is compared is a whole answer's time, by the server,
+with the flood and within the quota. Fails if the flood was not refused.
 """
 
 import argparse
@@ -24,7 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / 'bench' / 'selection'))
 
 # pylint: disable=wrong-import-position
-from callers import compared, from_callers, print_sides
+from callers import compared, figures, from_callers, print_sides
 from first_token import MODEL, answer_usage, server
 from load import ChatLoad, total
 
@@ -41,40 +41,43 @@ def chats(address, arguments, seed):
     return from_callers(arguments, seed, ask)
 
 
-def beside_a_flood(address, arguments, seed, flood_seconds):
-    """The same, and how many of the tenant's requests were refused."""
-    flood = ChatLoad(address, tenant='flood', rate=arguments.rate, deadline=5,
-                     seconds=flood_seconds, tokens=arguments.tokens)
+def beside(address, arguments, seed, seconds, **load):
+    """The same while the tenant asks for so long, and how many of its requests
+    were refused."""
+    tenant = ChatLoad(address, tenant='flood', deadline=5, seconds=seconds,
+                      tokens=arguments.tokens, **load)
     time.sleep(WARM_SECONDS)
-    seconds = chats(address, arguments, seed)
-    if flood.process.poll() is not None:
-        sys.exit('the flood ended before the chats did')
-    lines = flood.seconds()
-    return seconds, total(lines, 'refused') + total(lines, 'retries')
+    of_chats = chats(address, arguments, seed)
+    if tenant.process.poll() is not None:
+        sys.exit('the tenant ended before the chats did')
+    lines = tenant.seconds()
+    return of_chats, total(lines, 'refused') + total(lines, 'retries')
 
 
 def measure(address, arguments):
     chats(address, arguments, 0)  # warm
-    alone, beside, refused = [], [], 0
+    free, within, flooded, refused = [], [], [], 0
     for number in range(1, arguments.rounds + 1):
+        seed = 100 * number
         begin = time.monotonic()
-        alone += chats(address, arguments, 100 * number)
+        free += chats(address, arguments, seed)
         # Until the chats are over, and not much longer.
-        flood_seconds = WARM_SECONDS + 2 * (time.monotonic() - begin)
-        seconds, more = beside_a_flood(address, arguments, 100 * number,
-                                       flood_seconds)
-        beside += seconds
-        refused += more
+        seconds = WARM_SECONDS + 2 * (time.monotonic() - begin)
+        within += beside(address, arguments, seed, seconds, callers=1)[0]
+        more, num_refused = beside(address, arguments, seed, seconds,
+                                   rate=arguments.rate)
+        flooded += more
+        refused += num_refused
     if refused == 0:
         sys.exit('nothing was refused')
-    return {**compared(alone, beside), 'refused': refused}
+    return {**compared(within, flooded), 'without': figures(free),
+            'refused': refused}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--model', default=MODEL)
     parser.add_argument('--rate', type=float, default=300)
-    parser.add_argument('--running', type=int, default=1)
     parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument('--chats', type=int, default=64)
     parser.add_argument('--at-once', type=int, default=4)
@@ -87,14 +90,16 @@ def main():
         folder = pathlib.Path(name)
         quotas = folder / 'quotas.json'
         quotas.write_text(json.dumps({'tenants': {'flood': {
-            'running': arguments.running, 'waiting': 2}}}))
+            'running': 1, 'waiting': 2}}}))
         with server(arguments, folder, '--quotas', quotas) as address:
             result = {'load_before': load, **measure(address, arguments)}
     if arguments.json:
         print(json.dumps(result))
         return
     print_sides(result, 'answer')
-    print(f'{result["refused"]} requests of the flood were refused')
+    print(f'without the tenant: {1e3 * result["without"]["median"]:.1f} ms '
+          f'(median), {1e3 * result["without"]["p99"]:.1f} ms (p99); '
+          f'{result["refused"]} of its requests were refused')
 
 
 if __name__ == '__main__':
