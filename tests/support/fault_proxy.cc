@@ -276,13 +276,11 @@ void FaultProxy::Accept(bool refuse) {
 }
 
 bool FaultProxy::Pass(FaultPipe& pipe, size_t to, const LinkFaults& faults) {
-  int64_t limit = std::numeric_limits<int64_t>::max();
-  {
-    absl::MutexLock lock(&mutex_);
-    limit = orders_.bytes_left[to].value_or(limit);
-  }
-  const int64_t sent = pipe.Write(faults, Clock::Monotonic().Now(), limit);
+  // Held while it sends: who has received the bytes finds them counted.
   absl::MutexLock lock(&mutex_);
+  const int64_t limit =
+      orders_.bytes_left[to].value_or(std::numeric_limits<int64_t>::max());
+  const int64_t sent = pipe.Write(faults, Clock::Monotonic().Now(), limit);
   num_bytes_[to] += sent;
   std::optional<int64_t>& left = orders_.bytes_left[to];
   if (!left.has_value()) return true;
