@@ -5,7 +5,6 @@
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -15,7 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
+#include "base/host_address.h"
 #include "base/status_macros.h"
 
 namespace headwise {
@@ -167,19 +166,10 @@ absl::Status CheckTlsFiles(const TlsFiles& files, bool serves) {
   return files.ca.empty() ? absl::OkStatus() : CheckAuthorities(files.ca);
 }
 
-absl::string_view HostOf(absl::string_view address) {
-  const size_t colon = std::min(address.rfind(':'), address.size());
-  absl::string_view host = address.substr(0, colon);
-  if (absl::ConsumePrefix(&host, "[")) absl::ConsumeSuffix(&host, "]");
-  return host;
-}
-
 absl::Status CheckListenAddress(absl::string_view listen, bool is_encrypted,
                                 bool insecure) {
-  const absl::string_view host = HostOf(listen);
-  const bool stays_here = absl::StartsWith(host, "127.") || host == "::1" ||
-                          host == "localhost" ||
-                          absl::StartsWith(listen, "unix:");
+  const bool stays_here =
+      IsLoopbackHost(HostOf(listen)) || absl::StartsWith(listen, "unix:");
   if (stays_here || is_encrypted || insecure) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
       "--listen ", listen,

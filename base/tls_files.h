@@ -61,9 +61,6 @@ void AddInsecureFlag(App& app, bool& insecure) {
 // without one that it needs. A program that serves needs a certificate.
 absl::Status CheckTlsFiles(const TlsFiles& files, bool serves);
 
-// Of host:port, without the brackets of IPv6.
-absl::string_view HostOf(absl::string_view address);
-
 // InvalidArgument if `listen`, host:port, can be reached from other machines
 // and neither is what is said there encrypted, nor has the operator said that
 // it need not be.

@@ -34,13 +34,6 @@ TEST(TlsFilesTest, FlagsThatNeedOthersSayWhich) {
             "--tls-ca /dev/null: no PEM certificate");
 }
 
-TEST(TlsFilesTest, HostsAreWithoutPortAndBrackets) {
-  EXPECT_EQ(HostOf("10.0.0.1:7600"), "10.0.0.1");
-  EXPECT_EQ(HostOf("[::1]:7600"), "::1");
-  EXPECT_EQ(HostOf("name"), "name");
-  EXPECT_EQ(HostOf(""), "");
-}
-
 TEST(CheckListenAddressTest, OnlyThisMachineMayDoWithoutTls) {
   for (const char* here : {"127.0.0.1:0", "127.1.2.3:7600", "localhost:1",
                            "[::1]:7600", "unix:/tmp/s"}) {

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "grpcpp/create_channel.h"
-#include "grpcpp/server_builder.h"
 #include "gtest/gtest.h"
+#include "tests/support/loopback_server.h"
 
 namespace headwise {
 namespace {
@@ -20,12 +20,8 @@ using grpc::health::v1::HealthCheckResponse;
 class HealthServiceTest : public testing::Test {
  protected:
   void SetUp() override {
-    grpc::ServerBuilder builder;
     int port = 0;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
-                             &port);
-    builder.RegisterService(&service_);
-    server_ = builder.BuildAndStart();
+    server_ = StartOnLoopback(&service_, &port);
     ASSERT_NE(server_, nullptr);
     stub_ = Health::NewStub(
         grpc::CreateChannel("127.0.0.1:" + std::to_string(port),

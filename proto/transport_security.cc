@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/check.h"
+#include "base/host_address.h"
 #include "base/status_macros.h"
 #include "grpc/grpc_security_constants.h"
 #include "grpcpp/create_channel.h"
@@ -72,6 +73,14 @@ absl::StatusOr<TransportSecurity> TransportSecurity::ForServer(
 absl::StatusOr<TransportSecurity> TransportSecurity::ForClient(
     const TlsFiles& files) {
   return Create(files, /*serves=*/false);
+}
+
+absl::StatusOr<TransportSecurity> TransportSecurity::ForListener(
+    const TlsFiles& files, absl::string_view listen, bool insecure) {
+  HEADWISE_ASSIGN_OR_RETURN(TransportSecurity security, ForServer(files));
+  HEADWISE_RETURN_IF_ERROR(
+      CheckListenAddress(listen, security.is_encrypted(), insecure));
+  return security;
 }
 
 absl::StatusOr<TransportSecurity> TransportSecurity::Create(

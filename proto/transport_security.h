@@ -33,6 +33,10 @@ class TransportSecurity {
   // without any trusts those of the system.
   static absl::StatusOr<TransportSecurity> ForServer(const TlsFiles& files);
   static absl::StatusOr<TransportSecurity> ForClient(const TlsFiles& files);
+  // ForServer of a program whose flags these are, and CheckListenAddress.
+  static absl::StatusOr<TransportSecurity> ForListener(const TlsFiles& files,
+                                                       absl::string_view listen,
+                                                       bool insecure);
 
   bool is_encrypted() const { return state_ != nullptr; }
   // Do callers need a certificate?

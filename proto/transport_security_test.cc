@@ -10,9 +10,9 @@
 #include "gmock/gmock.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "grpcpp/server.h"
-#include "grpcpp/server_builder.h"
 #include "gtest/gtest.h"
 #include "tests/support/child_process.h"
+#include "tests/support/loopback_server.h"
 #include "tests/support/test_authority.h"
 
 namespace headwise {
@@ -56,12 +56,8 @@ class TransportSecurityTest : public testing::Test {
     auto security = TransportSecurity::ForServer(files);
     ASSERT_TRUE(security.ok()) << security.status();
     security_ = *std::move(security);
-    grpc::ServerBuilder builder;
     int port = 0;
-    builder.AddListeningPort("127.0.0.1:0", security_.server_credentials(),
-                             &port);
-    builder.RegisterService(&service_);
-    server_ = builder.BuildAndStart();
+    server_ = StartOnLoopback(&service_, &port, security_.server_credentials());
     ASSERT_NE(server_, nullptr);
     address_ = absl::StrCat("127.0.0.1:", port);
   }

@@ -78,10 +78,9 @@ absl::Status RunServe(const ServeFlags& flags) {
     LocalServerOptions options;
     options.cluster = flags.cluster;
     options.listen_address = flags.listen;
-    HEADWISE_ASSIGN_OR_RETURN(options.security,
-                              TransportSecurity::ForServer(flags.cluster.tls));
-    HEADWISE_RETURN_IF_ERROR(CheckListenAddress(
-        flags.listen, options.security.is_encrypted(), flags.insecure));
+    HEADWISE_ASSIGN_OR_RETURN(
+        options.security, TransportSecurity::ForListener(
+                              flags.cluster.tls, flags.listen, flags.insecure));
     options.metrics_address = flags.metrics_listen;
     options.attention = true;
     options.attention_bytes = flags.attention_bytes;

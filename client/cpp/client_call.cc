@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "base/host_address.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 

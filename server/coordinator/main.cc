@@ -194,9 +194,9 @@ void Program::MakeMemories(const CoordinatorFlags& flags) {
 
 absl::Status Program::Start(const CoordinatorFlags& flags) {
   drain_ = absl::Seconds(flags.drain);
-  HEADWISE_ASSIGN_OR_RETURN(security_, TransportSecurity::ForServer(flags.tls));
-  HEADWISE_RETURN_IF_ERROR(CheckListenAddress(
-      flags.listen, security_.is_encrypted(), flags.insecure));
+  HEADWISE_ASSIGN_OR_RETURN(
+      security_,
+      TransportSecurity::ForListener(flags.tls, flags.listen, flags.insecure));
   if (!flags.plan.empty()) {
     HEADWISE_ASSIGN_OR_RETURN(HeadPlan plan, ReadHeadPlanFile(flags.plan));
     plan_ = std::make_shared<const HeadPlan>(std::move(plan));

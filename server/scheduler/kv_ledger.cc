@@ -9,8 +9,8 @@ namespace headwise {
 
 std::vector<int64_t> SumByRank(std::vector<int64_t> a,
                                const std::vector<int64_t>& b) {
-  HEADWISE_CHECK(a.size() == b.size());
-  for (size_t rank = 0; rank < a.size(); ++rank) a[rank] += b[rank];
+  HEADWISE_CHECK(b.empty() || a.size() == b.size());
+  for (size_t rank = 0; rank < b.size(); ++rank) a[rank] += b[rank];
   return a;
 }
 

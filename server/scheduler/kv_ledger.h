@@ -9,7 +9,7 @@
 
 namespace headwise {
 
-// Of two [ranks] of bytes.
+// Of two [ranks] of bytes; an empty `b` is nothing.
 std::vector<int64_t> SumByRank(std::vector<int64_t> a,
                                const std::vector<int64_t>& b);
 

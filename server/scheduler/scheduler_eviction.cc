@@ -9,10 +9,6 @@
 namespace headwise {
 namespace {
 
-void Add(const std::vector<int64_t>& from, std::vector<int64_t>* to) {
-  for (size_t i = 0; i < from.size(); ++i) (*to)[i] += from[i];
-}
-
 bool IsWithin(const std::vector<int64_t>& bytes,
               const std::vector<int64_t>& limit) {
   for (size_t i = 0; i < bytes.size(); ++i) {
@@ -27,7 +23,7 @@ std::vector<int64_t> Scheduler::NeedOf(const WaitingRequest& waiting) const {
   std::vector<int64_t> bytes = waiting.kv_bytes;
   if (waiting.request.fork_from == 0) return bytes;
   for (const uint64_t id : held_.ChainOf(waiting.request.fork_from)) {
-    if (!kv_.Has(id)) Add(BytesOf(id), &bytes);
+    if (!kv_.Has(id)) bytes = SumByRank(std::move(bytes), BytesOf(id));
   }
   return bytes;
 }
@@ -51,8 +47,12 @@ bool Scheduler::MakeRoom(bool of_background, const std::vector<int64_t>& bytes,
   for (size_t rank = 0; rank < room.size(); ++rank) {
     room[rank] -= kv_.used()[rank];
   }
-  for (const uint64_t id : evictable) Add(kv_.Reserved(id), &room);
-  for (const uint64_t id : preemptible) Add(kv_.Reserved(id), &room);
+  for (const uint64_t id : evictable) {
+    room = SumByRank(std::move(room), kv_.Reserved(id));
+  }
+  for (const uint64_t id : preemptible) {
+    room = SumByRank(std::move(room), kv_.Reserved(id));
+  }
   if (!IsWithin(bytes, room)) return false;
   for (const uint64_t id : evictable) {
     if (kv_.Fits(bytes)) return true;
@@ -85,7 +85,7 @@ bool Scheduler::FitsBesidePrefixes(uint64_t id,
         std::find(chain.begin(), chain.end(), prefix_id) == chain.end()) {
       continue;
     }
-    Add(kv_.Reserved(prefix_id), &bytes);
+    bytes = SumByRank(std::move(bytes), kv_.Reserved(prefix_id));
   }
   return IsWithin(bytes, kv_.capacity());
 }

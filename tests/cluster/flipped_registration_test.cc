@@ -9,10 +9,10 @@
 #include "gmock/gmock.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/server_credentials.h"
-#include "grpcpp/server_builder.h"
 #include "gtest/gtest.h"
 #include "server/dispatch/registry_service.h"
 #include "server/membership/membership.h"
+#include "tests/support/loopback_server.h"
 #include "worker/step_wire/message_checksum.h"
 
 namespace headwise {
@@ -21,12 +21,8 @@ namespace {
 class FlippedRegistrationTest : public testing::Test {
  protected:
   void SetUp() override {
-    grpc::ServerBuilder builder;
     int port = 0;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
-                             &port);
-    builder.RegisterService(&service_);
-    server_ = builder.BuildAndStart();
+    server_ = StartOnLoopback(&service_, &port);
     ASSERT_NE(server_, nullptr);
     stub_ = worker::v1::Registry::NewStub(
         grpc::CreateChannel("127.0.0.1:" + std::to_string(port),

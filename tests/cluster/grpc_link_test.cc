@@ -11,10 +11,10 @@
 #include "gmock/gmock.h"
 #include "grpcpp/client_context.h"
 #include "grpcpp/security/server_credentials.h"
-#include "grpcpp/server_builder.h"
 #include "gtest/gtest.h"
 #include "server/dispatch/cluster_dispatcher.h"
 #include "server/dispatch/grpc_worker_link.h"
+#include "tests/support/loopback_server.h"
 #include "worker/service/fake_executor.h"
 #include "worker/service/in_process_rendezvous.h"
 #include "worker/service/worker_server.h"
@@ -242,11 +242,7 @@ class GarblingWorker final : public worker::v1::Worker::Service {
   // Without checksums they seem to have changed on their way.
   explicit GarblingWorker(bool writes_checksums)
       : writes_checksums_(writes_checksums) {
-    grpc::ServerBuilder builder;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
-                             &port_);
-    builder.RegisterService(this);
-    server_ = builder.BuildAndStart();
+    server_ = StartOnLoopback(this, &port_);
   }
   int port() const { return port_; }
 

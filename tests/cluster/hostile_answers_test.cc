@@ -11,13 +11,13 @@
 #include "absl/synchronization/notification.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server.h"
-#include "grpcpp/server_builder.h"
 #include "gtest/gtest.h"
 #include "headwise/worker/v1/worker.grpc.pb.h"
 #include "server/dispatch/cluster_dispatcher.h"
 #include "server/dispatch/grpc_worker_link.h"
 #include "tests/cluster/good_answers.h"
 #include "tests/cluster/message_mutator.h"
+#include "tests/support/loopback_server.h"
 #include "worker/step_wire/message_checksum.h"
 
 namespace headwise {
@@ -65,12 +65,8 @@ class AlmostGoodWorker final : public wire::Worker::Service {
 class HostileAnswersTest : public testing::Test {
  protected:
   void SetUp() override {
-    grpc::ServerBuilder builder;
     int port = 0;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
-                             &port);
-    builder.RegisterService(&service_);
-    server_ = builder.BuildAndStart();
+    server_ = StartOnLoopback(&service_, &port);
     link_ = std::make_shared<GrpcWorkerLink>(
         MakeWorkerChannel(absl::StrCat("127.0.0.1:", port), {}));
   }

@@ -18,6 +18,7 @@
 #include "server/dispatch/registry_service.h"
 #include "server/dispatch/static_workers.h"
 #include "tests/support/child_process.h"
+#include "tests/support/loopback_server.h"
 #include "worker/service/registrar.h"
 #include "worker/service/worker_server.h"
 
@@ -374,11 +375,7 @@ TEST_F(RegistrationTest, MuteCoordinatorIsGivenUpAndTriedAgain) {
   StopServer();
   answer_timeout_ = absl::Milliseconds(300);
   MuteRegistry mute;
-  grpc::ServerBuilder builder;
-  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
-                           &port_);
-  builder.RegisterService(&mute);
-  server_ = builder.BuildAndStart();
+  server_ = StartOnLoopback(&mute, &port_);
   auto registrar = Register(Info("a"));
   EXPECT_TRUE(WaitForChange(absl::StatusCode::kDeadlineExceeded,
                             "did not answer within 300ms"));

@@ -11,9 +11,9 @@
 #include "gmock/gmock.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "grpcpp/server.h"
-#include "grpcpp/server_builder.h"
 #include "gtest/gtest.h"
 #include "tests/cluster/tls_cluster.h"
+#include "tests/support/loopback_server.h"
 
 namespace headwise {
 namespace {
@@ -42,12 +42,9 @@ class TlsRotationTest : public TlsCluster {
     auto security = TransportSecurity::ForServer(tls_);
     ASSERT_TRUE(security.ok()) << security.status();
     security_ = *std::move(security);
-    grpc::ServerBuilder builder;
     int port = 0;
-    builder.AddListeningPort("127.0.0.1:0", security_.server_credentials(),
-                             &port);
-    builder.RegisterService(&no_service_);
-    own_server_ = builder.BuildAndStart();
+    own_server_ =
+        StartOnLoopback(&no_service_, &port, security_.server_credentials());
     ASSERT_NE(own_server_, nullptr);
     addresses_ = {absl::StrCat("127.0.0.1:", port)};
   }

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "worker/collectives/call_checks.h"
 #include "worker/collectives/shard.h"
 #include "worker/collectives/sum_parts.h"
 
@@ -152,11 +153,7 @@ absl::Status GlooGroup::Gather(absl::Span<const uint8_t> mine,
                                absl::Span<uint8_t> all) {
   HEADWISE_RETURN_IF_ERROR(member_.StartCall());
   const int64_t num_bytes = mine.size();
-  if (all.size() != mine.size() * world_size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("all_gather of ", num_bytes, " bytes on ", world_size(),
-                     " ranks into ", all.size(), " bytes"));
-  }
+  HEADWISE_RETURN_IF_ERROR(CheckGather(*this, mine.size(), all.size()));
   std::vector<Transfer> transfers;
   for (int r = 0; r < world_size(); ++r) {
     uint8_t* place = all.data() + r * num_bytes;
@@ -175,10 +172,7 @@ absl::Status GlooGroup::Gather(absl::Span<const uint8_t> mine,
 absl::Status GlooGroup::BroadcastFrom(absl::Span<uint8_t> data, int root) {
   HEADWISE_RETURN_IF_ERROR(member_.StartCall());
   const int64_t num_bytes = data.size();
-  if (root < 0 || root >= world_size()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "broadcast from rank ", root, " of ", world_size(), " ranks"));
-  }
+  HEADWISE_RETURN_IF_ERROR(CheckRoot(*this, root));
   std::vector<Transfer> transfers;
   if (rank() != root) {
     transfers.push_back(
@@ -194,18 +188,9 @@ absl::Status GlooGroup::BroadcastFrom(absl::Span<uint8_t> data, int root) {
                           Slot(Call::kBroadcast, num_exchanges_++, num_bytes));
 }
 
-absl::Status GlooGroup::CheckPeer(const char* what, int peer) const {
-  if (peer >= 0 && peer < world_size() && peer != rank()) {
-    return absl::OkStatus();
-  }
-  return absl::InvalidArgumentError(absl::StrCat(what, " rank ", peer,
-                                                 " by rank ", rank(), " of ",
-                                                 world_size(), " ranks"));
-}
-
 absl::Status GlooGroup::SendTo(absl::Span<const uint8_t> data, int to) {
   HEADWISE_RETURN_IF_ERROR(member_.StartCall());
-  HEADWISE_RETURN_IF_ERROR(CheckPeer("send to", to));
+  HEADWISE_RETURN_IF_ERROR(CheckPeer(*this, "send to", to));
   const int64_t num_bytes = data.size();
   return member_.Exchange(
       {{.peer = to, .send = data.data(), .num_bytes = num_bytes}},
@@ -214,7 +199,7 @@ absl::Status GlooGroup::SendTo(absl::Span<const uint8_t> data, int to) {
 
 absl::Status GlooGroup::ReceiveFrom(absl::Span<uint8_t> data, int from) {
   HEADWISE_RETURN_IF_ERROR(member_.StartCall());
-  HEADWISE_RETURN_IF_ERROR(CheckPeer("receive from", from));
+  HEADWISE_RETURN_IF_ERROR(CheckPeer(*this, "receive from", from));
   const int64_t num_bytes = data.size();
   return member_.Exchange(
       {{.peer = from, .receive = data.data(), .num_bytes = num_bytes}},

@@ -75,7 +75,6 @@ class GlooGroup final : public Group {
   absl::Status BroadcastFrom(absl::Span<uint8_t> data, int root);
   absl::Status SendTo(absl::Span<const uint8_t> data, int to);
   absl::Status ReceiveFrom(absl::Span<uint8_t> data, int from);
-  absl::Status CheckPeer(const char* what, int peer) const;
 
   // Every error is the end of the group.
   absl::Status Finish(absl::Status status);

@@ -1,6 +1,5 @@
 #include "worker/collectives/nccl_group.h"
 
-#include <algorithm>
 #include <cstring>
 #include <thread>
 #include <utility>
@@ -9,6 +8,7 @@
 #include "absl/time/clock.h"
 #include "base/clock.h"
 #include "base/status_macros.h"
+#include "worker/collectives/call_checks.h"
 
 namespace headwise {
 namespace {
@@ -87,114 +87,104 @@ absl::Status NcclGroup::AllReduceSum(absl::Span<float> values) {
   return AllReduce(NcclType::kFloat, values);
 }
 
+absl::Status NcclGroup::StartCall(absl::Status arguments) {
+  HEADWISE_RETURN_IF_ERROR(failure());
+  return arguments.ok() ? arguments : Fail(std::move(arguments));
+}
+
+absl::Status NcclGroup::RunPiece(absl::string_view what,
+                                 absl::Span<const uint8_t> in,
+                                 const std::function<absl::Status()>& call,
+                                 int64_t out, int64_t num_out) {
+  const int64_t num_in = in.size();
+  if (num_in > 0) {
+    std::memcpy(communicator_->staging().data(), in.data(), num_in);
+  }
+  return Run(what, spec_.options.timeout, [&]() -> absl::Status {
+    if (num_in > 0) {
+      HEADWISE_RETURN_IF_ERROR(communicator_->ToDevice(0, num_in));
+    }
+    HEADWISE_RETURN_IF_ERROR(call());
+    return num_out > 0 ? communicator_->ToHost(out, num_out) : absl::OkStatus();
+  });
+}
+
 template <typename T>
 absl::Status NcclGroup::AllReduce(NcclType type, absl::Span<T> values) {
-  HEADWISE_RETURN_IF_ERROR(failure());
-  const size_t max_values = piece_bytes() / sizeof(T);
-  for (size_t begin = 0; begin < values.size(); begin += max_values) {
-    const absl::Span<T> piece = values.subspan(begin, max_values);
-    const int64_t num_bytes = piece.size() * sizeof(T);
-    uint8_t* const staging = communicator_->staging().data();
-    std::memcpy(staging, piece.data(), num_bytes);
+  HEADWISE_RETURN_IF_ERROR(StartCall());
+  const absl::Span<uint8_t> bytes(reinterpret_cast<uint8_t*>(values.data()),
+                                  values.size() * sizeof(T));
+  for (size_t begin = 0; begin < bytes.size(); begin += piece_bytes()) {
+    const absl::Span<uint8_t> piece = bytes.subspan(begin, piece_bytes());
+    const auto call = [&] {
+      return communicator_->AllReduceSum(type, 0, piece.size() / sizeof(T));
+    };
     HEADWISE_RETURN_IF_ERROR(
-        Run("all_reduce", spec_.options.timeout, [&]() -> absl::Status {
-          HEADWISE_RETURN_IF_ERROR(communicator_->ToDevice(0, num_bytes));
-          HEADWISE_RETURN_IF_ERROR(
-              communicator_->AllReduceSum(type, 0, piece.size()));
-          return communicator_->ToHost(0, num_bytes);
-        }));
-    std::memcpy(piece.data(), staging, num_bytes);
+        RunPiece("all_reduce", piece, call, 0, piece.size()));
+    std::memcpy(piece.data(), communicator_->staging().data(), piece.size());
   }
   return absl::OkStatus();
 }
 
 absl::Status NcclGroup::AllGather(absl::Span<const uint8_t> mine,
                                   absl::Span<uint8_t> all) {
-  HEADWISE_RETURN_IF_ERROR(failure());
-  if (all.size() != mine.size() * world_size()) {
-    return Fail(absl::InvalidArgumentError(
-        absl::StrCat("all_gather of ", mine.size(), " bytes on ", world_size(),
-                     " ranks into ", all.size(), " bytes")));
-  }
+  HEADWISE_RETURN_IF_ERROR(
+      StartCall(CheckGather(*this, mine.size(), all.size())));
   const int64_t to = piece_bytes();
   for (size_t begin = 0; begin < mine.size(); begin += piece_bytes()) {
     const absl::Span<const uint8_t> piece = mine.subspan(begin, piece_bytes());
     const int64_t num_bytes = piece.size();
-    uint8_t* const staging = communicator_->staging().data();
-    std::memcpy(staging, piece.data(), num_bytes);
+    const auto call = [&] {
+      return communicator_->AllGather(0, num_bytes, to);
+    };
     HEADWISE_RETURN_IF_ERROR(
-        Run("all_gather", spec_.options.timeout, [&]() -> absl::Status {
-          HEADWISE_RETURN_IF_ERROR(communicator_->ToDevice(0, num_bytes));
-          HEADWISE_RETURN_IF_ERROR(communicator_->AllGather(0, num_bytes, to));
-          return communicator_->ToHost(to, num_bytes * world_size());
-        }));
+        RunPiece("all_gather", piece, call, to, num_bytes * world_size()));
+    const uint8_t* gathered = communicator_->staging().data() + to;
     for (int r = 0; r < world_size(); ++r) {
       std::memcpy(all.data() + r * mine.size() + begin,
-                  staging + to + r * num_bytes, num_bytes);
+                  gathered + r * num_bytes, num_bytes);
     }
   }
   return absl::OkStatus();
 }
 
 absl::Status NcclGroup::Broadcast(absl::Span<uint8_t> data, int root) {
-  HEADWISE_RETURN_IF_ERROR(failure());
-  if (root < 0 || root >= world_size()) {
-    return Fail(absl::InvalidArgumentError(absl::StrCat(
-        "broadcast from rank ", root, " of ", world_size(), " ranks")));
-  }
+  HEADWISE_RETURN_IF_ERROR(StartCall(CheckRoot(*this, root)));
   for (size_t begin = 0; begin < data.size(); begin += piece_bytes()) {
     const absl::Span<uint8_t> piece = data.subspan(begin, piece_bytes());
     const int64_t num_bytes = piece.size();
-    uint8_t* const staging = communicator_->staging().data();
-    if (rank() == root) std::memcpy(staging, piece.data(), num_bytes);
-    HEADWISE_RETURN_IF_ERROR(
-        Run("broadcast", spec_.options.timeout, [&]() -> absl::Status {
-          HEADWISE_RETURN_IF_ERROR(communicator_->ToDevice(0, num_bytes));
-          HEADWISE_RETURN_IF_ERROR(
-              communicator_->Broadcast(0, num_bytes, root));
-          return communicator_->ToHost(0, num_bytes);
-        }));
-    if (rank() != root) std::memcpy(piece.data(), staging, num_bytes);
+    const auto call = [&] {
+      return communicator_->Broadcast(0, num_bytes, root);
+    };
+    if (rank() == root) {
+      HEADWISE_RETURN_IF_ERROR(RunPiece("broadcast", piece, call, 0, 0));
+      continue;
+    }
+    HEADWISE_RETURN_IF_ERROR(RunPiece("broadcast", {}, call, 0, num_bytes));
+    std::memcpy(piece.data(), communicator_->staging().data(), num_bytes);
   }
   return absl::OkStatus();
 }
 
-absl::Status NcclGroup::CheckPeer(absl::string_view what, int peer) {
-  HEADWISE_RETURN_IF_ERROR(failure());
-  if (peer >= 0 && peer < world_size() && peer != rank()) {
-    return absl::OkStatus();
-  }
-  return Fail(absl::InvalidArgumentError(
-      absl::StrCat(what, " rank ", peer, " by rank ", rank(), " of ",
-                   world_size(), " ranks")));
-}
-
 absl::Status NcclGroup::Send(absl::Span<const uint8_t> data, int to) {
-  HEADWISE_RETURN_IF_ERROR(CheckPeer("send to", to));
+  HEADWISE_RETURN_IF_ERROR(StartCall(CheckPeer(*this, "send to", to)));
   for (size_t begin = 0; begin < data.size(); begin += piece_bytes()) {
     const absl::Span<const uint8_t> piece = data.subspan(begin, piece_bytes());
-    const int64_t num_bytes = piece.size();
-    std::memcpy(communicator_->staging().data(), piece.data(), num_bytes);
-    HEADWISE_RETURN_IF_ERROR(
-        Run("send", spec_.options.timeout, [&]() -> absl::Status {
-          HEADWISE_RETURN_IF_ERROR(communicator_->ToDevice(0, num_bytes));
-          return communicator_->Send(0, num_bytes, to);
-        }));
+    const auto call = [&] { return communicator_->Send(0, piece.size(), to); };
+    HEADWISE_RETURN_IF_ERROR(RunPiece("send", piece, call, 0, 0));
   }
   return absl::OkStatus();
 }
 
 absl::Status NcclGroup::Receive(absl::Span<uint8_t> data, int from) {
-  HEADWISE_RETURN_IF_ERROR(CheckPeer("receive from", from));
+  HEADWISE_RETURN_IF_ERROR(StartCall(CheckPeer(*this, "receive from", from)));
   for (size_t begin = 0; begin < data.size(); begin += piece_bytes()) {
     const absl::Span<uint8_t> piece = data.subspan(begin, piece_bytes());
-    const int64_t num_bytes = piece.size();
-    HEADWISE_RETURN_IF_ERROR(
-        Run("receive", spec_.options.timeout, [&]() -> absl::Status {
-          HEADWISE_RETURN_IF_ERROR(communicator_->Receive(0, num_bytes, from));
-          return communicator_->ToHost(0, num_bytes);
-        }));
-    std::memcpy(piece.data(), communicator_->staging().data(), num_bytes);
+    const auto call = [&] {
+      return communicator_->Receive(0, piece.size(), from);
+    };
+    HEADWISE_RETURN_IF_ERROR(RunPiece("receive", {}, call, 0, piece.size()));
+    std::memcpy(piece.data(), communicator_->staging().data(), piece.size());
   }
   return absl::OkStatus();
 }

@@ -57,9 +57,15 @@ class NcclGroup final : public Group {
   absl::Status Run(absl::string_view what, absl::Duration timeout,
                    const std::function<absl::Status()>& call);
   absl::Status Await(absl::string_view what, absl::Duration timeout);
+  // The group lives, and so it goes on if `arguments` are good.
+  absl::Status StartCall(absl::Status arguments = absl::OkStatus());
+  // Run of a piece: `in` goes to the device's begin, then comes `call`, then
+  // num_out bytes from the device's `out` into the staging memory.
+  absl::Status RunPiece(absl::string_view what, absl::Span<const uint8_t> in,
+                        const std::function<absl::Status()>& call, int64_t out,
+                        int64_t num_out);
   template <typename T>
   absl::Status AllReduce(NcclType type, absl::Span<T> values);
-  absl::Status CheckPeer(absl::string_view what, int peer);
   absl::Status Fail(absl::Status reason);
   absl::Status failure();
   int64_t piece_bytes() const;

@@ -9,6 +9,7 @@
 #include "absl/container/inlined_vector.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "worker/collectives/call_checks.h"
 #include "worker/collectives/shard.h"
 #include "worker/collectives/sum_parts.h"
 
@@ -229,11 +230,7 @@ void SegmentGroup::CollectShards(absl::Span<T> values, uint64_t round) {
 absl::Status SegmentGroup::GatherChunks(absl::Span<const uint8_t> mine,
                                         absl::Span<uint8_t> all) {
   HEADWISE_RETURN_IF_ERROR(member_.StartCall());
-  if (all.size() != mine.size() * world_size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("all_gather of ", mine.size(), " bytes on ", world_size(),
-                     " ranks into ", all.size(), " bytes"));
-  }
+  HEADWISE_RETURN_IF_ERROR(CheckGather(*this, mine.size(), all.size()));
   const uint64_t tag = Tag(Call::kAllGather, 0, mine.size());
   for (size_t begin = 0; begin < mine.size(); begin += kSlotBytes) {
     const absl::Span<const uint8_t> chunk = mine.subspan(begin, kSlotBytes);
@@ -250,10 +247,7 @@ absl::Status SegmentGroup::GatherChunks(absl::Span<const uint8_t> mine,
 
 absl::Status SegmentGroup::BroadcastChunks(absl::Span<uint8_t> data, int root) {
   HEADWISE_RETURN_IF_ERROR(member_.StartCall());
-  if (root < 0 || root >= world_size()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "broadcast from rank ", root, " of ", world_size(), " ranks"));
-  }
+  HEADWISE_RETURN_IF_ERROR(CheckRoot(*this, root));
   const uint64_t tag = Tag(Call::kBroadcast, root, data.size());
   for (size_t begin = 0; begin < data.size(); begin += kSlotBytes) {
     const absl::Span<uint8_t> chunk = data.subspan(begin, kSlotBytes);
@@ -265,21 +259,12 @@ absl::Status SegmentGroup::BroadcastChunks(absl::Span<uint8_t> data, int root) {
   return absl::OkStatus();
 }
 
-absl::Status SegmentGroup::CheckPeer(const char* what, int peer) const {
-  if (peer >= 0 && peer < world_size() && peer != rank()) {
-    return absl::OkStatus();
-  }
-  return absl::InvalidArgumentError(absl::StrCat(what, " rank ", peer,
-                                                 " by rank ", rank(), " of ",
-                                                 world_size(), " ranks"));
-}
-
 // Chunk n of a pair goes through pair slot n % 2 of the sender: it may be
 // written once the receiver has taken chunk n - 2. At the end the receiver has
 // taken all, so the slots are free for the next call, whoever it is for.
 absl::Status SegmentGroup::SendChunks(absl::Span<const uint8_t> data, int to) {
   HEADWISE_RETURN_IF_ERROR(member_.StartCall());
-  HEADWISE_RETURN_IF_ERROR(CheckPeer("send to", to));
+  HEADWISE_RETURN_IF_ERROR(CheckPeer(*this, "send to", to));
   RankState& mine = member_.segment().rank_state(rank());
   const std::atomic<uint64_t>& taken =
       member_.segment().rank_state(to).received[rank()];
@@ -303,7 +288,7 @@ absl::Status SegmentGroup::SendChunks(absl::Span<const uint8_t> data, int to) {
 
 absl::Status SegmentGroup::ReceiveChunks(absl::Span<uint8_t> data, int from) {
   HEADWISE_RETURN_IF_ERROR(member_.StartCall());
-  HEADWISE_RETURN_IF_ERROR(CheckPeer("receive from", from));
+  HEADWISE_RETURN_IF_ERROR(CheckPeer(*this, "receive from", from));
   RankState& mine = member_.segment().rank_state(rank());
   const RankState& theirs = member_.segment().rank_state(from);
   const uint64_t tag = Tag(Call::kPair, rank(), data.size());

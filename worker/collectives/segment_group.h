@@ -109,7 +109,6 @@ class SegmentGroup final : public Group {
   absl::Status BroadcastChunks(absl::Span<uint8_t> data, int root);
   absl::Status SendChunks(absl::Span<const uint8_t> data, int to);
   absl::Status ReceiveChunks(absl::Span<uint8_t> data, int from);
-  absl::Status CheckPeer(const char* what, int peer) const;
   // Every error is the end of the group.
   absl::Status Finish(absl::Status status);
 

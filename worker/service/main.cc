@@ -266,20 +266,11 @@ absl::Status TellPorts(const Flags& flags, int port, int metrics_port) {
   return WritePortFile(flags.port_file, {port, metrics_port});
 }
 
-absl::StatusOr<TransportSecurity> MakeSecurity(const Flags& flags) {
-  absl::StatusOr<TransportSecurity> security =
-      TransportSecurity::ForServer(flags.tls);
-  if (!security.ok()) return security;
-  const absl::Status status = CheckListenAddress(
-      flags.listen, security->is_encrypted(), flags.insecure);
-  if (!status.ok()) return status;
-  return security;
-}
-
 int Run(const Flags& flags) {
   StopSignal stop;
   LogToStderr(flags.log);
-  const absl::StatusOr<TransportSecurity> security = MakeSecurity(flags);
+  const absl::StatusOr<TransportSecurity> security =
+      TransportSecurity::ForListener(flags.tls, flags.listen, flags.insecure);
   if (!security.ok()) {
     spdlog::error("{}", security.status().ToString());
     return 2;

@@ -4,24 +4,13 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "absl/strings/strip.h"
+#include "base/host_address.h"
 
 namespace headwise {
 namespace {
 
-// The host of host:port, without the brackets of IPv6.
-std::string HostOf(absl::string_view address) {
-  address = address.substr(0, address.rfind(':'));
-  if (absl::ConsumePrefix(&address, "[")) absl::ConsumeSuffix(&address, "]");
-  return std::string(address);
-}
-
 bool IsWildcard(const std::string& host) {
   return host.empty() || host == "0.0.0.0" || host == "::";
-}
-
-bool IsLoopback(const std::string& host) {
-  return host == "localhost" || host == "::1" || absl::StartsWith(host, "127.");
 }
 
 }  // namespace
@@ -33,15 +22,14 @@ absl::StatusOr<WorkerAddresses> ResolveAddresses(
         absl::StrCat("--listen ", flags.listen, " is not host:port"));
   }
   const bool is_advertised = !flags.advertise_host.empty();
-  std::string host = is_advertised
-                         ? HostOf(absl::StrCat(flags.advertise_host, ":0"))
-                         : HostOf(flags.listen);
+  std::string host(HostOf(
+      is_advertised ? absl::StrCat(flags.advertise_host, ":0") : flags.listen));
   bool is_local = true;
   for (const absl::string_view coordinator :
        absl::StrSplit(flags.coordinator, ',', absl::SkipEmpty())) {
-    is_local = is_local && IsLoopback(HostOf(coordinator));
+    is_local = is_local && IsLoopbackHost(HostOf(coordinator));
   }
-  if (!is_local && (IsWildcard(host) || IsLoopback(host))) {
+  if (!is_local && (IsWildcard(host) || IsLoopbackHost(host))) {
     return absl::InvalidArgumentError(absl::StrCat(
         "the coordinator at ", flags.coordinator,
         " can't reach this worker at ", host,

@@ -46,11 +46,6 @@ void SetLimits(grpc::ServerBuilder& builder) {
   builder.SetResourceQuota(quota);
 }
 
-// The host part of host:port, brackets of IPv6 kept.
-std::string HostOf(const std::string& listen) {
-  return listen.substr(0, listen.rfind(':'));
-}
-
 }  // namespace
 
 std::string BuildVersion() { return HEADWISE_BUILD_VERSION; }
@@ -88,7 +83,8 @@ absl::StatusOr<std::unique_ptr<WorkerServer>> WorkerServer::Start(
                      ": in use, or no address of this machine"));
   }
   if (options.advertise_host.empty()) {
-    options.advertise_host = HostOf(options.listen);
+    options.advertise_host =  // with the brackets of IPv6
+        options.listen.substr(0, options.listen.rfind(':'));
   }
   options.info.set_address(
       absl::StrCat(options.advertise_host, ":", server->port_));

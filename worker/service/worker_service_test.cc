@@ -13,8 +13,8 @@
 #include "grpcpp/security/credentials.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server.h"
-#include "grpcpp/server_builder.h"
 #include "gtest/gtest.h"
+#include "tests/support/loopback_server.h"
 #include "worker/service/fake_executor.h"
 #include "worker/service/in_process_rendezvous.h"
 #include "worker/step_wire/message_checksum.h"
@@ -72,11 +72,7 @@ class WorkerServiceTest : public testing::Test {
     service_ = std::make_unique<WorkerService>(
         *node_, [] { return worker::v1::WorkerInfo(); }, times);
     int port = 0;
-    grpc::ServerBuilder builder;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
-                             &port);
-    builder.RegisterService(service_.get());
-    server_ = builder.BuildAndStart();
+    server_ = StartOnLoopback(service_.get(), &port);
     ASSERT_NE(server_, nullptr);
     stub_ = worker::v1::Worker::NewStub(grpc::CreateChannel(
         absl::StrCat("127.0.0.1:", port), grpc::InsecureChannelCredentials()));
