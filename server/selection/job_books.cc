@@ -207,7 +207,10 @@ absl::StatusOr<JobEntry> JobBooks::Add(const JobEntry& entry,
     if (found.empty()) {
       HEADWISE_RETURN_IF_ERROR(MakeRoomLocked(max_jobs));
       HEADWISE_RETURN_IF_ERROR(database_->Run(
-          "INSERT INTO jobs VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, '', 0)",
+          "INSERT INTO jobs (id, state, reason, head, output, num_shards,"
+          " input_bytes, num_shards_done, input_bytes_done, running_seconds,"
+          " result_sha256, stale_sketches)"
+          " VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, 0, '', 0)",
           {entry.id, NumberOf(entry.state), entry.reason, entry.head,
            entry.output, entry.num_shards, entry.input_bytes}));
       HEADWISE_ASSIGN_OR_RETURN(found, EntriesLocked("id = ?", entry.id));
@@ -304,7 +307,8 @@ absl::StatusOr<LeaseAnswer> JobBooks::Lease(int64_t job, int64_t shard) {
       return absl::OkStatus();
     }
     return database_->Run(
-        "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO leases (job, shard, owner, boot, expires)"
+        " VALUES (?, ?, ?, ?, ?)",
         {job, shard, options_.owner, boot_,
          NowSeconds() + absl::ToDoubleSeconds(options_.lease)});
   }));

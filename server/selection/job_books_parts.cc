@@ -26,7 +26,8 @@ DomainProgress Negative(const DomainProgress& progress) {
 }
 
 constexpr char kAddFlag[] =
-    "INSERT INTO job_flags VALUES (?, ?, ?) ON CONFLICT (job, flag) DO UPDATE"
+    "INSERT INTO job_flags (job, flag, documents) VALUES (?, ?, ?)"
+    " ON CONFLICT (job, flag) DO UPDATE"
     " SET documents = documents + excluded.documents";
 
 }  // namespace
@@ -67,7 +68,8 @@ absl::Status JobBooks::AddDomainLocked(int64_t job, const std::string& domain,
   std::string told = domain;
   HEADWISE_RETURN_IF_ERROR(ToldNameLocked(job, told));
   return database_->Run(
-      "INSERT INTO job_domains VALUES (?, ?, ?, ?, ?, ?, ?)"
+      "INSERT INTO job_domains (job, domain, documents, scored, ranked,"
+      " tokens, cost) VALUES (?, ?, ?, ?, ?, ?, ?)"
       " ON CONFLICT (job, domain) DO UPDATE SET"
       " documents = documents + excluded.documents,"
       " scored = scored + excluded.scored, ranked = ranked + excluded.ranked,"
@@ -88,27 +90,33 @@ absl::Status JobBooks::MergeSketchLocked(int64_t job, const std::string& domain,
         sketch.Merge(before);
         return absl::OkStatus();
       }));
-  return database_->Run("INSERT OR REPLACE INTO job_sketches VALUES (?, ?, ?)",
-                        {job, told, sketch.ToText()});
+  return database_->Run(
+      "INSERT OR REPLACE INTO job_sketches (job, domain, sketch)"
+      " VALUES (?, ?, ?)",
+      {job, told, sketch.ToText()});
 }
 
 absl::Status JobBooks::InsertPartLocked(int64_t job, const PartEntry& part) {
   const DomainProgress& total = part.totals.total;
-  HEADWISE_RETURN_IF_ERROR(
-      database_->Run("INSERT INTO parts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                     {job, part.shard, part.file.num_bytes, part.file.sha256,
-                      part.input_bytes, total.num_documents, total.num_scored,
-                      total.num_ranked, total.num_tokens, total.cost_seconds}));
+  HEADWISE_RETURN_IF_ERROR(database_->Run(
+      "INSERT INTO parts (job, shard, file_bytes, sha256, input_bytes,"
+      " documents, scored, ranked, tokens, cost)"
+      " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+      {job, part.shard, part.file.num_bytes, part.file.sha256, part.input_bytes,
+       total.num_documents, total.num_scored, total.num_ranked,
+       total.num_tokens, total.cost_seconds}));
   for (const auto& [domain, progress] : part.totals.domains) {
     HEADWISE_RETURN_IF_ERROR(database_->Run(
-        "INSERT INTO part_domains VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO part_domains (job, shard, domain, documents, scored,"
+        " ranked, tokens, cost) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         {job, part.shard, domain, progress.num_documents, progress.num_scored,
          progress.num_ranked, progress.num_tokens, progress.cost_seconds}));
     HEADWISE_RETURN_IF_ERROR(AddDomainLocked(job, domain, progress));
   }
   for (const auto& [flag, documents] : part.totals.flags) {
     HEADWISE_RETURN_IF_ERROR(
-        database_->Run("INSERT INTO part_flags VALUES (?, ?, ?, ?)",
+        database_->Run("INSERT INTO part_flags (job, shard, flag, documents)"
+                       " VALUES (?, ?, ?, ?)",
                        {job, part.shard, int64_t{flag}, documents}));
     HEADWISE_RETURN_IF_ERROR(
         database_->Run(kAddFlag, {job, int64_t{flag}, documents}));

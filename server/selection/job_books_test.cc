@@ -304,6 +304,28 @@ TEST_F(JobBooksTest, LeasesOfAnEarlierStartOfTheMachineCountForNothing) {
   EXPECT_EQ(*books->Lease(job, 0), LeaseAnswer::kTaken);
 }
 
+// Servers of two builds may share the books of a job.
+TEST_F(JobBooksTest, ColumnsOfALaterBuildAreIgnored) {
+  const auto books = Open("me");
+  {
+    auto raw = *SqlDatabase::Open(path("books.sqlite"));
+    for (const char* table :
+         {"jobs", "leases", "parts", "part_domains", "part_flags",
+          "job_domains", "job_flags", "job_sketches"}) {
+      ASSERT_TRUE(raw->Run(absl::StrCat("ALTER TABLE ", table,
+                                        " ADD COLUMN later TEXT NOT NULL"
+                                        " DEFAULT 'x'"))
+                      .ok())
+          << table;
+    }
+  }
+  const auto job = books->Add(Entry('a'), 9);
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_EQ(*books->Lease(job->number, 0), LeaseAnswer::kTaken);
+  EXPECT_TRUE(*books->Commit(job->number, Part(0), Sketch()));
+  EXPECT_TRUE(Open("you")->Find(job->id).ok());
+}
+
 TEST_F(JobBooksTest, OtherFilesAreRefused) {
   {
     auto raw = *SqlDatabase::Open(path("books.sqlite"));
