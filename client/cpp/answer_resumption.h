@@ -16,26 +16,28 @@
 namespace headwise {
 
 // What a caller has of an answer, so that he hears nothing of it twice.
-// `received` is of the request that the next attempt sends.
+// `rest` is the request that the next attempt sends.
+template <typename Request>
 class AnswerSoFar {
  public:
-  explicit AnswerSoFar(v1::TokenIds* received) : received_(*received) {}
+  explicit AnswerSoFar(Request* rest) : rest_(*rest) {}
 
   // True if the caller is to hear of it.
   bool Take(const v1::GenerateResponse& event) {
     if (!event.has_generated()) return true;
     const v1::GeneratedText& generated = event.generated();
     for (const v1::TokenLogprob& token : generated.tokens()) {
-      received_.add_ids(token.token());
+      rest_.mutable_received()->add_ids(token.token());
     }
+    if (event.numerics() != 0) rest_.set_numerics(event.numerics());
     if (generated.tokens_size() > 0) return true;
     // What the server held back until the answer's end.
     return !std::exchange(has_rest_, true);
   }
-  int num_tokens() const { return received_.ids_size(); }
+  int num_tokens() const { return rest_.received().ids_size(); }
 
  private:
-  v1::TokenIds& received_;
+  Request& rest_;
   bool has_rest_ = false;
 };
 
@@ -46,7 +48,7 @@ absl::Status CallUntilWhole(
     const ClientOptions& options, const Request& request, Method method,
     absl::FunctionRef<bool(const v1::GenerateResponse&)> on_event) {
   Request rest = request;
-  AnswerSoFar answer(rest.mutable_received());
+  AnswerSoFar answer(&rest);
   return CallWithRetry(
       options.retry, options.timeout, [&](absl::Duration remaining) {
         grpc::ClientContext context;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/build_info.h"
 #include "server/frontends/response_writer.h"
 #include "server/frontends/rich_status.h"
 
@@ -76,6 +77,7 @@ bool GenerationSink::OnToken(const SliceResult& outcome) {
   RecordToken();
   const Tokenizer& tokenizer = *options_.frontend.model.tokenizer;
   v1::GenerateResponse response;
+  response.set_numerics(OwnBuild().numerics);
   v1::GeneratedText& generated = *response.mutable_generated();
   generated.set_text(AppendText(outcome.token));
   WriteToken(tokenizer,

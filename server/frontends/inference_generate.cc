@@ -38,6 +38,7 @@ template <typename Request>
 std::string FingerprintOf(const char* api, const Request& request) {
   Request whole = request;
   whole.clear_received();
+  whole.clear_numerics();
   const std::string bytes = absl::StrCat(api, " ", whole.SerializeAsString());
   return Sha256Hex(Sha256Of(absl::MakeConstSpan(
       reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size())));

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "base/build_info.h"
 
 namespace headwise {
 
@@ -84,7 +85,9 @@ std::vector<v1::GenerateResponse> KeyedAnswer::MissedLocked(
       first == 0 ? 0 : text_ends_[static_cast<size_t>(first) - 1];
   const size_t text_end = text_ends_.empty() ? 0 : text_ends_.back();
   if (first < num_kept) {
-    v1::GeneratedText& rest = *missed.emplace_back().mutable_generated();
+    v1::GenerateResponse& message = missed.emplace_back();
+    message.set_numerics(OwnBuild().numerics);  // it was made here
+    v1::GeneratedText& rest = *message.mutable_generated();
     rest.set_text(kept_.text().substr(text_begin, text_end - text_begin));
     for (auto i = static_cast<int>(first); i < kept_.tokens_size(); ++i) {
       *rest.add_tokens() = kept_.tokens(i);

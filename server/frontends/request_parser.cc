@@ -8,6 +8,7 @@
 #include "base/error_facts.h"
 #include "base/status_macros.h"
 #include "model/tokenizer/text_stream.h"
+#include "server/frontends/numerics_check.h"
 #include "server/frontends/plan_cost.h"
 #include "server/frontends/rich_status.h"
 
@@ -180,10 +181,14 @@ absl::Status SetPrompt(std::vector<int32_t> prompt, const RequestTerms& terms,
 
 // To be called after SetPrompt. Where the tokens are the whole answer, the call
 // is not for the engine: StartGeneration ends it.
-absl::Status SetReceived(const v1::TokenIds& received,
-                         const v1::GenerationOptions& options,
-                         const RequestTerms& terms, GenerationCall* call) {
-  const auto& ids = received.ids();
+template <typename Request>
+absl::Status SetReceived(const Request& request, const RequestTerms& terms,
+                         GenerationCall* call) {
+  const auto& ids = request.received().ids();
+  const v1::GenerationOptions& options = request.options();
+  if (!ids.empty() && request.numerics() != 0) {
+    HEADWISE_RETURN_IF_ERROR(CheckNumerics("`received`", request.numerics()));
+  }
   HEADWISE_RETURN_IF_ERROR(CheckTokenIds(
       "received.ids", {ids.data(), static_cast<size_t>(ids.size())},
       terms.model.tokenizer->vocab_size()));
@@ -305,8 +310,7 @@ absl::StatusOr<GenerationCall> ParseGenerateRequest(
       ParsePrompt(request, terms.model,
                   /*add_special=*/terms.session == nullptr));
   HEADWISE_RETURN_IF_ERROR(SetPrompt(std::move(prompt), terms, &call));
-  HEADWISE_RETURN_IF_ERROR(
-      SetReceived(request.received(), request.options(), terms, &call));
+  HEADWISE_RETURN_IF_ERROR(SetReceived(request, terms, &call));
   return call;
 }
 
@@ -331,8 +335,7 @@ absl::StatusOr<GenerationCall> ParseChatRequest(const v1::ChatRequest& request,
     return InvalidField("messages", "render to no token");
   }
   HEADWISE_RETURN_IF_ERROR(SetPrompt(std::move(prompt), terms, &call));
-  HEADWISE_RETURN_IF_ERROR(
-      SetReceived(request.received(), request.options(), terms, &call));
+  HEADWISE_RETURN_IF_ERROR(SetReceived(request, terms, &call));
   return call;
 }
 

@@ -2,6 +2,8 @@
 #include <functional>
 #include <limits>
 
+#include "absl/strings/str_cat.h"
+#include "base/build_info.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/frontends/request_parser_fixture.h"
@@ -159,6 +161,26 @@ INSTANTIATE_TEST_SUITE_P(Limits, BadGenerateTest,
                          testing::ValuesIn(BadPromptsAndLimits()), NameOf);
 INSTANTIATE_TEST_SUITE_P(Sampling, BadGenerateTest,
                          testing::ValuesIn(BadSampling()), NameOf);
+
+TEST_F(RequestParserTest, WhatBeganUnderOtherNumericsIsNotResumed) {
+  v1::GenerateRequest request;
+  request.set_text("hi");
+  request.mutable_received()->add_ids('a');
+  const uint32_t own = OwnBuild().numerics;
+  for (const uint32_t numerics : {uint32_t{0}, own}) {
+    request.set_numerics(numerics);
+    EXPECT_TRUE(ParseGenerateRequest(request, Terms()).ok()) << numerics;
+  }
+  request.set_numerics(own + 1);
+  const absl::Status status = ParseGenerateRequest(request, Terms()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr(absl::StrCat("`received` is of numerics ", own + 1,
+                                     ", this server of build ",
+                                     OwnBuild().version, " has ", own)));
+  request.clear_received();  // there is nothing to splice
+  EXPECT_TRUE(ParseGenerateRequest(request, Terms()).ok());
+}
 
 TEST_F(RequestParserTest, LimitsThemselvesAreAllowed) {
   v1::GenerateRequest request;

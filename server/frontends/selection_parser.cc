@@ -7,6 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "base/build_info.h"
 #include "base/status_macros.h"
 #include "model/head_plan/head_plan_hash.h"
 #include "server/frontends/masked_plan.h"
@@ -215,6 +216,7 @@ absl::StatusOr<JobSpec> ParseJobSpec(const v1::SelectionJobSpec& message,
   manifest.masked_heads = std::move(masked.heads);
   manifest.mask = std::move(masked.mask);
   manifest.kv_type = frontend.model.kv_type;
+  manifest.numerics = OwnBuild().numerics;
   HEADWISE_ASSIGN_OR_RETURN(manifest.scoring,
                             ParseScoring(message.scoring(), "spec", frontend));
   HEADWISE_ASSIGN_OR_RETURN(manifest.ranking,

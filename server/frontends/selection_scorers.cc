@@ -6,6 +6,7 @@
 #include "base/status_macros.h"
 #include "model/head_plan/head_plan_hash.h"
 #include "server/frontends/masked_plan.h"
+#include "server/frontends/numerics_check.h"
 #include "server/selection/engine_document_scorer.h"
 
 namespace headwise {
@@ -35,6 +36,7 @@ absl::StatusOr<std::unique_ptr<DocumentScorer>> MakeJobScorer(
         absl::StrCat("the job is of keys and values in ", manifest.kv_type,
                      "; this server's are in ", frontend.model.kv_type));
   }
+  HEADWISE_RETURN_IF_ERROR(CheckNumerics("the job", manifest.numerics));
   HEADWISE_ASSIGN_OR_RETURN(
       HeadPlan plan,
       PlanOfMaskedHeads({manifest.masked_heads, manifest.mask},

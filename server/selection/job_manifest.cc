@@ -162,6 +162,7 @@ ordered_json HeadToJson(const JobManifest& manifest) {
   json["masked_heads"] = manifest.masked_heads;
   json["mask"] = manifest.mask;
   json["kv_type"] = manifest.kv_type;
+  if (manifest.numerics != 1) json["numerics"] = manifest.numerics;
   json["scoring"] = {{"window", manifest.scoring.window},
                      {"max_tokens", manifest.scoring.max_tokens},
                      {"skip_tokens", manifest.scoring.skip_tokens}};
@@ -190,6 +191,7 @@ JobManifest HeadFromJson(const ordered_json& json) {
   json.at("masked_heads").get_to(manifest.masked_heads);
   json.at("mask").get_to(manifest.mask);
   json.at("kv_type").get_to(manifest.kv_type);
+  manifest.numerics = json.value("numerics", manifest.numerics);
   const ordered_json& scoring = json.at("scoring");
   scoring.at("window").get_to(manifest.scoring.window);
   scoring.at("max_tokens").get_to(manifest.scoring.max_tokens);
@@ -270,6 +272,8 @@ absl::Status CheckManifest(const JobManifest& manifest) {
       CheckHash("masked_plan_sha256", manifest.masked_plan_sha256));
   HEADWISE_RETURN_IF_ERROR(CheckMask(manifest));
   HEADWISE_RETURN_IF_ERROR(CheckKvType(manifest.kv_type));
+  HEADWISE_RETURN_IF_ERROR(CheckInt("numerics", manifest.numerics, 1,
+                                    std::numeric_limits<uint32_t>::max()));
   HEADWISE_RETURN_IF_ERROR(CheckScoring(manifest.scoring));
   HEADWISE_RETURN_IF_ERROR(CheckRanking(manifest.ranking));
   HEADWISE_RETURN_IF_ERROR(CheckInput(manifest.input));

@@ -27,6 +27,7 @@ struct JobManifest {
   std::vector<std::string> masked_heads;  // "layer.head", as the plan has them
   std::string mask = "uniform";           // or "zero"
   std::string kv_type = "fp16";           // or "fp32", "bf16", "int8"
+  uint32_t numerics = 1;                  // BuildInfo's; in the text if not 1
   ScoringOptions scoring;                 // as resolved: window > 0
   RankingRules ranking;
   InputOptions input;  // root: the name that clients use, not the path
