@@ -2,8 +2,8 @@
 //
 // The bits of an answer depend on these cuts (they say where float sums end and
 // exact sums begin), so they are functions of the model's shape alone: never of
-// workers, threads or batch. Do not change the constants without saying so in
-// CHANGELOG.md: logits change with them.
+// workers, threads or batch. Logits change with the constants: then the
+// numerics of base/own_build.cc are others, and CHANGELOG.md says so.
 
 #ifndef HEADWISE_MODEL_WORK_GRID_H_
 #define HEADWISE_MODEL_WORK_GRID_H_

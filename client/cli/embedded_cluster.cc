@@ -13,7 +13,6 @@
 #include "server/attention/grpc_attention_link.h"
 #include "server/attention/local_attention_link.h"
 #include "server/dispatch/grpc_worker_link.h"
-#include "server/dispatch/registry_service.h"
 #include "server/dispatch/static_workers.h"
 #include "server/neural_memory/grpc_memory_link.h"
 #include "server/neural_memory/local_memory_link.h"
@@ -78,7 +77,6 @@ CoordinatorOptions MakeCoordinatorOptions(
   out.ranks_per_context = options.ranks_per_context;
   out.min_workers = remote ? options.worker_addresses.size()
                            : static_cast<size_t>(options.num_workers);
-  out.membership.version = CoordinatorVersion();
   if (!remote) out.membership.dead_after = absl::InfiniteDuration();
   out.membership.first_epoch = absl::ToUnixMillis(absl::Now());
   out.engine.prefill_chunk = options.prefill_chunk;
@@ -263,7 +261,6 @@ absl::Status EmbeddedClusterImpl::InitLocal(
   MemberInfo info;
   info.address = "in-process";
   info.host_id = HostId().value_or("");
-  info.version = CoordinatorVersion();
   std::vector<MemberInfo> members;
   for (size_t i = 0; i < nodes.size(); ++i) {
     // Two digits, since ranks are given in order of names.

@@ -145,6 +145,9 @@ void AppendWorker(const v1::HeadMap& map, const v1::WorkerShare& worker,
                         DistinctColor(worker.rank()), color),
                   " ", worker.name());
   if (!worker.address().empty()) absl::StrAppend(out, " at ", worker.address());
+  if (!worker.version().empty()) {
+    absl::StrAppend(out, ", build ", worker.version());
+  }
   absl::StrAppendFormat(
       out,
       "\n    speed %.2f, %d of %d units, %d MLP tiles, %d vocabulary tiles",
@@ -193,6 +196,10 @@ std::string RenderHeadMap(const v1::HeadMap& map,
       "membership epoch %d)\n",
       map.model(), map.num_layers(), map.num_heads(), map.num_kv_heads(),
       map.world_size(), map.group_kind(), map.membership_epoch());
+  if (map.protocol() > 0) {
+    absl::StrAppendFormat(&out, "build %s, protocol %d, numerics %d\n",
+                          map.version(), map.protocol(), map.numerics());
+  }
   AppendUnits(map, RankMark, options, &out);
   for (const v1::WorkerShare& worker : map.workers()) {
     AppendWorker(map, worker, options.color, &out);

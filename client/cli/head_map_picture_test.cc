@@ -43,6 +43,7 @@ TEST(HeadMapPictureTest, OneLetterForEachUnitUnderALayerRuler) {
   v1::HeadMap map = MakeMap(7, 2, 2);
   v1::WorkerShare& worker = *map.mutable_workers(0);
   worker.set_address("127.0.0.1:9");
+  worker.set_version("0.2.0");
   worker.set_num_units(8);
   worker.set_num_mlp_tiles(5);
   worker.set_num_vocab_tiles(4);
@@ -51,16 +52,20 @@ TEST(HeadMapPictureTest, OneLetterForEachUnitUnderALayerRuler) {
   worker.set_kv_capacity_bytes(int64_t{5} << 30);
   worker.set_forecast_ms_per_token(1.25);
   map.set_max_context_len(4096);
+  map.set_version("0.1.0");
+  map.set_protocol(2);
+  map.set_numerics(7);
   map.set_forecast_ms_per_token(2.5);
   EXPECT_EQ(RenderHeadMap(map, {}),
             "tiny: 7 layers, 6 heads in 2 KV heads, on 2 workers (gloo group, "
             "membership epoch 3)\n"
+            "build 0.1.0, protocol 2, numerics 7\n"
             "\n"
             "   layer  0    5\n"
             "kv head 0 ABABABA\n"
             "kv head 1 BABABAB\n"
             "\n"
-            " A  w0 at 127.0.0.1:9\n"
+            " A  w0 at 127.0.0.1:9, build 0.2.0\n"
             "    speed 1.00, 8 of 14 units, 5 MLP tiles, 4 vocabulary tiles\n"
             "    weights 3.0 MiB, KV 1.5 KiB for each token, capacity 5.0 GiB, "
             "forecast 1.250 ms for a token\n"

@@ -47,6 +47,9 @@ Json HeadMapToJson(const v1::HeadMap& map) {
                {"forecast_ms_per_token", map.forecast_ms_per_token()},
                {"max_context_len", map.max_context_len()},
                {"plan", map.plan()},
+               {"version", map.version()},
+               {"protocol", map.protocol()},
+               {"numerics", map.numerics()},
                {"workers", Json::array()},
                {"missing", Json::array()},
                {"units", Json::array()}};
@@ -54,6 +57,7 @@ Json HeadMapToJson(const v1::HeadMap& map) {
     json["workers"].push_back(
         {{"name", worker.name()},
          {"address", worker.address()},
+         {"version", worker.version()},
          {"rank", worker.rank()},
          {"speed", worker.speed()},
          {"num_units", worker.num_units()},

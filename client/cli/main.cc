@@ -6,6 +6,7 @@
 #include "CLI/App.hpp"
 #include "CLI/Config.hpp"
 #include "CLI/Formatter.hpp"
+#include "base/build_info.h"
 #include "base/program_log.h"
 #include "client/cli/commands.h"
 
@@ -17,6 +18,7 @@ int main(int argc, char** argv) {
   CLI::App app;
   headwise::CommandRun run;
   headwise::AddAllCommands(app, &run);
+  app.set_version_flag("--version", headwise::TextOf(headwise::OwnBuild()));
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -39,7 +39,7 @@ struct TestClusterOptions {
 class TestCluster {
  public:
   explicit TestCluster(const TestClusterOptions& options)
-      : membership_({.version = "v"}, clock_) {
+      : membership_({}, clock_) {
     for (size_t i = 0; i < options.speeds.size(); ++i) {
       SessionNodeOptions node;
       node.num_threads = options.num_threads;
@@ -51,7 +51,6 @@ class TestCluster {
       MemberInfo info;
       info.name = name;
       info.address = "in-process";
-      info.version = "v";
       info.speed = options.speeds[i];
       registrations_.push_back(membership_.Register(info).value());
     }

@@ -19,6 +19,7 @@ HeadMap::Worker WorkerOf(const FormedGroup& group, const ModelShape& shape,
   HeadMap::Worker worker;
   worker.name = group.members[rank].info.name;
   worker.address = group.members[rank].info.address;
+  worker.version = group.members[rank].info.build.version;
   worker.rank = static_cast<int>(rank);
   worker.speed = group.members[rank].info.speed;
   worker.num_units = forecast.num_units;
@@ -55,6 +56,7 @@ HeadMap MakeHeadMap(const std::string& model_name, const Hyperparameters& hyper,
   map.membership_epoch = group.membership_epoch;
   map.world_size = group.plan.placement.world_size;
   map.group_kind = GroupChoiceName(group.group);
+  map.protocol = group.protocol;
   for (size_t rank = 0; rank < group.members.size(); ++rank) {
     map.workers.push_back(WorkerOf(group, shape, rank));
   }

@@ -26,6 +26,8 @@ TEST(MakeHeadMapTest, ShowsEveryUnitAndWhatWasPrepared) {
   group->members[1].info.name = "b";
   group->members[1].info.address = "h:1";
   group->members[1].info.speed = 0.5;
+  group->members[1].info.build.version = "next";
+  group->protocol = 4;
   group->plan.placement = {2, {{0, 0, 1}, {0, 1, 1}}, {{0}, {1}}, {0}};
   group->plan.ranks.resize(2);
   group->plan.ranks[1].num_units = 3;
@@ -41,7 +43,9 @@ TEST(MakeHeadMapTest, ShowsEveryUnitAndWhatWasPrepared) {
   EXPECT_EQ(map.membership_epoch, 5u);
   EXPECT_EQ(map.group_kind, "shared-memory");
   ASSERT_EQ(map.workers.size(), 2u);
+  EXPECT_EQ(map.protocol, 4u);
   EXPECT_EQ(map.workers[1].name, "b");
+  EXPECT_EQ(map.workers[1].version, "next");
   EXPECT_EQ(map.workers[1].rank, 1);
   EXPECT_EQ(map.workers[1].speed, 0.5);
   EXPECT_EQ(map.workers[1].num_units, 3);

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/build_info.h"
 #include "base/port_file.h"
 #include "base/program_log.h"
 #include "base/status_macros.h"
@@ -93,7 +94,6 @@ absl::StatusOr<CoordinatorOptions> Program::MakeOptions(
   options.ranks_per_context = flags.ranks_per_context;
   options.check_model_sha256 = true;
   options.min_workers = flags.min_workers;
-  options.membership.version = CoordinatorVersion();
   // Workers refuse an epoch below their last one, also after we start again:
   // wall milliseconds, where nothing else knows the last one.
   options.membership.first_epoch = absl::ToUnixMillis(absl::Now());
@@ -256,8 +256,8 @@ int Run(const CoordinatorFlags& flags) {
     spdlog::error("{}", started.ToString());
     return 2;
   }
-  spdlog::info("coordinator serves on port {}, metrics on {}", program.port(),
-               program.metrics_port());
+  spdlog::info("coordinator serves on port {}, metrics on {}, {}",
+               program.port(), program.metrics_port(), TextOf(OwnBuild()));
   // The one line on standard output, for scripts.
   std::printf("%d\n", program.port());
   std::fflush(stdout);
@@ -282,6 +282,7 @@ int main(int argc, char** argv) {
   CLI::App app(headwise::CoordinatorDescription(), "headwise-coordinator");
   headwise::CoordinatorFlags flags;
   headwise::AddCoordinatorFlags(app, flags);
+  app.set_version_flag("--version", headwise::TextOf(headwise::OwnBuild()));
   CLI11_PARSE(app, argc, argv);
   return headwise::Run(flags);
 }

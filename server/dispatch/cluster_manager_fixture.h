@@ -94,7 +94,6 @@ class ClusterManagerFixture : public testing::Test {
     MemberInfo info;
     info.name = name;
     info.host_id = "host";
-    info.version = "v1";
     info.speed = speed;
     return membership_.Register(info).value();
   }
@@ -154,7 +153,7 @@ class ClusterManagerFixture : public testing::Test {
   }
 
   FakeClock clock_;
-  Membership membership_{{.version = "v1", .first_epoch = 1000}, clock_};
+  Membership membership_{{.first_epoch = 1000}, clock_};
   ClusterDispatcher dispatcher_{{}, clock_};
   FakeEngine engine_;
   std::map<std::string, std::shared_ptr<FakeWorkerLink>> links_;

@@ -121,10 +121,10 @@ GroupChoice ResolveGroup(GroupChoice choice,
 }
 
 std::string DescribeGroup(const FormedGroup& group) {
-  std::string text =
-      absl::StrCat("epoch ", group.membership_epoch, ": ", group.members.size(),
-                   " workers over ", GroupChoiceName(group.group), ", ",
-                   group.kv_capacity_tokens, " tokens of KV;");
+  std::string text = absl::StrCat(
+      "epoch ", group.membership_epoch, ": ", group.members.size(),
+      " workers over ", GroupChoiceName(group.group), ", protocol ",
+      group.protocol, ", ", group.kv_capacity_tokens, " tokens of KV;");
   for (size_t rank = 0; rank < group.members.size(); ++rank) {
     const PreparedShard& prepared = group.prepared[rank];
     absl::StrAppend(
@@ -178,6 +178,7 @@ absl::StatusOr<WorkerConfig> GroupFormer::ConfigFor(const FormedGroup& group,
   config.kv_capacity_bytes =
       tokens * group.plan.ranks[rank].kv_bytes_per_position;
   config.max_step_tokens = options_.max_step_tokens;
+  config.protocol = group.protocol;
   return config;
 }
 
@@ -287,6 +288,7 @@ absl::StatusOr<FormedGroup> GroupFormer::Form(
   group.members = std::move(members);
   group.links = std::move(links);
   group.group = ResolveGroup(options_.group, group.members);
+  group.protocol = CommonProtocols(OwnBuild().protocols, group.members).newest;
   std::vector<WorkerCapacity> workers;
   for (const Member& member : group.members) {
     workers.push_back(

@@ -57,6 +57,7 @@ struct GroupFormerOptions {
 struct FormedGroup {
   uint64_t membership_epoch = 0;
   GroupChoice group = GroupChoice::kInProcess;
+  uint32_t protocol = 0;                           // the highest that all speak
   std::vector<Member> members;                     // by rank
   std::vector<std::shared_ptr<WorkerLink>> links;  // by rank
   PlacementPlan plan;

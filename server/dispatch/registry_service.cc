@@ -77,8 +77,8 @@ class RegistryService::Registration final
  private:
   absl::StatusOr<uint64_t> Take(const MemberInfo& info) {
     const absl::Status is_whole = CheckChecksum(request_.info());
-    // Of another build it may have none, and is refused for that.
-    if (!is_whole.ok() && info.version == CoordinatorVersion()) {
+    // Builds before there were protocols have none, and are refused for that.
+    if (!is_whole.ok() && info.build.protocols.newest > 0) {
       return absl::DataLossError(is_whole.message());
     }
     HEADWISE_RETURN_IF_ERROR(service_.options_.security.CheckIsServerAt(
@@ -153,8 +153,6 @@ class RegistryService::Registration final
   std::string name_;
 };
 
-std::string CoordinatorVersion() { return HEADWISE_BUILD_VERSION; }
-
 grpc::ServerBidiReactor<worker::v1::RegisterRequest,
                         worker::v1::RegisterResponse>*
 RegistryService::Register(grpc::CallbackServerContext* context) {
@@ -209,7 +207,7 @@ void RegistryService::SayCome(const MemberInfo& info) {
   if (!options_.log) return;
   options_.log(absl::StrCat("worker ", info.name, " has come from ",
                             absl::CHexEscape(info.address), ", speed ",
-                            info.speed));
+                            info.speed, ", ", TextOf(info.build)));
 }
 
 void RegistryService::SayRefused(const absl::Status& status) {

@@ -18,9 +18,6 @@
 
 namespace headwise {
 
-// This build's version, as compared between coordinator and worker.
-std::string CoordinatorVersion();
-
 struct RegistryServiceOptions {
   // Streams that may be open at once: some for each of a full book's members,
   // as an old stream of a worker may take a while to break.

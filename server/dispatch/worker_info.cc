@@ -11,7 +11,9 @@ MemberInfo ParseWorkerInfo(const worker::v1::WorkerInfo& info) {
   out.memory_bytes = info.memory_bytes();
   out.num_threads = info.num_threads();
   out.isa = info.isa();
-  out.version = info.version();
+  out.build = {.version = info.version(),
+               .protocols = {info.oldest_protocol(), info.newest_protocol()},
+               .numerics = info.numerics()};
   out.process_id = info.process_id();
   return out;
 }

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "base/build_info.h"
 #include "base/gauge_family.h"
 #include "server/frontends/plain_families.h"
 
@@ -23,6 +25,26 @@ prometheus::MetricFamily MakePrefixes(const EngineStats& stats) {
            &family);
   AddValue({{"place", "disk"}}, static_cast<double>(stats.parked), &family);
   AddValue({{"place", "tokens"}}, static_cast<double>(stats.evicted), &family);
+  return family;
+}
+
+prometheus::MetricFamily MakeBuild() {
+  const BuildInfo& own = OwnBuild();
+  auto family = MakeGauge("headwise_build_info", "1; see the labels.");
+  AddValue({{"version", own.version},
+            {"numerics", absl::StrCat(own.numerics)},
+            {"compiler", __VERSION__}},
+           1, &family);
+  return family;
+}
+
+prometheus::MetricFamily MakeWorkerBuilds(const HeadMap& map) {
+  auto family = MakeGauge("headwise_worker_build_info",
+                          "1 for each worker of the group; see the labels.");
+  for (const HeadMap::Worker& worker : map.workers) {
+    AddValue({{"worker", worker.name}, {"version", worker.version}}, 1,
+             &family);
+  }
   return family;
 }
 
@@ -85,9 +107,6 @@ std::vector<prometheus::MetricFamily> ClusterCollector::Collect() const {
     }
   }
 
-  auto build = MakeGauge("headwise_build_info", "1; see the labels.");
-  AddValue({{"version", HEADWISE_VERSION}, {"compiler", __VERSION__}}, 1,
-           &build);
   return {running,
           waiting,
           limit,
@@ -101,7 +120,8 @@ std::vector<prometheus::MetricFamily> ClusterCollector::Collect() const {
           up,
           MakeSkew(*map),
           MakeArrivals(),
-          build};
+          MakeWorkerBuilds(*map),
+          MakeBuild()};
 }
 
 prometheus::MetricFamily ClusterCollector::MakeSkew(const HeadMap& map) const {

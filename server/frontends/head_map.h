@@ -18,6 +18,7 @@ struct HeadMap {
   struct Worker {
     std::string name;
     std::string address;  // host:port, or "in-process"
+    std::string version;  // of its build; empty of a plan
     int rank = 0;
     double speed = 1.0;  // relative, > 0
     int64_t num_units = 0;
@@ -43,6 +44,7 @@ struct HeadMap {
   std::string model;
   uint64_t membership_epoch = 0;
   int world_size = 0;
+  uint32_t protocol = 0;   // that the group speaks; 0 of a plan
   std::string group_kind;  // in-process, shared-memory, gloo
   int64_t num_layers = 0;
   int64_t num_heads = 0;

@@ -1,5 +1,7 @@
 #include "server/frontends/response_writer.h"
 
+#include "base/build_info.h"
+
 namespace headwise {
 namespace {
 
@@ -50,10 +52,14 @@ void WriteHeadMap(const HeadMap& map, v1::HeadMap* out) {
   out->set_forecast_ms_per_token(map.forecast_ms_per_token);
   out->set_max_context_len(map.max_context_len);
   out->set_plan(map.plan);
+  out->set_version(OwnBuild().version);
+  out->set_protocol(map.protocol);
+  out->set_numerics(OwnBuild().numerics);
   for (const HeadMap::Worker& worker : map.workers) {
     v1::WorkerShare& share = *out->add_workers();
     share.set_name(worker.name);
     share.set_address(worker.address);
+    share.set_version(worker.version);
     share.set_rank(static_cast<uint32_t>(worker.rank));
     share.set_speed(worker.speed);
     share.set_num_units(worker.num_units);

@@ -1,5 +1,6 @@
 #include "server/membership/membership.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -22,6 +23,18 @@ absl::Status CheckText(const char* what, const std::string& text) {
     return absl::InvalidArgumentError(
         absl::StrCat("worker's ", what, " has ", text.size(), " bytes, limit ",
                      kMaxTextBytes));
+  }
+  return absl::OkStatus();
+}
+
+// It is shown to operators, on pages and terminals.
+absl::Status CheckVersion(const std::string& version) {
+  HEADWISE_RETURN_IF_ERROR(CheckText("version", version));
+  for (const char c : version) {
+    if (absl::ascii_isprint(static_cast<unsigned char>(c))) continue;
+    return absl::InvalidArgumentError(absl::StrCat("worker's version has byte ",
+                                                   static_cast<int>(c) & 0xff,
+                                                   ", allowed are 32 to 126"));
   }
   return absl::OkStatus();
 }
@@ -50,6 +63,14 @@ bool IsSameProcess(const MemberInfo& a, const MemberInfo& b) {
          a.process_id == b.process_id;
 }
 
+ProtocolRange CommonProtocols(ProtocolRange coordinator,
+                              const std::vector<Member>& members) {
+  for (const Member& member : members) {
+    coordinator = Common(coordinator, member.info.build.protocols);
+  }
+  return coordinator;
+}
+
 Membership::Membership(const MembershipOptions& options, const Clock& clock)
     : options_(options), clock_(clock) {
   auto view = std::make_shared<MembershipView>();
@@ -67,12 +88,13 @@ absl::Status Membership::Validate(const MemberInfo& info) const {
   HEADWISE_RETURN_IF_ERROR(CheckText("address", info.address));
   HEADWISE_RETURN_IF_ERROR(CheckText("host id", info.host_id));
   HEADWISE_RETURN_IF_ERROR(CheckText("isa", info.isa));
-  HEADWISE_RETURN_IF_ERROR(CheckText("version", info.version));
-  if (info.version != options_.version) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("worker ", info.name, " is build ", info.version,
-                     ", the coordinator is build ", options_.version,
-                     ": both must come from the same build"));
+  HEADWISE_RETURN_IF_ERROR(CheckVersion(info.build.version));
+  if (info.build.numerics != options_.build.numerics) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "worker ", info.name, " of build ", info.build.version,
+        " has numerics ", info.build.numerics, ", the coordinator of build ",
+        options_.build.version, " has ", options_.build.numerics,
+        ": the bits of their answers differ"));
   }
   if (!std::isfinite(info.speed) || info.speed < 1 / kMaxSpeedRatio ||
       info.speed > kMaxSpeedRatio) {
@@ -86,6 +108,23 @@ absl::Status Membership::Validate(const MemberInfo& info) const {
                      info.memory_bytes, ", allowed 0 to ", kMaxMemoryBytes));
   }
   return absl::OkStatus();
+}
+
+// A group may be made of any of the members, so all must have one in common.
+absl::Status Membership::CheckProtocolsLocked(const MemberInfo& info) const {
+  std::vector<Member> others = view_->members;
+  others.erase(std::remove_if(others.begin(), others.end(),
+                              [&info](const Member& member) {
+                                return member.info.name == info.name;
+                              }),
+               others.end());
+  const ProtocolRange spoken =
+      CommonProtocols(options_.build.protocols, others);
+  if (!Common(spoken, info.build.protocols).empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "worker ", info.name, " of build ", info.build.version, " speaks ",
+      TextOf(info.build.protocols), ", the coordinator of build ",
+      options_.build.version, " and its workers speak ", TextOf(spoken)));
 }
 
 void Membership::PublishLocked(uint64_t by) {
@@ -132,6 +171,7 @@ void Membership::Open(uint64_t first_epoch) {
 
 absl::StatusOr<uint64_t> Membership::AddLocked(const MemberInfo& info) {
   if (!closed_.ok()) return closed_;
+  HEADWISE_RETURN_IF_ERROR(CheckProtocolsLocked(info));
   const auto found = entries_.find(info.name);
   if (found == entries_.end() && entries_.size() >= options_.max_members) {
     return absl::ResourceExhaustedError(

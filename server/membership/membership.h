@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "base/build_info.h"
 #include "base/clock.h"
 #include "server/membership/member_history.h"
 
@@ -29,7 +30,7 @@ struct MemberInfo {
   int64_t memory_bytes = 0;  // for weights and KV; 0: unlimited
   uint32_t num_threads = 1;
   std::string isa;
-  std::string version;  // of the build
+  BuildInfo build = OwnBuild();
   uint64_t process_id = 0;
 };
 
@@ -41,6 +42,10 @@ struct Member {
   uint64_t registration_id = 0;  // never used twice by one book
 };
 
+// What a coordinator and all of `members` speak.
+ProtocolRange CommonProtocols(ProtocolRange coordinator,
+                              const std::vector<Member>& members);
+
 // Who is alive at one membership epoch. Immutable.
 struct MembershipView {
   uint64_t membership_epoch = 0;
@@ -48,7 +53,7 @@ struct MembershipView {
 };
 
 struct MembershipOptions {
-  std::string version;  // the only build that may join
+  BuildInfo build = OwnBuild();  // the coordinator's
   // A member not heard of for this long is dead.
   absl::Duration dead_after = absl::Seconds(3);
   size_t max_members = 64;  // as many as a placement can have
@@ -70,8 +75,9 @@ class Membership {
 
   // Adds a worker; returns its registration id. A worker of the same name is
   // replaced: the newer one wins, the older one's Heartbeat tells it so.
-  // FailedPrecondition: another build (names both). InvalidArgument: a field
-  // out of range. ResourceExhausted: max_members are alive.
+  // FailedPrecondition: a build of other numerics, or without a protocol that
+  // the coordinator and all other members have (names both). InvalidArgument: a
+  // field out of range. ResourceExhausted: max_members are alive.
   absl::StatusOr<uint64_t> Register(const MemberInfo& info);
 
   // The same, but a member of this name that is the same process stays as it
@@ -114,6 +120,8 @@ class Membership {
   };
 
   absl::Status Validate(const MemberInfo& info) const;
+  absl::Status CheckProtocolsLocked(const MemberInfo& info) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<uint64_t> AddLocked(const MemberInfo& info)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PublishLocked(uint64_t by = 1) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -5,6 +5,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "base/fake_clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -20,7 +21,7 @@ MemberInfo Worker(const std::string& name) {
   MemberInfo info;
   info.name = name;
   info.address = "127.0.0.1:1";
-  info.version = "v1";
+  info.build = {.version = "v1", .protocols = {2, 3}, .numerics = 5};
   return info;
 }
 
@@ -34,8 +35,9 @@ class MembershipTest : public testing::Test {
   uint64_t Epoch() const { return book_.view()->membership_epoch; }
 
   FakeClock clock_;
-  Membership book_{{.version = "v1", .max_members = 3, .first_epoch = 100},
-                   clock_};
+  Membership book_{
+      {.build = {"v1", {2, 3}, 5}, .max_members = 3, .first_epoch = 100},
+      clock_};
 };
 
 TEST_F(MembershipTest, EveryChangeRaisesTheEpochAndViewsStayAsTheyWere) {
@@ -132,14 +134,59 @@ TEST_F(MembershipTest, BumpGoesAsFarAsItIsTold) {
   EXPECT_EQ(book_.Bump(1000), 1101u);
 }
 
-TEST_F(MembershipTest, AnotherBuildIsRefusedWithBothVersions) {
+MemberInfo Worker(const std::string& name, ProtocolRange protocols) {
+  MemberInfo info = Worker(name);
+  info.build.protocols = protocols;
+  return info;
+}
+
+TEST_F(MembershipTest, OtherNumericsAreRefusedWithBoth) {
   MemberInfo info = Worker("a");
-  info.version = "v2";
+  info.build = {"v2", {2, 3}, 6};
   const auto id = book_.Register(info);
   EXPECT_EQ(id.status().code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(id.status().message(), HasSubstr("v2"));
-  EXPECT_THAT(id.status().message(), HasSubstr("v1"));
+  EXPECT_THAT(std::string(id.status().message()),
+              HasSubstr("worker a of build v2 has numerics 6, the coordinator "
+                        "of build v1 has 5"));
   EXPECT_EQ(Epoch(), 100u);
+}
+
+TEST_F(MembershipTest, AnotherVersionIsToldAndNotCompared) {
+  MemberInfo info = Worker("a");
+  info.build.version = "v2";
+  ASSERT_TRUE(book_.Register(info).ok());
+  EXPECT_EQ(book_.view()->members[0].info.build.version, "v2");
+  for (const char* version : {"two\nlines", "\x1b[2J"}) {
+    info.build.version = version;
+    EXPECT_EQ(book_.Register(info).status().code(),
+              absl::StatusCode::kInvalidArgument);
+  }
+}
+
+TEST_F(MembershipTest, WithoutACommonProtocolItIsRefusedWithBoth) {
+  for (const ProtocolRange& range :
+       std::vector<ProtocolRange>{{4, 9}, {1, 1}, {0, 0}, {3, 2}}) {
+    const auto id = book_.Register(Worker("a", range));
+    EXPECT_EQ(id.status().code(), absl::StatusCode::kFailedPrecondition)
+        << TextOf(range);
+    EXPECT_THAT(std::string(id.status().message()),
+                HasSubstr(absl::StrCat("speaks ", TextOf(range),
+                                       ", the coordinator of build v1 and its "
+                                       "workers speak protocols 2 to 3")));
+  }
+}
+
+// Any of the members may form a group, so a newcomer must get on with all.
+TEST_F(MembershipTest, AllMembersKeepAProtocolInCommon) {
+  ASSERT_TRUE(book_.Register(Worker("a", {1, 2})).ok());
+  EXPECT_EQ(CommonProtocols({2, 3}, book_.view()->members).newest, 2u);
+  const auto id = book_.Register(Worker("b", {3, 4}));
+  EXPECT_EQ(id.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(id.status().message()), HasSubstr("protocol 2"));
+  // In the place of the one that it can't talk to.
+  ASSERT_TRUE(book_.Register(Worker("a", {3, 4})).ok());
+  ASSERT_TRUE(book_.Register(Worker("b", {2, 4})).ok());
+  EXPECT_EQ(CommonProtocols({2, 3}, book_.view()->members).newest, 3u);
 }
 
 TEST_F(MembershipTest, FieldsOutOfRangeAreRefused) {

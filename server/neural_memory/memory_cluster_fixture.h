@@ -40,7 +40,7 @@ struct TestMemoryClusterOptions {
 class TestMemoryCluster {
  public:
   explicit TestMemoryCluster(const TestMemoryClusterOptions& options)
-      : membership_({.version = "v"}, clock_) {
+      : membership_({}, clock_) {
     for (size_t i = 0; i < options.speeds.size(); ++i) {
       MemoryNodeOptions node;
       node.num_threads = options.num_threads;
@@ -52,7 +52,6 @@ class TestMemoryCluster {
       MemberInfo info;
       info.name = name;
       info.address = "in-process";
-      info.version = "v";
       info.speed = options.speeds[i];
       registrations_.push_back(membership_.Register(info).value());
     }

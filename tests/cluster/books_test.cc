@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,7 +23,10 @@ class BooksTest : public ServedCluster {
   void SetUp() override { ASSERT_NO_FATAL_FAILURE(UseTinyModel()); }
   std::string BooksPath() const { return folder_.Path("books.db"); }
   void StartWithBooks() {
-    ASSERT_NO_FATAL_FAILURE(StartServing(1, {"--books", BooksPath()}));
+    ASSERT_NO_FATAL_FAILURE(
+        StartServer(1, {.flags = {"--books", BooksPath()}, .build = build_}));
+    StartWorker("w0");
+    ASSERT_TRUE(WaitForWorldSize(1)) << Logs();
     client_ = Client::Connect(address_, {});
   }
   void KillAndStartAgain() {
@@ -74,6 +78,7 @@ class BooksTest : public ServedCluster {
     return client_->GetSession(request);
   }
 
+  std::optional<BuildInfo> build_;  // of the coordinator that starts next
   std::unique_ptr<Client> client_;
 };
 
@@ -93,6 +98,20 @@ TEST_F(BooksTest, SessionsComeBackAfterAKillWithTheSameAnswers) {
   EXPECT_EQ(session->num_tokens(), 600);
   EXPECT_EQ(AnswerAfter(kept), expected);
   EXPECT_EQ(Get(deleted).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(BooksTest, TheNextVersionAndThisOneReadEachOthers) {
+  ASSERT_NO_FATAL_FAILURE(StartWithBooks());
+  const std::string first = Upload();
+  const std::vector<int32_t> expected = AnswerAfter(first);
+  build_ = NextBuild();
+  ASSERT_NO_FATAL_FAILURE(KillAndStartAgain());
+  EXPECT_EQ(AnswerAfter(first), expected);
+  const std::string second = Upload();
+  build_.reset();
+  ASSERT_NO_FATAL_FAILURE(KillAndStartAgain());
+  EXPECT_EQ(AnswerAfter(first), expected);
+  EXPECT_EQ(AnswerAfter(second), expected);
 }
 
 TEST_F(BooksTest, AFileThatIsNoBookIsRefusedByName) {

@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -28,6 +29,7 @@
 #include "model/files/test_model_writer.h"
 #include "tests/support/child_process.h"
 #include "tests/support/etcd_cluster.h"
+#include "tests/support/pretended_build.h"
 
 namespace headwise {
 
@@ -61,13 +63,16 @@ class FailoverFixture : public testing::Test {
   void StartCoordinator(size_t index, const std::string& listen) {
     const std::string name =
         absl::StrCat("coordinator", index, ".", num_starts_++);
-    auto process = ChildProcess::Start(
-        {std::string(HEADWISE_BINARY_DIR) + "/headwise-coordinator", "--model",
-         folder_.Path("tiny.gguf"), "--listen", listen, "--etcd",
+    std::vector<std::string> command =
+        CommandOf(HEADWISE_BINARY_DIR, "headwise-coordinator", build_);
+    command.insert(
+        command.end(),
+        {"--model", folder_.Path("tiny.gguf"), "--listen", listen, "--etcd",
          etcd_->endpoints(), "--lease", absl::StrCat(lease_seconds_),
          "--kv-bytes", "268435456", "--min-workers", absl::StrCat(num_workers_),
-         "--drain", "1", "--port-file", folder_.Path(name + ".port")},
-        folder_.Path(name + ".log"));
+         "--grow-patience", "0.1", "--drain", "1", "--port-file",
+         folder_.Path(name + ".port")});
+    auto process = ChildProcess::Start(command, folder_.Path(name + ".log"));
     ASSERT_TRUE(process.ok()) << process.status();
     const auto port =
         WaitForPortFile(folder_.Path(name + ".port"), **process, kReady);
@@ -85,25 +90,31 @@ class FailoverFixture : public testing::Test {
     for (size_t i = 0; i < coordinators_.size(); ++i) {
       ASSERT_NO_FATAL_FAILURE(StartCoordinator(i, "127.0.0.1:0"));
     }
-    for (int i = 0; i < num_workers_; ++i) {
-      const std::string name = absl::StrCat("w", i);
-      auto worker = ChildProcess::Start(
-          {std::string(HEADWISE_BINARY_DIR) + "/headwise-worker", "--name",
-           name, "--threads", "1", "--coordinator", Servers()},
-          folder_.Path(name + ".log"));
-      ASSERT_TRUE(worker.ok()) << worker.status();
-      workers_.push_back(*std::move(worker));
+    servers_ =
+        absl::StrJoin(coordinators_, ",",
+                      [](std::string* out, const Coordinator& coordinator) {
+                        absl::StrAppend(out, coordinator.address);
+                      });
+    workers_.resize(num_workers_);
+    for (size_t i = 0; i < workers_.size(); ++i) {
+      ASSERT_NO_FATAL_FAILURE(StartWorker(i));
     }
-    client_ = Client::Connect(Servers(), {});
+    client_ = Client::Connect(servers_, {});
     ASSERT_TRUE(WaitUntil([&] { return Leader() >= 0; }, kReady)) << Logs();
     ASSERT_TRUE(WaitForGroup()) << Logs();
   }
 
-  std::string Servers() const {
-    return absl::StrJoin(coordinators_, ",",
-                         [](std::string* out, const Coordinator& coordinator) {
-                           absl::StrAppend(out, coordinator.address);
-                         });
+  // Of the name that it had before.
+  void StartWorker(size_t index) {
+    const std::string name = absl::StrCat("w", index);
+    std::vector<std::string> command =
+        CommandOf(HEADWISE_BINARY_DIR, "headwise-worker", build_);
+    command.insert(command.end(), {"--name", name, "--threads", "1",
+                                   "--coordinator", servers_});
+    auto worker = ChildProcess::Start(
+        command, folder_.Path(absl::StrCat(name, ".", num_starts_++, ".log")));
+    ASSERT_TRUE(worker.ok()) << worker.status();
+    workers_[index] = *std::move(worker);
   }
 
   bool IsServing(size_t index, const std::string& service) {
@@ -159,7 +170,7 @@ class FailoverFixture : public testing::Test {
   Heard Generate(const v1::GenerateRequest& request,
                  std::atomic<int>* num_heard = nullptr) {
     Heard heard;
-    const auto client = Client::Connect(Servers(), {});
+    const auto client = Client::Connect(servers_, {});
     heard.status =
         client->Generate(request, [&](const v1::GenerateResponse& event) {
           heard.text += event.generated().text();
@@ -225,6 +236,9 @@ class FailoverFixture : public testing::Test {
     return all;
   }
 
+  // What is started from now on says that it is of it; none: what it is.
+  std::optional<BuildInfo> build_;
+  std::string servers_;  // addresses of all coordinators, which they keep
   int lease_seconds_ = 2;
   // Several wait for each other at every layer, which takes long where others
   // have the CPUs.

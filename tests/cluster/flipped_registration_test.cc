@@ -13,6 +13,7 @@
 #include "server/dispatch/registry_service.h"
 #include "server/membership/membership.h"
 #include "tests/support/loopback_server.h"
+#include "worker/service/worker_server.h"
 #include "worker/step_wire/message_checksum.h"
 
 namespace headwise {
@@ -50,7 +51,7 @@ class FlippedRegistrationTest : public testing::Test {
   }
 
   bool was_taken_ = false;
-  Membership membership_{{.version = CoordinatorVersion()}, Clock::Monotonic()};
+  Membership membership_{{}, Clock::Monotonic()};
   RegistryService service_{{}, membership_};
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<worker::v1::Registry::Stub> stub_;
@@ -62,7 +63,7 @@ TEST_F(FlippedRegistrationTest, IsRefusedAndTheNextOneTaken) {
   info.set_address("127.0.0.1:1");
   info.set_speed(1.0);
   info.set_memory_bytes(1 << 20);
-  info.set_version(CoordinatorVersion());
+  WriteOwnBuild(&info);
   WriteChecksum(&info);
   worker::v1::WorkerInfo flipped = info;
   flipped.set_memory_bytes(info.memory_bytes() ^ (int64_t{1} << 40));

@@ -10,6 +10,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/build_info.h"
 #include "gmock/gmock.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
@@ -96,6 +97,8 @@ class HostileCoordinatorTest : public ServedCluster {
     request.set_kv_type("fp16");
     request.set_kv_capacity_bytes(1 << 20);
     request.set_max_step_tokens(64);
+    request.set_protocol(OwnBuild().protocols.newest);
+    request.set_numerics(OwnBuild().numerics);
     return request;
   }
 

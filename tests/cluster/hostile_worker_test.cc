@@ -74,7 +74,7 @@ class HostileWorker final : public wire::Worker::Service {
     options.info.set_address(absl::StrCat("127.0.0.1:", port));
     options.info.set_speed(1.0);
     options.info.set_process_id(static_cast<uint64_t>(port));
-    options.info.set_version(BuildVersion());
+    WriteOwnBuild(&options.info);
     options.max_backoff = absl::Milliseconds(200);
     info_ = options.info;
     registrar_ = std::make_unique<Registrar>(std::move(options));

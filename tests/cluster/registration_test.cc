@@ -21,6 +21,7 @@
 #include "tests/support/loopback_server.h"
 #include "worker/service/registrar.h"
 #include "worker/service/worker_server.h"
+#include "worker/step_wire/message_checksum.h"
 
 namespace headwise {
 namespace {
@@ -75,7 +76,7 @@ class RegistrationTest : public testing::Test {
     info.set_name(name);
     info.set_address("127.0.0.1:1");
     info.set_speed(1.0);
-    info.set_version(BuildVersion());
+    WriteOwnBuild(&info);
     return info;
   }
 
@@ -140,7 +141,7 @@ class RegistrationTest : public testing::Test {
   absl::Duration answer_timeout_ = absl::Seconds(5);
   std::atomic<bool> is_well_ = true;
   std::atomic<int> num_asked_ = 0;
-  Membership membership_{{.version = CoordinatorVersion()}, Clock::Monotonic()};
+  Membership membership_{{}, Clock::Monotonic()};
   absl::Mutex mutex_;
   size_t num_members_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<absl::Status> changes_ ABSL_GUARDED_BY(mutex_);
@@ -165,30 +166,29 @@ TEST_F(RegistrationTest, AWorkerThatIsUnwellKeepsSilent) {
   EXPECT_TRUE(WaitForMembers(1)) << "it comes back by itself";
 }
 
-TEST_F(RegistrationTest, BothEndsAreOfOneVersion) {
-  EXPECT_EQ(BuildVersion(), CoordinatorVersion());
-}
-
 TEST_F(RegistrationTest, WorkerComesAndItsEndRemovesIt) {
   auto registrar = Register(Info("a"));
   ASSERT_TRUE(WaitForMembers(1));
   EXPECT_EQ(membership_.view()->members[0].info.name, "a");
-  EXPECT_TRUE(WaitForLog("worker a has come from 127.0.0.1:1"));
+  EXPECT_TRUE(WaitForLog("worker a has come from 127.0.0.1:1, speed 1, " +
+                         TextOf(OwnBuild())));
   registrar.reset();
   EXPECT_TRUE(WaitForMembers(0));
   EXPECT_TRUE(WaitForLog("worker a has left"));
 }
 
-TEST_F(RegistrationTest, WrongVersionIsRefusedWithBothVersions) {
+TEST_F(RegistrationTest, OtherNumericsAreRefusedWithBoth) {
   worker::v1::WorkerInfo info = Info("a");
-  info.set_version("0.0.1+other");
+  info.set_version("0.0.1+other");  // is no matter
+  info.set_numerics(4711);
   auto registrar = Register(info);
-  EXPECT_TRUE(
-      WaitForChange(absl::StatusCode::kFailedPrecondition, "0.0.1+other"));
-  EXPECT_TRUE(WaitForChange(absl::StatusCode::kFailedPrecondition,
-                            CoordinatorVersion()));
+  const std::string why =
+      "worker a of build 0.0.1+other has numerics 4711, the coordinator of "
+      "build " +
+      OwnBuild().version + " has " + std::to_string(OwnBuild().numerics);
+  EXPECT_TRUE(WaitForChange(absl::StatusCode::kFailedPrecondition, why));
+  EXPECT_TRUE(WaitForLog(why));
   EXPECT_EQ(membership_.view()->members.size(), 0u);
-  EXPECT_TRUE(WaitForLog("build 0.0.1+other"));
 }
 
 TEST_F(RegistrationTest, SameRefusalIsLoggedOnceUntilSomebodyIsTaken) {
@@ -199,18 +199,19 @@ TEST_F(RegistrationTest, SameRefusalIsLoggedOnceUntilSomebodyIsTaken) {
     const auto stream = stub->Register(&context);
     worker::v1::RegisterRequest request;
     *request.mutable_info() = Info("a");
-    request.mutable_info()->set_version("evil\nversion");
+    request.mutable_info()->set_name("evil\nname");
+    WriteChecksum(request.mutable_info());
     stream->Write(request);
     worker::v1::RegisterResponse answer;
     while (stream->Read(&answer)) {
     }
     EXPECT_EQ(stream->Finish().error_code(),
-              grpc::StatusCode::FAILED_PRECONDITION);
+              grpc::StatusCode::INVALID_ARGUMENT);
   };
   refuse();
   refuse();
   EXPECT_EQ(CountLog("refused a worker"), 1);
-  EXPECT_EQ(CountLog("evil\\nversion"), 1) << "no line of its own";
+  EXPECT_EQ(CountLog("has byte 10"), 1) << "no line of its own";
   auto good = Register(Info("b"));
   ASSERT_TRUE(WaitForLog("worker b has come"));
   refuse();

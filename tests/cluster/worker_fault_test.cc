@@ -80,28 +80,6 @@ TEST_F(WorkerFaultTest, AWorkerWithAnotherModelIsRefusedWithBothHashes) {
   EXPECT_TRUE(workers_[0]->IsRunning()) << "it may serve another model";
 }
 
-TEST_F(WorkerFaultTest, AWorkerOfAnotherBuildIsRefusedWithBothVersions) {
-  UseTinyModel();
-  StartServer(1);
-  ASSERT_FALSE(HasFatalFailure());
-  const auto registry = worker::v1::Registry::NewStub(channel_);
-  const auto context = Context();
-  const auto stream = registry->Register(context.get());
-  worker::v1::RegisterRequest request;
-  request.mutable_info()->set_name("old");
-  request.mutable_info()->set_address("127.0.0.1:1");
-  request.mutable_info()->set_speed(1.0);
-  request.mutable_info()->set_version("0.0.1+other");
-  ASSERT_TRUE(stream->Write(request));
-  worker::v1::RegisterResponse answer;
-  while (stream->Read(&answer)) {
-  }
-  const grpc::Status status = stream->Finish();
-  EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
-  EXPECT_THAT(status.error_message(),
-              ContainsRegex("0\\.0\\.1\\+other.*0\\.1\\.0\\+[0-9a-f]+"));
-}
-
 // Case 24. The wall clock of all three processes jumps in the middle of an
 // answer: an hour ahead, and two hours back.
 TEST_F(WorkerFaultTest, AWallClockThatJumpsByAnHourChangesNothing) {

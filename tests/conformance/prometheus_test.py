@@ -56,6 +56,7 @@ SERIES = (
     "headwise_thread_heartbeat_allowance_seconds",
     "headwise_memory_limit_bytes",
     "headwise_build_info",
+    "headwise_worker_build_info",
     "process_cpu_seconds_total",
     "process_resident_memory_bytes",
     "process_open_fds",

@@ -20,6 +20,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -86,9 +87,20 @@ def mixes(every):
         yield [flag for pair in zip(factors, mix) for flag in pair]
 
 
-def check_bits(every):
+def golden_bits():
+    """Tokens, and their hashes by KV type, of this build's numerics."""
+    said = subprocess.run([os.environ["HEADWISE"], "--version"], text=True,
+                          capture_output=True, check=True).stdout
+    numerics = re.search(r"numerics (\d+)", said).group(1)
     golden = json.loads((FOLDER / "logits_sha256.json").read_text())
-    tokens = golden["tokens"]
+    newest = max(golden["numerics"], key=int)
+    if numerics != newest:
+        sys.exit(f"{said.strip()}; logits_sha256.json ends with {newest}")
+    return golden["tokens"], golden["numerics"][numerics]
+
+
+def check_bits(every):
+    tokens, golden = golden_bits()
     runs = [[*flags, "--kv-type", "fp16"] for flags in mixes(every)]
     runs.append(["--kv-type", "int8", "--local-workers", "3"])
     for flags in runs:
@@ -96,8 +108,9 @@ def check_bits(every):
         expected = golden[flags[flags.index("--kv-type") + 1]]
         if got != expected:
             sys.exit(f"{' '.join(flags)}: {got}, expected {expected}. If the "
-                     "bits were meant to change: logits_sha256.json, and "
-                     "docs/CHANGELOG.md in bold")
+                     "bits were meant to change: raise the numerics of "
+                     "base/own_build.cc, add them to logits_sha256.json, and "
+                     "tell docs/CHANGELOG.md in bold")
     print(f"{len(runs)} ways to score {tokens} tokens, the golden hash each: "
           f"{golden['fp16']}")
 

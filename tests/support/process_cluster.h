@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "proto/transport_security.h"
 #include "tests/support/child_process.h"
 #include "tests/support/model_path.h"
+#include "tests/support/pretended_build.h"
 
 namespace headwise {
 
@@ -34,6 +36,7 @@ class ProcessCluster : public testing::Test {
     std::vector<std::string> flags;
     std::vector<std::string> prefix;  // a command that runs it, such as env
     std::string host = "127.0.0.1";   // where it listens
+    std::optional<BuildInfo> build;   // that it says it is
   };
 
   // Until it answers; `flags` come beside addresses and model.
@@ -102,9 +105,12 @@ class ProcessCluster : public testing::Test {
                                       const Started& how,
                                       const std::vector<std::string>& flags) {
     std::vector<std::string> command = how.prefix;
-    command.push_back(
-        std::string(HEADWISE_BINARY_DIR) +
-        (name == "coordinator" ? "/headwise-coordinator" : "/headwise-worker"));
+    const std::string program =
+        name == "coordinator" ? "headwise-coordinator" : "headwise-worker";
+    for (const std::string& word :
+         CommandOf(HEADWISE_BINARY_DIR, program, how.build)) {
+      command.push_back(word);
+    }
     command.insert(command.end(), {"--listen", how.host + ":0"});
     command.insert(command.end(), flags.begin(), flags.end());
     const std::pair<const char*, std::string> tls_flags[] = {

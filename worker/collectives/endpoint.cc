@@ -13,6 +13,7 @@
 namespace headwise {
 namespace {
 
+// Of worker.v1's protocol 1, as what is sent over the group.
 constexpr absl::string_view kFormat = "headwise-group/1";
 // 63 IPv6 addresses with scope and port are below 5 KiB.
 constexpr size_t kMaxEndpointBytes = size_t{64} << 10;

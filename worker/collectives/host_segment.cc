@@ -16,6 +16,7 @@ namespace headwise {
 namespace {
 
 constexpr uint64_t kMagic = 0x70756f7267647768;  // "hwdgroup"
+// Of worker.v1's protocol 1. Another layout is of another protocol.
 constexpr uint32_t kVersion = 2;
 constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 

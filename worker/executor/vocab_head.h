@@ -57,8 +57,8 @@ class VocabHead {
   }
 
  private:
-  // What a tile contributes to one scored row; crosses the wire as bytes
-  // between ranks of one build.
+  // What a tile contributes to one scored row; crosses the wire as bytes, of
+  // worker.v1's protocol 1.
   struct TileScore {
     SoftmaxStats stats;  // the sum is NaN if a logit of the tile is not finite
     float target_logit = 0.0f;

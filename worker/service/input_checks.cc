@@ -66,6 +66,20 @@ absl::Status CheckSampling(const SamplingOptions& sampling) {
                     kMaxTopLogprobs);
 }
 
+absl::Status CheckBuild(const WorkerConfig& config) {
+  const BuildInfo& own = OwnBuild();
+  if (config.numerics != own.numerics) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the group has numerics ", config.numerics,
+                     ", this worker of build ", own.version, " has ",
+                     own.numerics, ": the bits of their answers differ"));
+  }
+  if (own.protocols.Has(config.protocol)) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "the group speaks protocol ", config.protocol, ", this worker of build ",
+      own.version, " speaks ", TextOf(own.protocols)));
+}
+
 int64_t SizeOf(const auto& list) { return static_cast<int64_t>(list.size()); }
 
 absl::Status CheckProbe(const ProbeRequest& probe) {
@@ -163,6 +177,7 @@ absl::Status CheckSlice(const Slice& slice, int64_t vocab_size) {
 }  // namespace
 
 absl::Status CheckConfig(const WorkerConfig& config) {
+  HEADWISE_RETURN_IF_ERROR(CheckBuild(config));
   if (config.membership_epoch == 0) {
     return absl::InvalidArgumentError("membership_epoch is 0, allowed 1 up");
   }

@@ -12,7 +12,9 @@
 
 namespace headwise {
 
-// Bounds that need no model. InvalidArgument names field, value and limit.
+// Bounds that need no model. InvalidArgument names field, value and limit;
+// FailedPrecondition: a group of other numerics, or whose protocol this build
+// does not speak, with both.
 absl::Status CheckConfig(const WorkerConfig& config);
 
 // Every unit, tile and rank of `config` exists in the model's work grid, lists

@@ -49,6 +49,29 @@ TEST(CheckConfigTest, EachFieldHasItsRange) {
   EXPECT_TRUE(refused([](auto& c) { c.max_step_tokens = INT64_MAX; }));
 }
 
+TEST(CheckConfigTest, AGroupOfOtherNumericsOrAnUnknownProtocolIsRefused) {
+  const BuildInfo& own = OwnBuild();
+  WorkerConfig config = Good();
+  config.numerics = own.numerics + 1;
+  absl::Status status = CheckConfig(config);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(status.message(),
+            absl::StrCat("the group has numerics ", own.numerics + 1,
+                         ", this worker of build ", own.version, " has ",
+                         own.numerics, ": the bits of their answers differ"));
+  for (const uint32_t protocol :
+       {own.protocols.oldest - 1, own.protocols.newest + 1}) {
+    config = Good();
+    config.protocol = protocol;
+    status = CheckConfig(config);
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_EQ(status.message(),
+              absl::StrCat("the group speaks protocol ", protocol,
+                           ", this worker of build ", own.version, " speaks ",
+                           TextOf(own.protocols)));
+  }
+}
+
 TEST(CheckShardTest, PiecesExistAscendAndAgree) {
   const FakeModel model;
   const auto check = [&](const WorkerConfig& config) {

@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "base/build_info.h"
 #include "base/operator_server.h"
 #include "base/port_file.h"
 #include "base/process_collector.h"
@@ -315,10 +316,10 @@ int Run(const Flags& flags) {
     spdlog::error("{}", operator_server.status().ToString());
     return 3;
   }
-  spdlog::info("worker {} listens on {}, group address {}, {} threads, {}",
+  spdlog::info("worker {} listens on {}, group address {}, {} threads, {}, {}",
                (*server)->info().name(), (*server)->info().address(),
                options->bind_address, options->num_threads,
-               IsaName(options->isa));
+               IsaName(options->isa), TextOf(OwnBuild()));
   const absl::Status told =
       TellPorts(flags, (*server)->port(),
                 *operator_server == nullptr ? 0 : (*operator_server)->port());
@@ -344,6 +345,7 @@ int main(int argc, char** argv) {
   CLI::App app(headwise::kDescription, "headwise-worker");
   headwise::Flags flags;
   headwise::AddFlags(app, flags);
+  app.set_version_flag("--version", headwise::TextOf(headwise::OwnBuild()));
   CLI11_PARSE(app, argc, argv);
   return headwise::Run(flags);
 }

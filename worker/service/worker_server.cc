@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/build_info.h"
 #include "grpcpp/resource_quota.h"
 #include "grpcpp/server_builder.h"
 #include "worker/step_wire/rpc_limits.h"
@@ -48,7 +49,13 @@ void SetLimits(grpc::ServerBuilder& builder) {
 
 }  // namespace
 
-std::string BuildVersion() { return HEADWISE_BUILD_VERSION; }
+void WriteOwnBuild(worker::v1::WorkerInfo* info) {
+  const BuildInfo& own = OwnBuild();
+  info->set_version(own.version);
+  info->set_oldest_protocol(own.protocols.oldest);
+  info->set_newest_protocol(own.protocols.newest);
+  info->set_numerics(own.numerics);
+}
 
 WorkerServer::WorkerServer(WorkerNode& node,
                            std::map<std::string, HealthService::Probe> probes)
@@ -88,7 +95,7 @@ absl::StatusOr<std::unique_ptr<WorkerServer>> WorkerServer::Start(
   }
   options.info.set_address(
       absl::StrCat(options.advertise_host, ":", server->port_));
-  options.info.set_version(BuildVersion());
+  WriteOwnBuild(&options.info);
   if (options.info.name().empty()) {
     options.info.set_name(absl::StrCat("worker-", server->port_));
   }

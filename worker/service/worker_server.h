@@ -28,7 +28,7 @@ struct WorkerServerOptions {
   // Host under which others reach us; empty: that of `listen`.
   std::string advertise_host;
   // What GetInfo and Register say. The address is filled in from the bound
-  // port; so is an empty name.
+  // port, an empty name too, and what the build says.
   worker::v1::WorkerInfo info;
   // Served on the same port as well; must outlive the server.
   std::vector<grpc::Service*> services;
@@ -37,8 +37,8 @@ struct WorkerServerOptions {
   std::map<std::string, HealthService::Probe> probes;
 };
 
-// This build's version, as compared between coordinator and worker.
-std::string BuildVersion();
+// What this build says of itself, in the words of worker.v1.
+void WriteOwnBuild(worker::v1::WorkerInfo* info);
 
 // Serves worker.v1.Worker and grpc.health.v1 until it is destroyed.
 class WorkerServer {

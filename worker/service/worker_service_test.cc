@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
+#include "base/build_info.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
 #include "grpcpp/security/server_credentials.h"
@@ -43,6 +44,8 @@ worker::v1::PrepareRequest Request(uint64_t epoch) {
   request.set_kv_type("fp16");
   request.set_kv_capacity_bytes(1 << 20);
   request.set_max_step_tokens(16);
+  request.set_protocol(OwnBuild().protocols.newest);
+  request.set_numerics(OwnBuild().numerics);
   WriteChecksum(&request);
   return request;
 }

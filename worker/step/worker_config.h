@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/build_info.h"
 #include "model/head_plan/kv_type.h"
 
 namespace headwise {
@@ -76,6 +77,9 @@ struct WorkerConfig {
   KvType kv_type = KvType::kFp16;
   int64_t kv_capacity_bytes = 0;  // of this rank
   int64_t max_step_tokens = 0;    // rows of one step
+  // What the group speaks and computes; its coordinator's.
+  uint32_t protocol = OwnBuild().protocols.newest;
+  uint32_t numerics = OwnBuild().numerics;
 };
 
 // What Prepare achieved.

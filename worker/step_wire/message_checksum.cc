@@ -7,7 +7,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/crc32c.h"
+#include "google/protobuf/descriptor.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "google/protobuf/unknown_field_set.h"
 
 namespace headwise {
 namespace {
@@ -50,6 +52,16 @@ uint32_t ChecksumOf(const google::protobuf::MessageLite& message,
   static_cast<void>(message.SerializePartialToZeroCopyStream(&pieces));
   pieces.Flush();
   return sum.sum();
+}
+
+bool HasChecksumLast(const google::protobuf::Message& message) {
+  if (!message.GetReflection()->GetUnknownFields(message).empty()) return false;
+  const google::protobuf::Descriptor& type = *message.GetDescriptor();
+  const int checksum = type.FindFieldByName("crc32c")->number();
+  for (int i = 0; i < type.field_count(); ++i) {
+    if (type.field(i)->number() > checksum) return false;
+  }
+  return true;
 }
 
 absl::Status ChangedOnItsWay(const google::protobuf::MessageLite& message,

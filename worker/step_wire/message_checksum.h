@@ -11,15 +11,14 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
-#include "google/protobuf/message_lite.h"
+#include "google/protobuf/message.h"
 
 namespace headwise {
 
-// Such a message has for its field of the highest number `fixed32 crc32c`,
-// which is therefore written last: 5 bytes, none if it is 0. Both ends are of
-// one build, so no message has a field that its reader does not know, unless it
-// is broken.
-inline constexpr size_t kChecksumFieldBytes = 5;
+// Such a message has a field `fixed32 crc32c`. It is of the bytes of all other
+// fields, in order of number. A field that the reader does not know comes last
+// there, as it does in the writer's order: the rules of worker.proto see to it.
+inline constexpr size_t kChecksumFieldBytes = 5;  // none if it is 0
 
 // CRC-32C of the name of the message's type and of the first `num_bytes` bytes
 // that it is written as, after what gave `before`. The name is there since
@@ -27,6 +26,9 @@ inline constexpr size_t kChecksumFieldBytes = 5;
 // method.
 uint32_t ChecksumOf(const google::protobuf::MessageLite& message,
                     size_t num_bytes, uint32_t before);
+
+// Whether its crc32c is written behind all other fields that it has.
+bool HasChecksumLast(const google::protobuf::Message& message);
 
 // Internal: who sent it may be well.
 absl::Status ChangedOnItsWay(const google::protobuf::MessageLite& message,
@@ -46,9 +48,15 @@ void WriteChecksum(Message* message, uint32_t before = 0) {
 // ChangedOnItsWay if the message is not what was written.
 template <typename Message>
 absl::Status CheckChecksum(const Message& message, uint32_t before = 0) {
-  const size_t field = message.crc32c() == 0 ? 0 : kChecksumFieldBytes;
-  const uint32_t sum =
-      ChecksumOf(message, message.ByteSizeLong() - field, before);
+  uint32_t sum = 0;
+  if (HasChecksumLast(message)) {
+    const size_t field = message.crc32c() == 0 ? 0 : kChecksumFieldBytes;
+    sum = ChecksumOf(message, message.ByteSizeLong() - field, before);
+  } else {
+    Message others = message;
+    others.clear_crc32c();
+    sum = ChecksumOf(others, others.ByteSizeLong(), before);
+  }
   if (sum == message.crc32c()) return absl::OkStatus();
   return ChangedOnItsWay(message, message.crc32c(), sum);
 }

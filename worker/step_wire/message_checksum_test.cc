@@ -1,7 +1,10 @@
 #include "worker/step_wire/message_checksum.h"
 
 #include <string>
+#include <vector>
 
+#include "google/protobuf/message.h"
+#include "google/protobuf/unknown_field_set.h"
 #include "gtest/gtest.h"
 #include "headwise/worker/v1/attention_worker.pb.h"
 #include "headwise/worker/v1/memory_worker.pb.h"
@@ -28,7 +31,8 @@ worker::v1::StepRequest Request() {
 }
 
 TEST(MessageChecksumTest, WhatIsWrittenIsWhole) {
-  EXPECT_TRUE(CheckChecksum(Request()).ok());
+  worker::v1::StepRequest request = Request();
+  EXPECT_TRUE(CheckChecksum(request).ok());
   worker::v1::StepResponse answer;
   WriteStepAnswer({.membership_epoch = 1, .step_id = 2, .result = StepResult()},
                   &answer);
@@ -44,6 +48,42 @@ TEST(MessageChecksumTest, WithoutAChecksumItIsRefused) {
   worker::v1::StepRequest request = Request();
   request.clear_crc32c();
   EXPECT_EQ(CheckChecksum(request).code(), absl::StatusCode::kInternal);
+}
+
+google::protobuf::UnknownFieldSet& UnknownOf(
+    google::protobuf::Message* message) {
+  return *message->GetReflection()->MutableUnknownFields(message);
+}
+
+// As from a writer of a later version, in its order of numbers: above ours, and
+// on either side of crc32c.
+TEST(MessageChecksumTest, FieldsThatAreNotKnownAreOfTheSum) {
+  for (const int number : {14, 16, 3000}) {
+    worker::v1::StepRequest sent = Request();
+    sent.clear_crc32c();
+    UnknownOf(sent.mutable_slices(0)).AddVarint(number, 5);
+    UnknownOf(&sent).AddLengthDelimited(number, "later");
+    const uint32_t sum = ChecksumOf(sent, sent.ByteSizeLong(), 0);
+    std::string later;
+    UnknownOf(&sent).SerializeToString(&later);
+    UnknownOf(&sent).Clear();
+    worker::v1::StepRequest crc;
+    crc.set_crc32c(sum);
+    const std::string bytes =
+        number < 15
+            ? sent.SerializeAsString() + later + crc.SerializeAsString()
+            : sent.SerializeAsString() + crc.SerializeAsString() + later;
+    worker::v1::StepRequest heard;
+    ASSERT_TRUE(heard.ParseFromString(bytes));
+    EXPECT_TRUE(CheckChecksum(heard).ok()) << number;
+    const auto step = ParseStep(heard);
+    ASSERT_TRUE(step.ok()) << step.status();
+    EXPECT_EQ(step->slices[0].tokens, std::vector<int32_t>({1, 200, 30'000}));
+    std::string flipped = bytes;
+    flipped[flipped.find("later")] ^= 1;
+    ASSERT_TRUE(heard.ParseFromString(flipped));
+    EXPECT_FALSE(CheckChecksum(heard).ok()) << number;
+  }
 }
 
 // Each bit of the bytes on the wire: unreadable, or found, or of no meaning.

@@ -185,6 +185,8 @@ void WritePrepare(const WorkerConfig& config, worker::v1::PrepareRequest* out) {
   out->set_kv_type(KvTypeName(config.kv_type));
   out->set_kv_capacity_bytes(config.kv_capacity_bytes);
   out->set_max_step_tokens(config.max_step_tokens);
+  out->set_protocol(config.protocol);
+  out->set_numerics(config.numerics);
   WriteChecksum(out);
 }
 
@@ -211,6 +213,8 @@ absl::StatusOr<WorkerConfig> ParsePrepare(
   HEADWISE_ASSIGN_OR_RETURN(config.kv_type, ParseKvType(request.kv_type()));
   config.kv_capacity_bytes = request.kv_capacity_bytes();
   config.max_step_tokens = request.max_step_tokens();
+  config.protocol = request.protocol();
+  config.numerics = request.numerics();
   return config;
 }
 
