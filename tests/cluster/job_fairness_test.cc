@@ -101,12 +101,14 @@ TEST_F(JobTest, FiftyChatsWaitForAStepOfAJobAtMost) {
 }
 
 // Rows of a job go in steps of their own: while an answer is written there are
-// none.
-TEST_F(JobTest, AJobHasNoStepWhileAnAnswerIsWritten) {
+// none. Of what had been scored before a shard may be committed meanwhile.
+TEST_F(JobTest, AJobHasNoRowWhileAnAnswerIsWritten) {
   ServeAJob();
   ASSERT_FALSE(HasFatalFailure());
   ExpectItGoesOn();
-  ExpectATokenInEachStep(600);
+  const int64_t before = Job().shards_done();
+  ExpectATokenInEachStep(2000);
+  EXPECT_LE(Job().shards_done() - before, 2);
   ExpectItGoesOn();
 }
 
