@@ -37,6 +37,7 @@ void GenerationSink::RecordToken() {
   const FrontendContext& frontend = options_.frontend;
   const absl::Time now = frontend.clock.Now();
   const int64_t context_len = options_.prompt_tokens + ++num_tokens_;
+  if (options_.is_batch) return;
   if (last_token_ == absl::InfinitePast()) {
     frontend.metrics.RecordFirstToken(context_len, now - options_.arrival.time);
   } else {

@@ -24,6 +24,7 @@ struct GenerationSinkOptions {
   int64_t max_new_tokens = 0;
   std::vector<int32_t> stop_tokens = {};  // ascending; end the text
   bool logprobs = false;
+  bool is_batch = false;  // no user waits for its tokens: they are not timed
 };
 
 // Called by the engine's thread alone.

@@ -39,6 +39,7 @@ std::string FingerprintOf(const char* api, const Request& request) {
   Request whole = request;
   whole.clear_received();
   whole.clear_numerics();
+  whole.clear_priority();
   const std::string bytes = absl::StrCat(api, " ", whole.SerializeAsString());
   return Sha256Hex(Sha256Of(absl::MakeConstSpan(
       reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size())));
@@ -123,6 +124,7 @@ void InferenceService::RunGeneration(
   options.max_new_tokens = call.engine.max_new_tokens;
   options.stop_tokens = call.engine.stop_tokens;
   options.logprobs = call.logprobs;
+  options.is_batch = call.engine.is_background;
   auto sink =
       std::make_shared<GenerationSink>(options, std::move(text), writer);
   const absl::StatusOr<bool> is_whole = sink->Skip(call.engine.received);

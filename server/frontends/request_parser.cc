@@ -1,13 +1,13 @@
 #include "server/frontends/request_parser.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
 #include "base/error_facts.h"
 #include "base/status_macros.h"
 #include "model/tokenizer/text_stream.h"
+#include "server/frontends/chat_text.h"
 #include "server/frontends/numerics_check.h"
 #include "server/frontends/plan_cost.h"
 #include "server/frontends/rich_status.h"
@@ -129,11 +129,21 @@ absl::StatusOr<std::vector<std::string>> ParseStop(
   return std::vector<std::string>(stop.begin(), stop.end());
 }
 
+// An enum's field may have any number.
+absl::Status SetPriority(int priority, EngineRequest* request) {
+  HEADWISE_RETURN_IF_ERROR(CheckInt("priority", priority, 0, v1::Priority_MAX));
+  request->is_background = priority == v1::PRIORITY_BATCH;
+  return absl::OkStatus();
+}
+
 // Everything of a generation but its prompt.
-absl::StatusOr<GenerationCall> ParseOptions(
-    const v1::GenerationOptions& options, const std::string& plan,
-    const RequestTerms& terms) {
+template <typename Request>
+absl::StatusOr<GenerationCall> ParseOptions(const Request& request,
+                                            const RequestTerms& terms) {
+  const v1::GenerationOptions& options = request.options();
+  const std::string& plan = request.plan();
   GenerationCall call;
+  HEADWISE_RETURN_IF_ERROR(SetPriority(request.priority(), &call.engine));
   if (terms.session != nullptr && plan.empty()) {
     call.plan = terms.session->plan;
   } else {
@@ -203,68 +213,6 @@ absl::Status SetReceived(const Request& request, const RequestTerms& terms,
   return absl::OkStatus();
 }
 
-absl::Status CheckMessages(
-    const google::protobuf::RepeatedPtrField<v1::ChatMessage>& messages) {
-  if (messages.empty() || messages.size() > kMaxChatMessages) {
-    return InvalidField("messages", absl::StrCat("has ", messages.size(),
-                                                 " messages; must have 1 to ",
-                                                 kMaxChatMessages));
-  }
-  static constexpr std::array<absl::string_view, 4> kRoles = {
-      "system", "user", "assistant", "tool"};
-  for (int i = 0; i < messages.size(); ++i) {
-    if (std::find(kRoles.begin(), kRoles.end(), messages[i].role()) !=
-        kRoles.end()) {
-      continue;
-    }
-    return InvalidField(
-        absl::StrCat("messages[", i, "].role"),
-        absl::StrCat("is \"", messages[i].role().substr(0, 64),
-                     "\"; must be system, user, assistant or tool"));
-  }
-  return absl::OkStatus();
-}
-
-std::string SpecialText(const Tokenizer& tokenizer, int32_t id) {
-  return id < 0 ? std::string() : tokenizer.TokenBytes(id);
-}
-
-// The template's errors are the messages' fault, or the model's.
-absl::StatusOr<std::string> RenderMessages(
-    const google::protobuf::RepeatedPtrField<v1::ChatMessage>& messages,
-    const ServedModel& model) {
-  std::vector<ChatMessage> plain;
-  int64_t num_bytes = 0;
-  for (const v1::ChatMessage& message : messages) {
-    plain.push_back({message.role(), message.content()});
-    num_bytes += static_cast<int64_t>(message.content().size());
-  }
-  HEADWISE_RETURN_IF_ERROR(CheckTextBytes("messages", num_bytes));
-  const Tokenizer& tokenizer = *model.tokenizer;
-  absl::StatusOr<std::string> text =
-      model.chat_template->Render(plain, /*add_generation_prompt=*/true,
-                                  SpecialText(tokenizer, tokenizer.bos_id()),
-                                  SpecialText(tokenizer, tokenizer.eos_id()));
-  if (text.ok()) {
-    HEADWISE_RETURN_IF_ERROR(
-        CheckTextBytes("messages", static_cast<int64_t>(text->size())));
-    return text;
-  }
-  // Its limits too: the same messages would meet them again.
-  if (absl::IsInvalidArgument(text.status()) ||
-      absl::IsResourceExhausted(text.status())) {
-    return InvalidField(
-        "messages", absl::StrCat("the chat template of ", model.name,
-                                 " refuses them: ", text.status().message()));
-  }
-  if (absl::IsUnimplemented(text.status())) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("the chat template of ", model.name,
-                     " can't be used: ", text.status().message()));
-  }
-  return text.status();
-}
-
 }  // namespace
 
 absl::Status CheckTextBytes(absl::string_view field, int64_t num_bytes) {
@@ -302,9 +250,7 @@ absl::Status CheckTokenIds(absl::string_view field,
 absl::StatusOr<GenerationCall> ParseGenerateRequest(
     const v1::GenerateRequest& request, const RequestTerms& terms) {
   HEADWISE_RETURN_IF_ERROR(CheckModelName(request.model(), terms.model));
-  HEADWISE_ASSIGN_OR_RETURN(
-      GenerationCall call,
-      ParseOptions(request.options(), request.plan(), terms));
+  HEADWISE_ASSIGN_OR_RETURN(GenerationCall call, ParseOptions(request, terms));
   HEADWISE_ASSIGN_OR_RETURN(
       std::vector<int32_t> prompt,
       ParsePrompt(request, terms.model,
@@ -319,9 +265,7 @@ absl::StatusOr<GenerationCall> ParseChatRequest(const v1::ChatRequest& request,
   const ServedModel& model = terms.model;
   HEADWISE_RETURN_IF_ERROR(CheckModelName(request.model(), model));
   HEADWISE_RETURN_IF_ERROR(CheckMessages(request.messages()));
-  HEADWISE_ASSIGN_OR_RETURN(
-      GenerationCall call,
-      ParseOptions(request.options(), request.plan(), terms));
+  HEADWISE_ASSIGN_OR_RETURN(GenerationCall call, ParseOptions(request, terms));
   if (model.chat_template == nullptr) {
     return absl::FailedPreconditionError(absl::StrCat(
         "model ", model.name, " has no chat template; use Generate"));
@@ -347,6 +291,7 @@ absl::StatusOr<ScoreCall> ParseScoreRequest(const v1::ScoreRequest& request,
         CheckInt("max_tokens", request.max_tokens(), 2, INT64_MAX));
   }
   ScoreCall call;
+  HEADWISE_RETURN_IF_ERROR(SetPriority(request.priority(), &call.engine));
   HEADWISE_ASSIGN_OR_RETURN(call.plan, terms.plans.Find(request.plan()));
   HEADWISE_ASSIGN_OR_RETURN(
       call.engine.prompt,
@@ -372,6 +317,7 @@ absl::StatusOr<EmbedCall> ParseEmbedRequest(const v1::EmbedRequest& request,
                                             const RequestTerms& terms) {
   HEADWISE_RETURN_IF_ERROR(CheckModelName(request.model(), terms.model));
   EmbedCall call;
+  HEADWISE_RETURN_IF_ERROR(SetPriority(request.priority(), &call.engine));
   switch (request.pooling()) {
     case v1::POOLING_UNSPECIFIED:
     case v1::POOLING_MEAN:

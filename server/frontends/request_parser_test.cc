@@ -56,6 +56,14 @@ constexpr float kInf = std::numeric_limits<float>::infinity();
 
 std::vector<BadGenerate> BadPromptsAndLimits() {
   return {
+      {"priority_unknown",
+       [](auto* r) { r->set_priority(static_cast<v1::Priority>(7)); },
+       kInvalid,
+       {"priority", "7", "from 0 to 2"}},
+      {"priority_negative",
+       [](auto* r) { r->set_priority(static_cast<v1::Priority>(-1)); },
+       kInvalid,
+       {"priority", "-1", "from 0 to 2"}},
       {"unknown_model",
        [](auto* r) { r->set_model("gpt"); },
        absl::StatusCode::kNotFound,

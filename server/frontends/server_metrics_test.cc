@@ -45,6 +45,7 @@ TEST_F(ServerMetricsTest, AllSeriesExistBeforeTheFirstRequest) {
         "headwise_admission_rejected_total{model=\"tiny\",reason=\"quota\"} 0",
         "headwise_prompt_prefixes{place=\"tokens\"} 0",
         "headwise_prompt_evictions_total 0",
+        "headwise_batch_preemptions_total 0",
         "headwise_tokens_total{kind=\"scored\",model=\"tiny\"} 0",
         "headwise_requests_running{model=\"tiny\"} 2",
         "headwise_requests_waiting{model=\"tiny\"} 3",
