@@ -18,6 +18,7 @@ struct ChatFlags {
   GenerationFlags generation;
   TextFlags prompt;
   std::string system;
+  std::string priority;
   bool json = false;
   bool verbose = false;
 };
@@ -79,6 +80,7 @@ absl::Status RunChat(const ChatFlags& flags) {
   HEADWISE_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session,
                             Session::Open(flags.cluster));
   request.set_plan(session->plan());
+  request.set_priority(PriorityOf(flags.priority));
   return one_turn ? Answer(flags, session->client(), &request)
                   : Converse(flags, session->client(), &request);
 }
@@ -94,6 +96,7 @@ void AddChatCommand(CLI::App& app, CommandRun* run) {
       ->check(Utf8());
   AddSessionFlags(*command, flags->cluster);
   AddPlanFlag(*command, flags->cluster);
+  AddPriorityFlag(*command, flags->priority);
   AddGenerationFlags(*command, flags->generation);
   AddAnswerFlags(*command, flags->json, flags->verbose);
   command->footer(

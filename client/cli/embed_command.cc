@@ -15,6 +15,7 @@ struct EmbedFlags {
   TextFlags text;
   std::string pooling = "mean";
   bool normalize = false;
+  std::string priority;
   bool json = false;
 };
 
@@ -27,6 +28,7 @@ absl::Status RunEmbed(const EmbedFlags& flags) {
   HEADWISE_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session,
                             Session::Open(flags.cluster));
   request.set_plan(session->plan());
+  request.set_priority(PriorityOf(flags.priority));
   HEADWISE_ASSIGN_OR_RETURN(const v1::EmbedResponse response,
                             session->client().Embed(request));
   if (flags.json) {
@@ -49,6 +51,7 @@ void AddEmbedCommand(CLI::App& app, CommandRun* run) {
   AddTextFlags(*command, "text", /*required=*/true, flags->text);
   AddSessionFlags(*command, flags->cluster);
   AddPlanFlag(*command, flags->cluster);
+  AddPriorityFlag(*command, flags->priority);
   command->add_option("--pooling", flags->pooling, "Over the text's tokens")
       ->check(CLI::IsMember({"mean", "last"}))
       ->capture_default_str();

@@ -150,6 +150,18 @@ void AddPlanFlag(CLI::App& command, ClusterFlags& flags) {
       "plan that the server has, or \"full\"; default: the server's");
 }
 
+void AddPriorityFlag(CLI::App& command, std::string& priority) {
+  command
+      .add_option("--priority", priority,
+                  "interactive; or batch: it has what interactive requests "
+                  "leave, and its answer is the same")
+      ->check(CLI::IsMember({kInteractive, kBatch}));
+}
+
+v1::Priority PriorityOf(absl::string_view priority) {
+  return priority == kBatch ? v1::PRIORITY_BATCH : v1::PRIORITY_INTERACTIVE;
+}
+
 CLI::Validator Utf8() {
   return CLI::Validator(
       [](const std::string& text) {

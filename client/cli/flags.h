@@ -51,6 +51,10 @@ struct GenerationFlags {
   bool ignore_eos = false;
 };
 
+// What --priority may be, by default the first.
+inline constexpr char kInteractive[] = "interactive";
+inline constexpr char kBatch[] = "batch";
+
 // A text on the command line or in a file.
 struct TextFlags {
   std::string text;
@@ -68,6 +72,10 @@ void AddSessionFlags(CLI::App& command, ClusterFlags& flags);
 void AddServerFlags(CLI::App& command, ClusterFlags& flags);
 // --plan, of commands whose requests run under one.
 void AddPlanFlag(CLI::App& command, ClusterFlags& flags);
+// --priority, of commands that ask for an answer.
+void AddPriorityFlag(CLI::App& command, std::string& priority);
+// Of what the flag may be.
+v1::Priority PriorityOf(absl::string_view priority);
 // Text that the wire can carry.
 CLI::Validator Utf8();
 void AddGenerationFlags(CLI::App& command, GenerationFlags& flags);

@@ -13,6 +13,7 @@ struct GenerateFlags {
   ClusterFlags cluster;
   GenerationFlags generation;
   TextFlags prompt;
+  std::string priority;
   bool json = false;
   bool verbose = false;
 };
@@ -25,6 +26,7 @@ absl::Status RunGenerate(const GenerateFlags& flags) {
   HEADWISE_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session,
                             Session::Open(flags.cluster));
   request.set_plan(session->plan());
+  request.set_priority(PriorityOf(flags.priority));
   EventPrinter printer(flags.json);
   const absl::Status status = session->client().Generate(
       request,
@@ -41,6 +43,7 @@ void AddGenerateCommand(CLI::App& app, CommandRun* run) {
   AddTextFlags(*command, "prompt", /*required=*/true, flags->prompt);
   AddSessionFlags(*command, flags->cluster);
   AddPlanFlag(*command, flags->cluster);
+  AddPriorityFlag(*command, flags->priority);
   AddGenerationFlags(*command, flags->generation);
   AddAnswerFlags(*command, flags->json, flags->verbose);
   command->footer(

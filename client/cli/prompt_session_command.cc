@@ -32,6 +32,7 @@ struct PromptSessionFlags {
   ClusterFlags cluster;  // server, timeout, tenant; open: plan
   std::string session_id;
   TextFlags text;              // open, upload; ask: the prompt
+  std::string priority;        // ask
   GenerationFlags generation;  // ask
   std::string file;            // snapshot, restore
   bool json = false;
@@ -219,6 +220,7 @@ absl::Status RunAsk(const PromptSessionFlags& flags, Session& server) {
   HEADWISE_ASSIGN_OR_RETURN(*request.mutable_text(), ReadUtf8Text(flags.text));
   WriteGenerationOptions(flags.generation, request.mutable_options());
   request.set_session_id(flags.session_id);
+  request.set_priority(PriorityOf(flags.priority));
   EventPrinter printer(flags.json);
   const absl::Status status = server.client().Generate(
       request,
@@ -300,6 +302,7 @@ void AddAsk(CLI::App& session, CommandRun* run) {
   const auto flags = AddCommand(*command, RunAsk, run);
   AddId(*command, *flags);
   AddTextFlags(*command, "prompt", /*required=*/true, flags->text);
+  AddPriorityFlag(*command, flags->priority);
   AddGenerationFlags(*command, flags->generation);
   AddAnswerFlags(*command, flags->json, flags->verbose);
   command->footer(

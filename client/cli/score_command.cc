@@ -20,6 +20,7 @@ struct ScoreFlags {
   ClusterFlags cluster;
   TextFlags text;
   int64_t max_tokens = 0;
+  std::string priority;
   int batch_with = 0;
   bool logprobs = false;
   bool json = false;
@@ -84,6 +85,7 @@ absl::Status RunScore(const ScoreFlags& flags) {
   HEADWISE_ASSIGN_OR_RETURN(const std::unique_ptr<Session> session,
                             Session::Open(cluster));
   request.set_plan(session->plan());
+  request.set_priority(PriorityOf(flags.priority));
   HEADWISE_ASSIGN_OR_RETURN(
       const v1::ScoreResponse score,
       ScoreInCompany(session->client(), request, flags.batch_with));
@@ -107,6 +109,7 @@ void AddScoreCommand(CLI::App& app, CommandRun* run) {
   AddTextFlags(*command, "text", /*required=*/true, flags->text);
   AddSessionFlags(*command, flags->cluster);
   AddPlanFlag(*command, flags->cluster);
+  AddPriorityFlag(*command, flags->priority);
   command
       ->add_option("--max-tokens", flags->max_tokens,
                    "Score only the first tokens, 2 or more; 0: all")
