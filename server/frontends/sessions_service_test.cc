@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/synchronization/notification.h"
 #include "base/fake_clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -42,8 +43,15 @@ class ModelDispatcher final : public Dispatcher {
         [this, step = std::move(step), done] { done(workers->Execute(step)); });
     EXPECT_TRUE(submitted.ok());
   }
+  // After the step that runs, if one does.
   void Renew() {
-    workers.emplace(RealEngineOptions().kv, RealEngineOptions().kv_capacity);
+    absl::Notification renewed;
+    const absl::Status submitted = pool_.Submit([this, &renewed] {
+      workers.emplace(RealEngineOptions().kv, RealEngineOptions().kv_capacity);
+      renewed.Notify();
+    });
+    ASSERT_TRUE(submitted.ok()) << submitted;
+    renewed.WaitForNotification();
   }
   std::optional<ModelWorkers> workers{std::in_place, RealEngineOptions().kv,
                                       RealEngineOptions().kv_capacity};
