@@ -20,7 +20,11 @@ inline Hyperparameters TinyHyperparameters(int64_t num_layers,
   return hyper;
 }
 
-inline std::string TestSha256() { return std::string(63, 'a') + "7"; }
+inline std::string TestSha256() {
+  std::string hash(64, 'a');
+  hash.back() = '7';
+  return hash;
+}
 
 // All units full.
 inline HeadPlan FullPlan(int64_t num_layers, int64_t num_heads,
