@@ -273,8 +273,9 @@ absl::StatusOr<NeedleRunReport> NeedleBench::RunOne(const PlannedRun& run) {
   };
   if (state_) {
     const int64_t context_len = options_.context_lens[run.context];
-    options.on_test = [=](size_t test, const NeedleOutcome& outcome) {
-      return state_->Add(context_len, run.is_baseline, test, outcome);
+    options.on_test = [this, context_len, is_baseline = run.is_baseline](
+                          size_t test, const NeedleOutcome& outcome) {
+      return state_->Add(context_len, is_baseline, test, outcome);
     };
   }
   options.kv_bytes_held = [this] { return cluster_->kv_bytes_used(); };
