@@ -7,9 +7,11 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -83,21 +85,33 @@ inline Shard WithCuts(const Model& model, Shard shard, int rank, int world_size,
 // All ranks of a model in this process; Run gives every rank the same step.
 class Cluster {
  public:
+  using MakeExecutor = std::function<absl::StatusOr<std::unique_ptr<Executor>>(
+      const Model& model, int rank, Shard shard,
+      const ExecutorOptions& options)>;
+
   Cluster(const Model& model, int world_size, const ExecutorOptions& options)
       : Cluster(model, world_size, options, {}) {}
   // Every unit's context is dealt over ranks as `rank_of_range` says.
   Cluster(const Model& model, int world_size, const ExecutorOptions& options,
-          const std::vector<int>& rank_of_range) {
+          const std::vector<int>& rank_of_range)
+      : Cluster(model, world_size, options, rank_of_range,
+                [](const Model& of, int, Shard shard,
+                   const ExecutorOptions& its_options) {
+                  return Executor::Create(of, std::move(shard), its_options,
+                                          nullptr);
+                }) {}
+  Cluster(const Model& model, int world_size, const ExecutorOptions& options,
+          const std::vector<int>& rank_of_range, const MakeExecutor& make) {
     GroupOptions group_options;
     group_options.timeout = absl::Seconds(30);
     group_options.started_sum_bytes = MaxSumBytes(model.hyperparameters());
     groups_ = *CreateInProcessGroups(world_size, 1, group_options);
     for (int rank = 0; rank < world_size; ++rank) {
       absl::StatusOr<std::unique_ptr<Executor>> executor =
-          Executor::Create(model,
-                           WithCuts(model, ShardOf(model, rank, world_size),
-                                    rank, world_size, rank_of_range),
-                           options, nullptr);
+          make(model, rank,
+               WithCuts(model, ShardOf(model, rank, world_size), rank,
+                        world_size, rank_of_range),
+               options);
       EXPECT_TRUE(executor.ok()) << executor.status();
       executors_.push_back(*std::move(executor));
       executors_.back()->SetGroup(groups_[rank].get());

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "model/head_plan/head_plan_check.h"
+#include "model/work_grid.h"
 #include "worker/executor/shard_weights.h"
 
 namespace headwise {
@@ -26,6 +27,32 @@ bool HasCuts(const Shard& shard) {
   return std::any_of(
       shard.layers.begin(), shard.layers.end(),
       [](const Shard::Layer& layer) { return !layer.cuts.empty(); });
+}
+
+absl::Status CheckShape(const Model& model, const Shard& shard,
+                        const ExecutorOptions& options) {
+  if (options.num_threads < 1 || options.num_threads > 1024) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "num_threads ", options.num_threads, " is not in [1, 1024]"));
+  }
+  if (model.hyperparameters().titans && HasCuts(shard)) {
+    return absl::UnimplementedError(
+        "the contexts of titans models are not cut over ranks");
+  }
+  const WorkGrid grid = MakeWorkGrid(model.hyperparameters());
+  if (static_cast<int64_t>(shard.vocab_tile_rank.size()) !=
+      grid.num_vocab_tiles) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("vocab_tile_rank has ", shard.vocab_tile_rank.size(),
+                     " entries, the model ", grid.num_vocab_tiles, " tiles"));
+  }
+  // A sum of n exact contributions below 2^51 each must stay below 2^63.
+  if (grid.num_units + grid.num_mlp_tiles > 4096) {
+    return absl::UnimplementedError(absl::StrCat(
+        "a layer of ", grid.num_units, " KV heads and ", grid.num_mlp_tiles,
+        " MLP tiles has more than 4096 terms in an exact sum"));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<int64_t> KvBytesBeside(const Model& model, const Shard& shard,

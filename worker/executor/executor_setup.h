@@ -11,6 +11,11 @@
 
 namespace headwise {
 
+// InvalidArgument or Unimplemented for options and shapes that no executor
+// runs, by the numbers alone.
+absl::Status CheckShape(const Model& model, const Shard& shard,
+                        const ExecutorOptions& options);
+
 // The KV that fits beside the packed weights, at most what was ordered.
 // ResourceExhausted if memory_bytes has no room for a KV block of every unit.
 absl::StatusOr<int64_t> KvBytesBeside(const Model& model, const Shard& shard,

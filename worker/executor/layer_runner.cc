@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstring>
 
-#include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "worker/step/step_errors.h"
 
@@ -20,8 +19,7 @@ constexpr int64_t kMemoryFailed = int64_t{1} << 32;
 
 absl::Status FlagError(int64_t flag, int64_t layer) {
   if (flag >= kMemoryFailed) return MemoryBlewUp(layer);
-  return absl::OutOfRangeError(
-      absl::StrCat("a value is not finite or not below 2^19 in layer ", layer));
+  return ValueOutOfRange(layer);
 }
 
 std::vector<LayerBlock> BlocksOf(const Hyperparameters& hyper) {

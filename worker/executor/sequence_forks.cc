@@ -57,9 +57,7 @@ absl::Status Sequences::MakeFork(const Fork& fork) {
   sequences_[fork.sequence_id] = std::move(forked);
   UpdateTables(fork.sequence_id, 0);
   for (const BlockCopy& copy : copies) {
-    BlockStore& store = stores_[units[copy.unit].block_class];
-    std::memcpy(store.Block(copy.to), store.Block(copy.from),
-                static_cast<size_t>(store.block_bytes()));
+    stores_[units[copy.unit].block_class].Copy(copy.to, copy.from);
   }
   return absl::OkStatus();
 }

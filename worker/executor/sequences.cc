@@ -45,7 +45,8 @@ Sequences::Sequences(const SequencesOptions& options)
                                  options.num_kv_heads)),
       book_(BookOptions(options)) {
   for (const KvElement element : kElements) {
-    stores_.emplace_back(KvLayout{element, options.head_dim}.block_bytes());
+    stores_.emplace_back(KvLayout{element, options.head_dim}.block_bytes(),
+                         options.memory);
   }
 }
 

@@ -55,6 +55,9 @@ struct SequencesOptions {
   int64_t vocab_size = 0;
   UnitPolicy default_unit;  // of every unit without a plan
   std::optional<TitansHyperparameters> titans;
+  // Of the blocks, which are then all of the default element; nullptr: they lie
+  // in this process. Outlives the sequences.
+  BlockMemory* memory = nullptr;
 };
 
 // The sequences of one rank, the plans that they run under and the blocks that

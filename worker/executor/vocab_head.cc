@@ -36,13 +36,13 @@ bool AllFinite(absl::Span<const float> values) {
   return num_bad == 0;
 }
 
-VocabHead::VocabHead(const LayerRunnerContext& context,
+VocabHead::VocabHead(const VocabHeadContext& context,
+                     std::vector<int> vocab_tiles,
                      std::vector<int> vocab_tile_rank)
     : context_(context),
+      tiles_(std::move(vocab_tiles)),
       tile_rank_(std::move(vocab_tile_rank)),
-      model_dim_(context.model->hyperparameters().model_dim),
-      vocab_size_(context.model->hyperparameters().vocab_size),
-      tile_logits_(static_cast<size_t>(context.team->num_threads())) {
+      vocab_size_(context.model->hyperparameters().vocab_size) {
   std::vector<int64_t> counts;
   for (int rank : tile_rank_) {
     if (rank >= static_cast<int>(counts.size())) counts.resize(rank + 1);
@@ -55,31 +55,30 @@ int64_t VocabHead::TileWidth(int64_t tile) const {
   return std::min(kVocabTileWidth, vocab_size_ - tile * kVocabTileWidth);
 }
 
-absl::Status VocabHead::Run(const std::vector<VocabRow>& rows, Group* group,
-                            CollectiveUse* use) {
+absl::Status VocabHead::Run(int64_t lane, const std::vector<VocabRow>& rows,
+                            Group* group) {
   rows_ = &rows;
   const auto num_rows = static_cast<int64_t>(rows.size());
   results_.assign(rows.size(), {});
   score_row_.assign(rows.size(), -1);
   num_logits_ = 0;
   num_scores_ = 0;
+  std::vector<int64_t> batch_rows;
   for (int64_t i = 0; i < num_rows; ++i) {
+    batch_rows.push_back(rows[i].row);
     if (rows[i].logits) results_[i].logits_row = num_logits_++;
     if (rows[i].score || rows[i].digest) score_row_[i] = num_scores_++;
   }
-  normed_.Reserve(num_rows * model_dim_);
-  normed_q_.Reserve(num_rows, model_dim_);
-  for (AlignedBuffer<float>& logits : tile_logits_) {
-    logits.Reserve(num_rows * kVocabTileWidth);
-  }
   my_logits_.Reserve(max_tiles_ * num_logits_ * kVocabTileWidth);
   my_scores_.assign(static_cast<size_t>(max_tiles_ * num_scores_), {});
+  HEADWISE_RETURN_IF_ERROR(context_.engine->StartLogits(lane, batch_rows));
   context_.team->Run([this](int member) {
-    NormRows(member);
+    context_.engine->PrepareLogits(member);
     context_.team->Barrier();
     RunTiles(member);
   });
-  HEADWISE_RETURN_IF_ERROR(Gather(group, use));
+  HEADWISE_RETURN_IF_ERROR(
+      Gather(group, &context_.engine->collective_use(lane)));
   logits_.Reserve(num_logits_ * vocab_size_);
   is_finite_ = true;
   context_.team->Run([this, num_rows](int member) {
@@ -95,43 +94,17 @@ absl::Status VocabHead::Run(const std::vector<VocabRow>& rows, Group* group,
   return absl::OkStatus();
 }
 
-void VocabHead::NormRows(int member) {
-  const PartRange part = PartOf(static_cast<int64_t>(rows_->size()), member,
-                                context_.team->num_threads());
-  const float epsilon = context_.model->hyperparameters().norm_epsilon;
-  for (int64_t row = part.begin; row < part.end; ++row) {
-    float* normed = normed_.data() + row * model_dim_;
-    context_.kernels->rms_norm((*rows_)[row].residual,
-                               context_.weights->output_norm.data(), epsilon,
-                               model_dim_, normed);
-    context_.kernels->quantize(normed, model_dim_, normed_q_.Row(row));
-  }
-}
-
 void VocabHead::RunTiles(int member) {
-  const std::vector<VocabTileWeights>& tiles = context_.weights->vocab_tiles;
-  const PartRange part = PartOf(static_cast<int64_t>(tiles.size()), member,
+  const PartRange part = PartOf(static_cast<int64_t>(tiles_.size()), member,
                                 context_.team->num_threads());
-  float* out = tile_logits_[member].data();
   for (int64_t t = part.begin; t < part.end; ++t) {
-    MatMulArgs args;
-    tiles[t].rows.Describe(&args);
-    args.last_group = tiles[t].rows.num_groups();
-    args.rows = normed_q_.View();
-    args.x = normed_.data();
-    args.x_stride = model_dim_;
-    args.num_tokens = static_cast<int64_t>(rows_->size());
-    args.out = out;
-    args.out_stride = kVocabTileWidth;
-    context_.kernels->matmul(args);
-    FinishTile(tiles[t], t, out);
+    FinishTile(t, context_.engine->TileLogits(member, t));
   }
 }
 
-void VocabHead::FinishTile(const VocabTileWeights& tile, int64_t local,
-                           const float* tile_logits) {
-  const int64_t width = TileWidth(tile.index);
-  const int64_t first_token = tile.index * kVocabTileWidth;
+void VocabHead::FinishTile(int64_t local, const float* tile_logits) {
+  const int64_t width = TileWidth(tiles_[local]);
+  const int64_t first_token = tiles_[local] * kVocabTileWidth;
   for (size_t row = 0; row < rows_->size(); ++row) {
     const float* logits =
         tile_logits + static_cast<int64_t>(row) * kVocabTileWidth;

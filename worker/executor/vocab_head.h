@@ -10,22 +10,30 @@
 #include "absl/status/status.h"
 #include "base/sha256.h"
 #include "base/thread_team.h"
+#include "model/model.h"
 #include "model/work_grid.h"
+#include "worker/backends/cpu/aligned_buffer.h"
 #include "worker/backends/cpu/kernels.h"
 #include "worker/collectives/group.h"
-#include "worker/executor/layer_runner.h"
-#include "worker/executor/quantized_buffer.h"
-#include "worker/executor/shard_weights.h"
+#include "worker/executor/step_engine.h"
 
 namespace headwise {
 
 // What is wanted of one row.
 struct VocabRow {
-  const float* residual = nullptr;  // [model_dim]
-  bool logits = false;              // the whole row, for sampling
-  bool score = false;               // log-probability of `target`
-  int32_t target = -1;              // -1: none
-  bool digest = false;              // SHA-256 of the row
+  int64_t row = 0;      // of the lane's batch
+  bool logits = false;  // the whole row, for sampling
+  bool score = false;   // log-probability of `target`
+  int32_t target = -1;  // -1: none
+  bool digest = false;  // SHA-256 of the row
+};
+
+// What a VocabHead works with; everything outlives it.
+struct VocabHeadContext {
+  const Model* model = nullptr;
+  const Kernels* kernels = nullptr;
+  ThreadTeam* team = nullptr;
+  StepEngine* engine = nullptr;
 };
 
 struct VocabResult {
@@ -42,13 +50,14 @@ struct VocabResult {
 // that of its fp32 logits, little-endian.
 class VocabHead {
  public:
-  VocabHead(const LayerRunnerContext& context,
+  // `vocab_tiles` of this rank, `vocab_tile_rank` [num_vocab_tiles].
+  VocabHead(const VocabHeadContext& context, std::vector<int> vocab_tiles,
             std::vector<int> vocab_tile_rank);
 
-  // `use` is charged with the gathers. OutOfRange, on every rank alike, if a
-  // logit of `rows` is not finite; other errors are the group's.
-  absl::Status Run(const std::vector<VocabRow>& rows, Group* group,
-                   CollectiveUse* use);
+  // Of rows of the lane's batch. OutOfRange, on every rank alike, if a logit of
+  // them is not finite; other errors are the group's or the engine's.
+  absl::Status Run(int64_t lane, const std::vector<VocabRow>& rows,
+                   Group* group);
 
   const std::vector<VocabResult>& results() const { return results_; }
   // Row `i` of those whose logits were wanted, [vocab_size].
@@ -66,29 +75,25 @@ class VocabHead {
   };
   static_assert(sizeof(TileScore) == 44);
 
-  void NormRows(int member);
   void RunTiles(int member);
-  void FinishTile(const VocabTileWeights& tile, int64_t local,
-                  const float* tile_logits);
+  // The rank's tile number `local`.
+  void FinishTile(int64_t local, const float* tile_logits);
   absl::Status Gather(Group* group, CollectiveUse* use);
   void AssembleLogits(int64_t row);
   void AssembleScore(int64_t row);
   int64_t TileWidth(int64_t tile) const;
 
-  const LayerRunnerContext context_;
+  const VocabHeadContext context_;
+  const std::vector<int> tiles_;      // of this rank
   const std::vector<int> tile_rank_;  // [num_vocab_tiles]
   std::vector<int64_t> tile_place_;   // index among its rank's tiles
   int64_t max_tiles_ = 0;             // of any rank
-  const int64_t model_dim_;
   const int64_t vocab_size_;
 
   const std::vector<VocabRow>* rows_ = nullptr;
   std::vector<int64_t> score_row_;  // [rows] index among scored ones, or -1
   int64_t num_logits_ = 0;
   int64_t num_scores_ = 0;
-  AlignedBuffer<float> normed_;  // [rows][model_dim]
-  QuantizedBuffer normed_q_;
-  std::vector<AlignedBuffer<float>> tile_logits_;  // [members][rows][width]
   // [ranks][max_tiles][num_logits][width], [ranks][max_tiles][num_scores]
   AlignedBuffer<float> my_logits_, all_logits_;
   std::vector<TileScore> my_scores_, all_scores_;

@@ -34,6 +34,12 @@ inline bool IsMemoryBlewUp(const absl::Status& status) {
          absl::StrContains(status.message(), kMemoryBlewUp);
 }
 
+// OutOfRange: what a layer added was no number, or too large for an exact sum.
+inline absl::Status ValueOutOfRange(int64_t layer) {
+  return absl::OutOfRangeError(
+      absl::StrCat("a value is not finite or not below 2^19 in layer ", layer));
+}
+
 // DataLoss: the rank that says so found that of its own weights.
 inline constexpr absl::string_view kWeightsChanged =
     "weights have changed in memory: ";

@@ -46,6 +46,15 @@ class PackedMatrix {
   int64_t num_groups() const { return (rows_ + 15) / 16; }
   int64_t bytes() const { return num_groups() * group_bytes_; }
 
+  // The same matrix where its bytes() have been copied to; `data` need not be
+  // memory of this process.
+  PackedMatrix At(const uint8_t* data) const {
+    PackedMatrix copy = *this;
+    copy.data_ = data;
+    return copy;
+  }
+  const uint8_t* data() const { return data_; }
+
   // Fills the fields of `args` that describe the weights.
   void Describe(MatMulArgs* args) const;
 
