@@ -267,6 +267,21 @@ struct Scores : ItemKernel<Scores, ScoresOfArgs> {
   }
 };
 
+// Of two partials of log-sum-exps a and b: their shares of the sum, and its own
+// log-sum-exp. b is not -inf.
+struct MergeWeights {
+  float a;
+  float b;
+  float lse;
+};
+HEADWISE_ANYWHERE MergeWeights WeightsOf(float a, float b) {
+  const float max = b > a ? b : a;
+  const float weight_a = Exp(a - max);
+  const float weight_b = Exp(b - max);
+  const float sum = weight_a + weight_b;
+  return {weight_a / sum, weight_b / sum, max + Log(sum)};
+}
+
 // The CPU's `merge`; a block a row.
 struct Merge {
   using Args = MergeArgs;
@@ -278,7 +293,7 @@ struct Merge {
     const float a = at.args.lse[at.block];
     const float b = at.args.part_lse[at.block];
     if (b == NegativeInfinity()) return;
-    const Weights w = WeightsOf(a, b);
+    const MergeWeights w = WeightsOf(a, b);
     float* out = at.args.out + at.block * at.args.head_dim;
     const float* part = at.args.part_out + at.block * at.args.head_dim;
     for (int64_t d = at.thread; d < at.args.head_dim; d += kNumThreads) {
@@ -293,20 +308,6 @@ struct Merge {
     const float b = at.args.part_lse[at.block];
     if (b == NegativeInfinity()) return;
     at.args.lse[at.block] = WeightsOf(a, b).lse;
-  }
-
- private:
-  struct Weights {
-    float a;
-    float b;
-    float lse;
-  };
-  HEADWISE_ANYWHERE static Weights WeightsOf(float a, float b) {
-    const float max = b > a ? b : a;
-    const float weight_a = Exp(a - max);
-    const float weight_b = Exp(b - max);
-    const float sum = weight_a + weight_b;
-    return {weight_a / sum, weight_b / sum, max + Log(sum)};
   }
 };
 
