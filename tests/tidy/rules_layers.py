@@ -46,6 +46,8 @@ ALLOWED = {
                             'worker/neural_memory', _WORKER_LEASES],
     'worker/memory_wire': ['base', 'worker/memory_parts', _PROTO],
     'worker/executor': ['base', 'model', _STEP, *_WORKER_BELOW_SERVICE],
+    'worker/gpu_executor': ['base', 'model', _STEP, 'worker/executor',
+                            *_WORKER_BELOW_SERVICE],
     'worker': ['base', 'model', 'worker', _PROTO],  # service/, main programs
     'server/membership': ['base', 'model', _PROTO, 'server/placement'],
     'server/election': ['base', _PROTO],

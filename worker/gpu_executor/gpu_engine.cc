@@ -1,0 +1,180 @@
+#include "worker/gpu_executor/gpu_engine.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/pulse.h"
+#include "base/status_macros.h"
+#include "model/work_grid.h"
+#include "worker/executor/executor.h"
+
+namespace headwise {
+namespace {
+
+// What a table of the blocks of every context takes if none is shared.
+int64_t NumBlocks(const GpuEngineOptions& options) {
+  return options.kv_bytes / options.lane.batch.layout.block_bytes();
+}
+
+absl::Status Lacks(uint64_t sequence_id, const char* what) {
+  return absl::UnimplementedError(absl::StrCat(
+      "sequence ", sequence_id, ": ", what, " on a worker with a GPU"));
+}
+
+}  // namespace
+
+GpuEngine::LogitsBuffers GpuEngine::LogitsBuffers::Take(
+    const GpuEngineOptions& options, Carver* carver) {
+  LogitsBuffers b;
+  b.residual = carver->Take<float>(kMaxBatchRows * options.lane.model_dim);
+  b.normed = DeviceRows::Take(kMaxBatchRows, options.lane.model_dim, carver);
+  b.logits = carver->Take<float>(options.num_vocab_tiles * kMaxBatchRows *
+                                 kVocabTileWidth);
+  return b;
+}
+
+int64_t GpuEngine::BytesBeside(const GpuEngineOptions& options) {
+  Carver carver(nullptr);
+  LogitsBuffers::Take(options, &carver);
+  return carver.num_bytes() +
+         kMaxLanes *
+             (GpuLane::BytesOf(options.lane) +
+              BatchTables::BytesOf(options.lane.batch, NumBlocks(options)));
+}
+
+GpuEngine::GpuEngine(const Model& model, const GpuEngineOptions& options,
+                     cuda::Device& device)
+    : model_(model),
+      hyper_(model.hyperparameters()),
+      options_(options),
+      queue_(device) {}
+
+absl::StatusOr<std::unique_ptr<GpuEngine>> GpuEngine::Create(
+    const Model& model, const ShardWeights& weights,
+    const GpuEngineOptions& options, cuda::Device& device) {
+  auto engine =
+      std::unique_ptr<GpuEngine>(new GpuEngine(model, options, device));
+  HEADWISE_RETURN_IF_ERROR(engine->Reserve(weights));
+  return engine;
+}
+
+absl::Status GpuEngine::Reserve(const ShardWeights& weights) {
+  HEADWISE_ASSIGN_OR_RETURN(weights_,
+                            DeviceWeights::Upload(model_, weights, queue_));
+  HEADWISE_ASSIGN_OR_RETURN(
+      blocks_, DeviceMemory::Allocate(queue_.device(), options_.kv_bytes));
+  Carver count(nullptr);
+  LogitsBuffers::Take(options_, &count);
+  HEADWISE_ASSIGN_OR_RETURN(
+      logits_memory_,
+      DeviceMemory::Allocate(queue_.device(), count.num_bytes()));
+  Carver carver(logits_memory_.data());
+  logits_ = LogitsBuffers::Take(options_, &carver);
+  lanes_.reserve(kMaxLanes);
+  for (int64_t i = 0; i < kMaxLanes; ++i) {
+    lanes_.emplace_back(GpuLane::Context{&model_, weights_.get(), &queue_},
+                        options_.lane);
+    HEADWISE_RETURN_IF_ERROR(lanes_.back().Reserve(NumBlocks(options_)));
+  }
+  return queue_.status();
+}
+
+absl::Status GpuEngine::Check(const Step& step) {
+  HEADWISE_RETURN_IF_ERROR(queue_.status());
+  if (!step.plans.empty()) {
+    return absl::UnimplementedError(absl::StrCat(
+        "plan ", step.plans[0].plan_id, ": head plans on a worker with a GPU"));
+  }
+  for (const Slice& slice : step.slices) {
+    if (slice.contrast_plan_id != 0) {
+      return Lacks(slice.sequence_id, "contrasts");
+    }
+    if (!slice.probe.empty()) return Lacks(slice.sequence_id, "probes");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status GpuEngine::RunLayers(absl::Span<const RowBatch* const> batches,
+                                  absl::Span<const PieceStates> pieces,
+                                  Group* group) {
+  const auto count = static_cast<int64_t>(batches.size());
+  for (int64_t i = 0; i < count; ++i) {
+    lanes_[i].SetBatch(*batches[i], pieces[i], group);
+  }
+  const absl::Status status = RunTurns(count, hyper_.num_layers);
+  if (!absl::IsOutOfRange(status)) return status;
+  // The failure of one batch leaves no sum of the other open in the group.
+  for (int64_t i = 0; i < count; ++i) lanes_[i].CloseSums();
+  return status;
+}
+
+absl::Status GpuEngine::RunTurns(int64_t count, int64_t num_layers) {
+  const int64_t num_blocks = num_layers * kNumGpuBlocks;
+  for (int64_t block = 0; block < num_blocks; ++block) {
+    const int64_t layer = block / kNumGpuBlocks;
+    BeatThreadPulse(kStepAllowance);
+    for (int64_t i = 0; i < count; ++i) {
+      if (block > 0) {
+        HEADWISE_RETURN_IF_ERROR(
+            lanes_[i].FinishSums((block - 1) / kNumGpuBlocks));
+      }
+      lanes_[i].RunBlock(layer, static_cast<GpuBlock>(block % kNumGpuBlocks));
+      HEADWISE_RETURN_IF_ERROR(lanes_[i].StartSums());
+    }
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    HEADWISE_RETURN_IF_ERROR(lanes_[i].FinishSums(num_layers - 1));
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    HEADWISE_RETURN_IF_ERROR(lanes_[i].CheckFlags());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status GpuEngine::CopyResidual(int64_t lane, int64_t first_row,
+                                     int64_t num_rows, float* out) {
+  const int64_t n = hyper_.model_dim;
+  queue_.CopyOut(out, lanes_[lane].residual() + first_row * n, num_rows * n);
+  return queue_.status();
+}
+
+// Rows that follow each other are copied at once.
+absl::Status GpuEngine::StartLogits(int64_t lane,
+                                    absl::Span<const int64_t> rows) {
+  const auto count = static_cast<int64_t>(rows.size());
+  const int64_t n = hyper_.model_dim;
+  for (int64_t begin = 0, end = 0; begin < count; begin = end) {
+    while (end < count && rows[end] - rows[begin] == end - begin) ++end;
+    queue_.Copy(logits_.residual + begin * n,
+                lanes_[lane].residual() + rows[begin] * n, (end - begin) * n);
+  }
+  queue_.Run<cuda::RmsNorm>({logits_.residual, weights_->output_norm(),
+                             hyper_.norm_epsilon, n, logits_.normed.x},
+                            count);
+  const QuantizedRow& q = logits_.normed.q;
+  queue_.RunItems<cuda::Quantize>({logits_.normed.x, q, count * n / 32});
+  int64_t tile = 0;
+  for (const PackedMatrix& weights : weights_->vocab_tiles()) {
+    MatMulArgs args;
+    weights.Describe(&args);
+    args.last_group = weights.num_groups();
+    args.rows = {q.q, q.scale, q.scaled_sum, q.half_offset, n};
+    args.x = logits_.normed.x;
+    args.x_stride = n;
+    args.num_tokens = count;
+    args.out = logits_.logits + tile++ * count * kVocabTileWidth;
+    args.out_stride = kVocabTileWidth;
+    queue_.Launch(cuda::ProductCall{args});
+  }
+  num_logits_rows_ = count;
+  host_logits_.resize(static_cast<size_t>(tile * count * kVocabTileWidth));
+  queue_.CopyOut(host_logits_.data(), logits_.logits,
+                 static_cast<int64_t>(host_logits_.size()));
+  return queue_.status();
+}
+
+const float* GpuEngine::TileLogits(int, int64_t tile) {
+  return host_logits_.data() + tile * num_logits_rows_ * kVocabTileWidth;
+}
+
+}  // namespace headwise

@@ -1,0 +1,181 @@
+#include "worker/gpu_executor/gpu_lane.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/clock.h"
+#include "base/status_macros.h"
+#include "worker/step/step_errors.h"
+
+namespace headwise {
+
+GpuLane::GpuLane(const Context& context, const LaneShape& shape)
+    : context_(context),
+      hyper_(context.model->hyperparameters()),
+      shape_(shape),
+      rope_magnitude_(ComputeRopeFrequencies(hyper_.rope).magnitude),
+      softmax_scale_(static_cast<float>(
+          1.0 / std::sqrt(static_cast<double>(hyper_.head_dim)))),
+      queue_(*context.queue),
+      tables_(shape.batch, queue_) {}
+
+int64_t GpuLane::BytesOf(const LaneShape& shape) {
+  Carver carver(nullptr);
+  LaneBuffers::Take(shape, &carver);
+  return carver.num_bytes();
+}
+
+absl::Status GpuLane::Reserve(int64_t num_table_blocks) {
+  HEADWISE_RETURN_IF_ERROR(tables_.Reserve(num_table_blocks));
+  HEADWISE_ASSIGN_OR_RETURN(
+      memory_, DeviceMemory::Allocate(queue_.device(), BytesOf(shape_)));
+  Carver carver(memory_.data());
+  at_ = LaneBuffers::Take(shape_, &carver);
+  return absl::OkStatus();
+}
+
+void GpuLane::SetBatch(const RowBatch& batch, const PieceStates& pieces,
+                       Group* group) {
+  batch_ = &batch;
+  group_ = group;
+  is_started_ = false;
+  tables_.Upload(batch, pieces);
+  EnterRows();
+}
+
+void GpuLane::EnterRows() {
+  const TensorView& table = *context_.model->FindTensor("token_embd.weight");
+  const int64_t rows = batch_->num_rows;
+  const auto n = static_cast<size_t>(shape_.model_dim);
+  embeddings_.resize(static_cast<size_t>(num_sums()));
+  for (int64_t row = 0; row < rows; ++row) {
+    DequantizeRow(table, batch_->tokens[row],
+                  absl::MakeSpan(embeddings_).subspan(row * n, n));
+  }
+  queue_.CopyIn(at_.residual, embeddings_.data(), num_sums());
+  queue_.RunItems<cuda::RopeAngles>(
+      {tables_.rope_positions, context_.weights->inverse_frequencies(),
+       shape_.num_pairs, rope_magnitude_, at_.cosines, at_.sines,
+       rows * shape_.num_pairs});
+  queue_.Zero(at_.flags, shape_.num_layers * kNumGpuBlocks);
+}
+
+void GpuLane::Quantize(const DeviceRows& rows, int64_t count) {
+  queue_.RunItems<cuda::Quantize>({rows.x, rows.q, count / 32});
+}
+
+void GpuLane::NormRows(const float* weight) {
+  queue_.Run<cuda::RmsNorm>({at_.residual, weight, hyper_.norm_epsilon,
+                             shape_.model_dim, at_.normed.x},
+                            batch_->num_rows);
+  Quantize(at_.normed, num_sums());
+}
+
+void GpuLane::Multiply(const PackedMatrix& weights, const DeviceRows& in,
+                       float* out, int64_t out_stride) {
+  MatMulArgs args;
+  weights.Describe(&args);
+  args.last_group = weights.num_groups();
+  args.rows = {in.q.q, in.q.scale, in.q.scaled_sum, in.q.half_offset, in.n};
+  args.x = in.x;
+  args.x_stride = in.n;
+  args.num_tokens = batch_->num_rows;
+  args.out = out;
+  args.out_stride = out_stride;
+  queue_.Launch(cuda::ProductCall{args});
+}
+
+void GpuLane::MultiplyAndAdd(const PackedMatrix& weights,
+                             const DeviceRows& in) {
+  MatMulArgs args;
+  weights.Describe(&args);
+  args.last_group = weights.num_groups();
+  args.rows = {in.q.q, in.q.scale, in.q.scaled_sum, in.q.half_offset, in.n};
+  args.x = in.x;
+  args.x_stride = in.n;
+  args.num_tokens = batch_->num_rows;
+  args.sink = ProductSink::kAddExact;
+  args.acc = at_.sums;
+  args.out_stride = shape_.model_dim;
+  args.not_exact = flag_;
+  queue_.Launch(cuda::ProductCall{args});
+}
+
+void GpuLane::RunBlock(int64_t layer, GpuBlock block) {
+  queue_.Zero(at_.sums, num_sums() + 1);
+  // In a group the flag travels with the sums, as their last value.
+  flag_ = group_->world_size() > 1
+              ? reinterpret_cast<int*>(at_.sums + num_sums())
+              : at_.flags + layer * kNumGpuBlocks + static_cast<int64_t>(block);
+  block == GpuBlock::kAttention ? RunAttention(layer) : RunMlp(layer);
+}
+
+// Tiles lie one after the other, each with all its rows.
+void GpuLane::RunMlp(int64_t layer) {
+  const DeviceLayer& weights = context_.weights->layers()[layer];
+  const int64_t rows = batch_->num_rows;
+  NormRows(weights.mlp_norm);
+  int64_t at = 0;
+  for (const DeviceMlpTile& tile : weights.mlp_tiles) {
+    Multiply(tile.gate, at_.normed, at_.gate + at, tile.width);
+    Multiply(tile.up, at_.normed, at_.up + at, tile.width);
+    at += rows * tile.width;
+  }
+  queue_.RunItems<cuda::SiluMultiply>({at_.gate, at_.up, at_.hidden.x, at});
+  Quantize(at_.hidden, at);
+  at = 0;
+  for (const DeviceMlpTile& tile : weights.mlp_tiles) {
+    MultiplyAndAdd(tile.down, at_.hidden.From(at, tile.width));
+    at += rows * tile.width;
+  }
+}
+
+absl::Status GpuLane::StartSums() {
+  if (group_->world_size() == 1) return queue_.status();
+  host_sums_.resize(static_cast<size_t>(num_sums() + 1));
+  queue_.CopyOut(host_sums_.data(), at_.sums, num_sums() + 1);
+  HEADWISE_RETURN_IF_ERROR(queue_.status());
+  const absl::Time start = Clock::Monotonic().Now();
+  const absl::Status status = group_->StartSum(absl::MakeSpan(host_sums_));
+  is_started_ = status.ok();
+  collective_use_.time += Clock::Monotonic().Now() - start;
+  return status;
+}
+
+absl::Status GpuLane::FinishSums(int64_t layer) {
+  if (group_->world_size() > 1) {
+    const absl::Time start = Clock::Monotonic().Now();
+    is_started_ = false;
+    const absl::Status status = group_->FinishSum(absl::MakeSpan(host_sums_));
+    collective_use_.bytes += static_cast<int64_t>(host_sums_.size()) * 8;
+    collective_use_.time += Clock::Monotonic().Now() - start;
+    ++collective_use_.count;
+    HEADWISE_RETURN_IF_ERROR(status);
+    if (host_sums_.back() != 0) return ValueOutOfRange(layer);
+    queue_.CopyIn(at_.sums, host_sums_.data(), num_sums());
+  }
+  queue_.RunItems<cuda::AddFixedPoint>({at_.sums, at_.residual, num_sums()});
+  return queue_.status();
+}
+
+void GpuLane::CloseSums() {
+  if (!is_started_) return;
+  is_started_ = false;
+  // A group that is dead says so in its next call.
+  group_->FinishSum(absl::MakeSpan(host_sums_)).IgnoreError();
+}
+
+absl::Status GpuLane::CheckFlags() {
+  std::vector<int> flags(
+      static_cast<size_t>(shape_.num_layers * kNumGpuBlocks));
+  queue_.CopyOut(flags.data(), at_.flags, static_cast<int64_t>(flags.size()));
+  HEADWISE_RETURN_IF_ERROR(queue_.status());
+  for (size_t i = 0; i < flags.size(); ++i) {
+    if (flags[i] != 0) {
+      return ValueOutOfRange(static_cast<int64_t>(i) / kNumGpuBlocks);
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace headwise

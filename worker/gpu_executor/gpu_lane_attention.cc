@@ -1,0 +1,129 @@
+// The attention half of a layer on a device.
+
+#include <algorithm>
+
+#include "worker/gpu_executor/gpu_lane.h"
+
+namespace headwise {
+
+void GpuLane::RunAttention(int64_t layer) {
+  const DeviceLayer& weights = context_.weights->layers()[layer];
+  NormRows(weights.attention_norm);
+  ProjectHeads(weights);
+  FinishHeads(weights);
+  StoreKeyValues(layer);
+  Attend(layer);
+  ProjectOutput(weights);
+}
+
+void GpuLane::ProjectHeads(const DeviceLayer& weights) {
+  const int64_t rows = batch_->num_rows;
+  const int64_t dim = hyper_.head_dim;
+  const int64_t width = hyper_.heads_per_kv_head() * dim;
+  for (size_t i = 0; i < weights.units.size(); ++i) {
+    const DeviceUnit& unit = weights.units[i];
+    const auto u = static_cast<int64_t>(i);
+    float* query = at_.plain_queries + u * rows * width;
+    float* key = at_.plain_keys + u * rows * dim;
+    float* value = at_.values + u * rows * dim;
+    Multiply(unit.query, at_.normed, query, width);
+    Multiply(unit.key, at_.normed, key, dim);
+    Multiply(unit.value, at_.normed, value, dim);
+    if (unit.query_bias == nullptr) continue;
+    queue_.RunItems<cuda::AddBias>(
+        {unit.query_bias, width, query, rows * width});
+    queue_.RunItems<cuda::AddBias>({unit.key_bias, dim, key, rows * dim});
+    queue_.RunItems<cuda::AddBias>({unit.value_bias, dim, value, rows * dim});
+  }
+}
+
+// Norms and rotations, of all units at once.
+void GpuLane::FinishHeads(const DeviceLayer& weights) {
+  const int64_t g = hyper_.heads_per_kv_head();
+  const auto num_units = static_cast<int64_t>(weights.units.size());
+  const int64_t num_keys = num_units * batch_->num_rows;
+  const auto norm = [&](const float* weight, float* x, int64_t num_heads) {
+    if (weight == nullptr) return;
+    queue_.Run<cuda::RmsNorm>(
+        {x, weight, hyper_.norm_epsilon, hyper_.head_dim, x}, num_heads);
+  };
+  norm(weights.query_norm, at_.plain_queries, num_keys * g);
+  norm(weights.key_norm, at_.plain_keys, num_keys);
+  cuda::RotateHeadsArgs rotate;
+  rotate.cosines = at_.cosines;
+  rotate.sines = at_.sines;
+  rotate.num_pairs = shape_.num_pairs;
+  rotate.is_interleaved = hyper_.rope.layout == RopeLayout::kInterleaved;
+  rotate.head_dim = hyper_.head_dim;
+  rotate.num_rows = batch_->num_rows;
+  rotate.in = at_.plain_queries;
+  rotate.out = at_.queries;
+  rotate.heads_per_row = g;
+  rotate.scale = softmax_scale_;
+  rotate.num_items = num_keys * g * hyper_.head_dim;
+  queue_.RunItems<cuda::RotateHeads>(rotate);
+  rotate.in = at_.plain_keys;
+  rotate.out = at_.keys;
+  rotate.heads_per_row = 1;
+  rotate.scale = 1.0f;
+  rotate.num_items = num_keys * hyper_.head_dim;
+  queue_.RunItems<cuda::RotateHeads>(rotate);
+}
+
+void GpuLane::StoreKeyValues(int64_t layer) {
+  const int64_t count = num_units(layer) * batch_->num_rows;
+  cuda::ListAppendsArgs list;
+  list.tables = tables_.BlocksOf(layer);
+  list.positions = tables_.positions;
+  list.piece_of_row = tables_.piece_of_row;
+  list.keys = at_.keys;
+  list.values = at_.values;
+  list.num_rows = batch_->num_rows;
+  list.out = at_.appends;
+  list.num_items = count;
+  queue_.RunItems<cuda::ListAppends>(list);
+  queue_.Run<cuda::Append>({at_.appends}, count);
+}
+
+// Ranges in waves: as many at once as the partials have room for.
+void GpuLane::Attend(int64_t layer) {
+  const int64_t g = hyper_.heads_per_kv_head();
+  const int64_t num_units = this->num_units(layer);
+  cuda::ListAttendsArgs list;
+  list.tables = tables_.BlocksOf(layer);
+  list.wave.width = tables_.wave_width();
+  list.wave.part_out = at_.part_out;
+  list.wave.part_lse = at_.part_lse;
+  list.wave.visible_end = tables_.visible_end;
+  list.wave.num_rows = batch_->num_rows;
+  list.wave.g = g;
+  list.pieces = tables_.pieces;
+  list.queries = at_.queries;
+  list.out = at_.attends;
+  list.num_items = num_units * list.wave.width * tables_.num_pieces();
+  const int64_t num_blocks =
+      num_units * list.wave.width * tables_.blocks_per_range();
+  for (int64_t first = 0; first < tables_.num_ranges();
+       first += list.wave.width) {
+    list.wave.first_range = first;
+    queue_.RunItems<cuda::ListAttends>(list);
+    queue_.Run<cuda::Attend>(
+        {at_.attends, tables_.first_attends, list.num_items}, num_blocks);
+    queue_.Run<cuda::MergeRanges>(
+        {list.wave, hyper_.head_dim, at_.mixed.x, at_.lse},
+        num_units * batch_->num_rows * g);
+  }
+}
+
+void GpuLane::ProjectOutput(const DeviceLayer& weights) {
+  const int64_t width = hyper_.heads_per_kv_head() * hyper_.head_dim;
+  const int64_t of_unit = batch_->num_rows * width;
+  const auto num_units = static_cast<int64_t>(weights.units.size());
+  // Else its weights are floats.
+  if (width % 32 == 0) Quantize(at_.mixed, num_units * of_unit);
+  for (int64_t u = 0; u < num_units; ++u) {
+    MultiplyAndAdd(weights.units[u].output, at_.mixed.From(u * of_unit, width));
+  }
+}
+
+}  // namespace headwise
