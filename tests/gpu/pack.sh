@@ -10,7 +10,7 @@ set -euo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 readonly ROOT
 readonly TESTS_DIR="$ROOT/build/release/tests"
-readonly PROGRAMS=(headwise_cuda_device_test)
+readonly PROGRAMS=(headwise_cuda_device_test headwise_gpu_executor_device_test)
 
 if (($# != 1)); then
   echo "usage: tests/gpu/pack.sh FOLDER" >&2

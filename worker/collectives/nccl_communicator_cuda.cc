@@ -7,34 +7,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "worker/backends/cuda/cuda_status.h"
 #include "worker/collectives/nccl_communicator.h"
 
 namespace headwise {
 namespace {
 
 static_assert(sizeof(NcclId) == sizeof(ncclUniqueId));
-
-absl::Status CudaStatus(absl::string_view call, cudaError_t error) {
-  if (error == cudaSuccess) return absl::OkStatus();
-  const std::string message =
-      absl::StrCat(call, ": ", cudaGetErrorString(error), " (",
-                   cudaGetErrorName(error), ")");
-  switch (error) {
-    case cudaErrorMemoryAllocation:
-      return absl::ResourceExhaustedError(message);
-    case cudaErrorNoDevice:
-    case cudaErrorInsufficientDriver:
-      return absl::FailedPreconditionError(message);
-    // A GPU that is gone or has to be reset.
-    case cudaErrorDevicesUnavailable:
-    case cudaErrorECCUncorrectable:
-    case cudaErrorLaunchTimeout:
-    case cudaErrorNvlinkUncorrectable:
-      return absl::UnavailableError(message);
-    default:
-      return absl::InternalError(message);
-  }
-}
 
 class CudaNcclCommunicator final : public NcclCommunicator {
  public:

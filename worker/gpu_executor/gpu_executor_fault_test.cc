@@ -10,10 +10,17 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "worker/backends/cuda/host_device.h"
 #include "worker/gpu_executor/gpu_executor_fixture.h"
 
 namespace headwise {
 namespace {
+
+constexpr int64_t kTwinBytes = int64_t{1} << 30;
+
+cuda::HostDevice& TwinOf(MixedCluster& cluster) {
+  return dynamic_cast<cuda::HostDevice&>(cluster.device(0));
+}
 
 ExecutorOptions SmallOptions() {
   ExecutorOptions options = Options();
@@ -60,7 +67,7 @@ TEST(GpuExecutorFaultTest, AfterAFailureOfAStepAllStepsFailWithItsName) {
   int64_t n = 1;
   for (bool failed = true; failed; n += 5) {
     MixedCluster cluster(*model, "g", SmallOptions());
-    cluster.device(0).FailCall(n);
+    TwinOf(cluster).FailCall(n);
     absl::Status first;
     for (const Step& step : steps) first.Update(cluster->Run(step).status());
     // Nothing but a free: a fork's copy may have failed in the last step.
@@ -168,7 +175,7 @@ TEST(GpuExecutorFaultTest, WeightsThatChangeInDeviceMemoryAreFound) {
   Executor& executor = cluster->rank(0);
   const int64_t bytes = executor.weight_bytes();
   EXPECT_TRUE(executor.CheckWeights(bytes).ok());
-  cluster.device(0).FlipLastBit(bytes);
+  TwinOf(cluster).FlipLastBit(bytes);
   const absl::Status status = executor.CheckWeights(bytes);
   EXPECT_TRUE(absl::IsDataLoss(status)) << status;
   EXPECT_TRUE(absl::StrContains(status.message(), "vocabulary tile 0"))

@@ -1,5 +1,5 @@
-// What tests of the executor on a device share: groups of ranks on the twin of
-// a device and on the CPU.
+// What tests of the executor on a device share: groups of ranks on devices and
+// on the CPU.
 
 #ifndef HEADWISE_WORKER_GPU_EXECUTOR_GPU_EXECUTOR_FIXTURE_H_
 #define HEADWISE_WORKER_GPU_EXECUTOR_GPU_EXECUTOR_FIXTURE_H_
@@ -10,13 +10,14 @@
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "worker/backends/cuda/host_device.h"
+#include "worker/backends/cuda/device.h"
 #include "worker/executor/executor_fixture.h"
 #include "worker/gpu_executor/gpu_executor.h"
 
 namespace headwise {
 
-inline constexpr int64_t kTwinBytes = int64_t{1} << 30;
+// The device under test: tested_twin.cc has the twin, tested_gpu.cc a GPU.
+std::unique_ptr<cuda::Device> NewTestedDevice();
 
 // One rank for each letter: 'g' on a device of its own, 'c' on the CPU. What
 // the devices have allocated goes with the executors.
@@ -33,16 +34,14 @@ class MixedCluster {
 
   Cluster& operator*() { return cluster_; }
   Cluster* operator->() { return &cluster_; }
-  cuda::HostDevice& device(int rank) { return *devices_[rank]; }
+  cuda::Device& device(int rank) { return *devices_[rank]; }
 
  private:
-  using Devices = std::vector<std::unique_ptr<cuda::HostDevice>>;
+  using Devices = std::vector<std::unique_ptr<cuda::Device>>;
   static Devices MakeDevices(const std::string& ranks) {
     Devices devices;
     for (const char rank : ranks) {
-      devices.push_back(rank == 'g'
-                            ? std::make_unique<cuda::HostDevice>(kTwinBytes)
-                            : nullptr);
+      devices.push_back(rank == 'g' ? NewTestedDevice() : nullptr);
     }
     return devices;
   }
