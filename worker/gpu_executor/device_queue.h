@@ -75,12 +75,12 @@ class DeviceQueue {
   explicit DeviceQueue(cuda::Device& device) : device_(device) {}
 
   cuda::Device& device() { return device_; }
-  // Internal: the device is of no use any more.
+  // Unavailable: the device is of no use any more.
   const absl::Status& status() const { return status_; }
 
   void Fail(const absl::Status& status) {
     if (!status_.ok() || status.ok()) return;
-    status_ = absl::InternalError(
+    status_ = absl::UnavailableError(
         absl::StrCat("the device has failed: ", status.message()));
   }
 

@@ -24,8 +24,8 @@ struct GpuEngineOptions {
 };
 
 // Also the memory of its KV blocks. The device is used by one engine at a time,
-// and outlives it. After a call of the device has failed every step is Internal
-// and names that call.
+// and outlives it. After a call of the device has failed every step is
+// Unavailable and names that call.
 class GpuEngine final : public StepEngine, public BlockMemory {
  public:
   // Of the device's memory, without weights and KV blocks.

@@ -28,7 +28,8 @@ namespace headwise {
 // the fast reduction, contexts cut over ranks, parking; of a step, before
 // anything but its frees is done: head plans, contrasts, probes. What is in use
 // when a call of the device fails is lost: that step and all later ones are
-// Internal and name the call, so a worker leaves its group.
+// Unavailable and name the call, so a worker leaves its group, and what was
+// asked for goes on in another one.
 absl::StatusOr<std::unique_ptr<Executor>> CreateGpuExecutor(
     const Model& model, Shard shard, const ExecutorOptions& options,
     cuda::Device& device, std::function<bool(double)> progress);

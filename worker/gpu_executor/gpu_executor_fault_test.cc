@@ -75,7 +75,7 @@ TEST(GpuExecutorFaultTest, AfterAFailureOfAStepAllStepsFailWithItsName) {
     failed = !first.ok();
     EXPECT_EQ(later.ok(), !failed) << n;
     if (!failed) continue;
-    EXPECT_TRUE(absl::IsInternal(first)) << first;
+    EXPECT_TRUE(absl::IsUnavailable(first)) << first;
     EXPECT_TRUE(
         absl::StrContains(first.message(), absl::StrCat("made to fail, call ")))
         << first;
