@@ -21,11 +21,13 @@
 #include "base/program_log.h"
 #include "base/pulse.h"
 #include "base/pulse_collector.h"
+#include "base/status_macros.h"
 #include "proto/transport_security.h"
 #include "spdlog/spdlog.h"
 #include "worker/collectives/process_identity.h"
 #include "worker/memory_parts/memory_node.h"
 #include "worker/service/attention_worker_service.h"
+#include "worker/service/device_choice.h"
 #include "worker/service/memory_worker_service.h"
 #include "worker/service/registrar.h"
 #include "worker/service/worker_address.h"
@@ -48,6 +50,7 @@ struct Flags {
   double speed = 1.0;
   int threads = 0;
   std::string isa = "best";
+  std::string device = "cpu";
   int64_t memory_bytes = 0;
   int64_t attention_bytes = 0;
   int64_t neural_memory_bytes = 0;
@@ -101,8 +104,13 @@ void AddFlags(CLI::App& app, Flags& flags) {
                  "avx2, avx512, amx, or best: the same bits, another speed")
       ->check(CLI::IsMember({"avx2", "avx512", "amx", "best"}))
       ->capture_default_str();
+  app.add_option("--device", flags.device,
+                 "what runs the layers: cpu, or cuda:N, a GPU of this machine; "
+                 "the same bits")
+      ->capture_default_str();
   app.add_option("--memory-bytes", flags.memory_bytes,
-                 "for weights and KV together; 0: no limit")
+                 "for weights and KV together, of the device; 0: no limit, "
+                 "and of a GPU what is available")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   app.add_option("--attention-bytes", flags.attention_bytes,
@@ -137,8 +145,10 @@ void AddFlags(CLI::App& app, Flags& flags) {
   AddInsecureFlag(app, flags.insecure);
 }
 
+// `device` outlives the node; null for the CPU.
 absl::StatusOr<WorkerNodeOptions> MakeNodeOptions(
-    const Flags& flags, const WorkerAddresses& addresses) {
+    const Flags& flags, const WorkerAddresses& addresses,
+    std::unique_ptr<cuda::Device>* device) {
   WorkerNodeOptions options;
   options.num_threads = flags.threads;
   if (options.num_threads == 0) {
@@ -153,6 +163,10 @@ absl::StatusOr<WorkerNodeOptions> MakeNodeOptions(
   options.park_dir = flags.park_dir;
   options.bind_address = addresses.group_address;
   options.log = [](const std::string& line) { spdlog::info("{}", line); };
+  HEADWISE_ASSIGN_OR_RETURN(*device, OpenDevice(flags.device));
+  if (*device != nullptr) {
+    HEADWISE_RETURN_IF_ERROR(RunOnDevice(**device, &options));
+  }
   return options;
 }
 
@@ -163,12 +177,17 @@ worker::v1::WorkerInfo MakeInfo(const Flags& flags,
   // Without a host id the coordinator takes TCP between workers.
   info.set_host_id(HostId().value_or(""));
   info.set_speed(flags.speed);
-  info.set_memory_bytes(flags.memory_bytes);
+  info.set_memory_bytes(options.memory_bytes);
   info.set_num_threads(static_cast<uint32_t>(options.num_threads));
   info.set_isa(IsaName(options.isa));
   info.set_process_id(
       ProcessNumber(OwnIdentity().value_or(ProcessIdentity{getpid(), 0})));
   return info;
+}
+
+// --memory-bytes, unless it is of a GPU's memory; 0: no limit.
+int64_t HostMemoryBytes(const Flags& flags) {
+  return flags.device == "cpu" ? flags.memory_bytes : 0;
 }
 
 SessionNodeOptions MakeSessionOptions(const Flags& flags,
@@ -177,9 +196,9 @@ SessionNodeOptions MakeSessionOptions(const Flags& flags,
   options.num_threads = node.num_threads;
   options.isa = node.isa;
   options.store.capacity_bytes =
-      flags.attention_bytes > 0 ? flags.attention_bytes
-      : flags.memory_bytes > 0  ? flags.memory_bytes / 4
-                                : DefaultSessionBytes();
+      flags.attention_bytes > 0    ? flags.attention_bytes
+      : HostMemoryBytes(flags) > 0 ? HostMemoryBytes(flags) / 4
+                                   : DefaultSessionBytes();
   return options;
 }
 
@@ -190,7 +209,7 @@ MemoryNodeOptions MakeMemoryOptions(const Flags& flags,
   options.isa = node.isa;
   options.store.capacity_bytes =
       flags.neural_memory_bytes > 0 ? flags.neural_memory_bytes
-      : flags.memory_bytes > 0      ? flags.memory_bytes / 16
+      : HostMemoryBytes(flags) > 0  ? HostMemoryBytes(flags) / 16
                                     : DefaultSessionBytes() / 4;
   return options;
 }
@@ -267,6 +286,15 @@ absl::Status TellPorts(const Flags& flags, int port, int metrics_port) {
   return WritePortFile(flags.port_file, {port, metrics_port});
 }
 
+void LogStart(const Flags& flags, const worker::v1::WorkerInfo& info,
+              const WorkerNodeOptions& options) {
+  spdlog::info(
+      "worker {} listens on {}, group address {}, {} threads, {}, device {}, "
+      "{}",
+      info.name(), info.address(), options.bind_address, options.num_threads,
+      IsaName(options.isa), flags.device, TextOf(OwnBuild()));
+}
+
 int Run(const Flags& flags) {
   StopSignal stop;
   LogToStderr(flags.log);
@@ -285,8 +313,9 @@ int Run(const Flags& flags) {
     spdlog::error("{}", addresses.status().ToString());
     return 2;
   }
+  std::unique_ptr<cuda::Device> device;
   absl::StatusOr<WorkerNodeOptions> options =
-      MakeNodeOptions(flags, *addresses);
+      MakeNodeOptions(flags, *addresses, &device);
   if (!options.ok()) {
     spdlog::error("{}", options.status().ToString());
     return 2;
@@ -316,10 +345,7 @@ int Run(const Flags& flags) {
     spdlog::error("{}", operator_server.status().ToString());
     return 3;
   }
-  spdlog::info("worker {} listens on {}, group address {}, {} threads, {}, {}",
-               (*server)->info().name(), (*server)->info().address(),
-               options->bind_address, options->num_threads,
-               IsaName(options->isa), TextOf(OwnBuild()));
+  LogStart(flags, (*server)->info(), *options);
   const absl::Status told =
       TellPorts(flags, (*server)->port(),
                 *operator_server == nullptr ? 0 : (*operator_server)->port());
