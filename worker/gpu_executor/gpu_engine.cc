@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/pulse.h"
 #include "base/status_macros.h"
+#include "model/head_plan/policy_names.h"
 #include "model/work_grid.h"
 #include "worker/executor/executor.h"
 
@@ -79,16 +80,38 @@ absl::Status GpuEngine::Reserve(const ShardWeights& weights) {
   return queue_.status();
 }
 
+absl::Status GpuEngine::CheckPlan(const NumberedPlan& plan) const {
+  if (plan.plan == nullptr) return absl::OkStatus();  // refused by the books
+  const auto lacks = [&plan](auto... what) {
+    return absl::UnimplementedError(absl::StrCat(
+        "plan ", plan.plan_id, ": ", what..., " on a worker with a GPU"));
+  };
+  const KvType kv_type = options_.lane.batch.layout.element;
+  for (size_t i = 0; i < plan.plan->units.size(); ++i) {
+    const UnitPolicy& unit = plan.plan->units[i];
+    if (!HasView(unit)) {
+      return lacks("units[", i, "]: policy ",
+                   kPolicyNames[static_cast<size_t>(unit.kind)],
+                   unit.slot_positions ? " with slot_positions" : "");
+    }
+    if (ResolveKvType(unit.kv_type, kv_type) != kv_type) {
+      return lacks("units[", i, "]: a kv_type of its own");
+    }
+  }
+  for (size_t i = 0; i < plan.plan->heads.size(); ++i) {
+    if (plan.plan->heads[i].sink_beta != 1.0f) {
+      return lacks("heads[", i, "]: sink_beta");
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status GpuEngine::Check(const Step& step) {
   HEADWISE_RETURN_IF_ERROR(queue_.status());
-  if (!step.plans.empty()) {
-    return absl::UnimplementedError(absl::StrCat(
-        "plan ", step.plans[0].plan_id, ": head plans on a worker with a GPU"));
+  for (const NumberedPlan& plan : step.plans) {
+    HEADWISE_RETURN_IF_ERROR(CheckPlan(plan));
   }
   for (const Slice& slice : step.slices) {
-    if (slice.contrast_plan_id != 0) {
-      return Lacks(slice.sequence_id, "contrasts");
-    }
     if (!slice.probe.empty()) return Lacks(slice.sequence_id, "probes");
   }
   return absl::OkStatus();
@@ -101,29 +124,34 @@ absl::Status GpuEngine::RunLayers(absl::Span<const RowBatch* const> batches,
   for (int64_t i = 0; i < count; ++i) {
     lanes_[i].SetBatch(*batches[i], pieces[i], group);
   }
-  const absl::Status status = RunTurns(count, hyper_.num_layers);
+  const absl::Status status = RunTurns(count, batches[0]->first_layer);
   if (!absl::IsOutOfRange(status)) return status;
   // The failure of one batch leaves no sum of the other open in the group.
   for (int64_t i = 0; i < count; ++i) lanes_[i].CloseSums();
   return status;
 }
 
-absl::Status GpuEngine::RunTurns(int64_t count, int64_t num_layers) {
-  const int64_t num_blocks = num_layers * kNumGpuBlocks;
-  for (int64_t block = 0; block < num_blocks; ++block) {
+absl::Status GpuEngine::RunTurns(int64_t count, int64_t first_layer) {
+  const int64_t first = first_layer * kNumGpuBlocks;
+  const int64_t last = hyper_.num_layers * kNumGpuBlocks;
+  for (int64_t block = first; block < last; ++block) {
     const int64_t layer = block / kNumGpuBlocks;
     BeatThreadPulse(kStepAllowance);
     for (int64_t i = 0; i < count; ++i) {
-      if (block > 0) {
+      if (block > first) {
         HEADWISE_RETURN_IF_ERROR(
             lanes_[i].FinishSums((block - 1) / kNumGpuBlocks));
       }
+      if (block % kNumGpuBlocks == 0) lanes_[i].CaptureRows(layer);
       lanes_[i].RunBlock(layer, static_cast<GpuBlock>(block % kNumGpuBlocks));
       HEADWISE_RETURN_IF_ERROR(lanes_[i].StartSums());
     }
   }
   for (int64_t i = 0; i < count; ++i) {
-    HEADWISE_RETURN_IF_ERROR(lanes_[i].FinishSums(num_layers - 1));
+    if (last > first) {
+      HEADWISE_RETURN_IF_ERROR(lanes_[i].FinishSums(hyper_.num_layers - 1));
+    }
+    lanes_[i].CaptureRows(hyper_.num_layers);
   }
   for (int64_t i = 0; i < count; ++i) {
     HEADWISE_RETURN_IF_ERROR(lanes_[i].CheckFlags());

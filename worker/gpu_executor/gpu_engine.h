@@ -37,7 +37,8 @@ class GpuEngine final : public StepEngine, public BlockMemory {
       const Model& model, const ShardWeights& weights,
       const GpuEngineOptions& options, cuda::Device& device);
 
-  // Unimplemented for head plans, contrasts and probes.
+  // Unimplemented for probes, and for plans with policies that have no view
+  // (unit_views.h), calibrated heads or KV types of their own.
   absl::Status Check(const Step& step) override;
   void PreparePlan(const HeadPlan&) override {}
   absl::Status RunLayers(absl::Span<const RowBatch* const> batches,
@@ -78,8 +79,9 @@ class GpuEngine final : public StepEngine, public BlockMemory {
   GpuEngine(const Model& model, const GpuEngineOptions& options,
             cuda::Device& device);
   absl::Status Reserve(const ShardWeights& weights);
+  absl::Status CheckPlan(const NumberedPlan& plan) const;
   // The turns of the first `count` lanes.
-  absl::Status RunTurns(int64_t count, int64_t num_layers);
+  absl::Status RunTurns(int64_t count, int64_t first_layer);
 
   const Model& model_;
   const Hyperparameters& hyper_;

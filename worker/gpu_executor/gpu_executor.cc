@@ -52,12 +52,15 @@ GpuEngineOptions EngineOptionsOf(const Model& model, const Shard& shard,
   lane.num_layers = hyper.num_layers;
   lane.model_dim = hyper.model_dim;
   lane.num_pairs = hyper.rope.rotary_dim / 2;
-  int64_t num_units = 0;
-  for (const Shard::Layer& layer : shard.layers) {
+  for (size_t l = 0; l < shard.layers.size(); ++l) {
+    const Shard::Layer& layer = shard.layers[l];
     const auto count = static_cast<int64_t>(layer.units.size());
     const auto num_tiles = static_cast<int64_t>(layer.mlp_tiles.size());
-    lane.batch.first_unit.push_back(num_units);
-    num_units += count;
+    lane.batch.first_unit.push_back(
+        static_cast<int64_t>(lane.batch.units.size()));
+    for (const int kv_head : layer.units) {
+      lane.batch.units.push_back({static_cast<int64_t>(l), kv_head});
+    }
     lane.batch.max_units = std::max(lane.batch.max_units, count);
     lane.hidden_width =
         std::max(lane.hidden_width, num_tiles * grid.mlp_tile_width);

@@ -26,9 +26,10 @@ namespace headwise {
 //
 // Unimplemented, naming it: titans models, models whose units have a window,
 // the fast reduction, contexts cut over ranks, parking; of a step, before
-// anything but its frees is done: head plans, contrasts, probes. What is in use
-// when a call of the device fails is lost: that step and all later ones are
-// Unavailable and name the call, so a worker leaves its group, and what was
+// anything but its frees is done: probes, and plans with other policies than
+// full and streaming, slot_positions, sink_beta or a kv_type of a unit. What is
+// in use when a call of the device fails is lost: that step and all later ones
+// are Unavailable and name the call, so a worker leaves its group, and what was
 // asked for goes on in another one.
 absl::StatusOr<std::unique_ptr<Executor>> CreateGpuExecutor(
     const Model& model, Shard shard, const ExecutorOptions& options,

@@ -4,7 +4,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "model/head_plan/context_ranges.h"
@@ -163,28 +162,6 @@ TEST(GpuExecutorStepTest, StepsAnswerAsTheCpusDo) {
             cpu.rank(0).kv_blocks_used());
   both({4, {}, {1, 3}});
   EXPECT_EQ(gpu->rank(0).kv_blocks_used(), 0);
-}
-
-TEST(GpuExecutorStepTest, RefusesByNameWhatItHasNotAndGoesOn) {
-  const TinyModel model(TinyModelOptions{});
-  MixedCluster cluster(*model, "g", Options());
-  const auto refused = [&](const Step& step, const std::string& text) {
-    const absl::Status status = cluster->Run(step).status();
-    EXPECT_TRUE(absl::IsUnimplemented(status)) << status;
-    EXPECT_TRUE(absl::StrContains(status.message(), text)) << status;
-    EXPECT_EQ(cluster->rank(0).kv_blocks_used(), 0);
-  };
-  Step step;
-  step.plans.push_back({7, std::make_shared<const HeadPlan>()});
-  refused(step, "plan 7: head plans");
-  Slice slice = ScoreSlice(1, {1, 2, 3}, 0, 3);
-  slice.contrast_plan_id = 7;
-  refused({1, {slice}, {}}, "contrasts");
-  slice.contrast_plan_id = 0;
-  slice.probe.argmax = true;
-  refused({1, {slice}, {}}, "probes");
-  slice.probe = {};
-  EXPECT_TRUE(cluster->Run({1, {slice}, {}}).ok());
 }
 
 }  // namespace

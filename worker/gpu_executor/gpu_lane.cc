@@ -37,6 +37,7 @@ absl::Status GpuLane::Reserve(int64_t num_table_blocks) {
 void GpuLane::SetBatch(const RowBatch& batch, const PieceStates& pieces,
                        Group* group) {
   batch_ = &batch;
+  pieces_ = &pieces;
   group_ = group;
   is_started_ = false;
   tables_.Upload(batch, pieces);
@@ -47,17 +48,32 @@ void GpuLane::EnterRows() {
   const TensorView& table = *context_.model->FindTensor("token_embd.weight");
   const int64_t rows = batch_->num_rows;
   const auto n = static_cast<size_t>(shape_.model_dim);
-  embeddings_.resize(static_cast<size_t>(num_sums()));
-  for (int64_t row = 0; row < rows; ++row) {
-    DequantizeRow(table, batch_->tokens[row],
-                  absl::MakeSpan(embeddings_).subspan(row * n, n));
+  if (batch_->entry == nullptr) {
+    embeddings_.resize(static_cast<size_t>(num_sums()));
+    for (int64_t row = 0; row < rows; ++row) {
+      DequantizeRow(table, batch_->tokens[row],
+                    absl::MakeSpan(embeddings_).subspan(row * n, n));
+    }
   }
-  queue_.CopyIn(at_.residual, embeddings_.data(), num_sums());
+  queue_.CopyIn(at_.residual,
+                batch_->entry == nullptr ? embeddings_.data() : batch_->entry,
+                num_sums());
   queue_.RunItems<cuda::RopeAngles>(
       {tables_.rope_positions, context_.weights->inverse_frequencies(),
        shape_.num_pairs, rope_magnitude_, at_.cosines, at_.sines,
        rows * shape_.num_pairs});
   queue_.Zero(at_.flags, shape_.num_layers * kNumGpuBlocks);
+}
+
+void GpuLane::CaptureRows(int64_t layer) {
+  for (size_t p = 0; p < pieces_->size(); ++p) {
+    const PieceState& state = (*pieces_)[p];
+    if (state.capture_layer != layer) continue;
+    const BatchPiece& piece = batch_->pieces[p];
+    queue_.CopyOut(state.capture,
+                   at_.residual + piece.first_row * shape_.model_dim,
+                   piece.num_rows * shape_.model_dim);
+  }
 }
 
 void GpuLane::Quantize(const DeviceRows& rows, int64_t count) {

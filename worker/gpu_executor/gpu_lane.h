@@ -20,8 +20,8 @@
 namespace headwise {
 
 // One batch on its way: the arithmetic, in its order, of LayerRunner for units
-// that see everything. Calls only enqueue, but for those that say so; an error
-// of the device stays in the queue.
+// that have a view (unit_views.h). Calls only enqueue, but for those that say
+// so; an error of the device stays in the queue.
 class GpuLane {
  public:
   // Everything outlives the lane.
@@ -37,8 +37,11 @@ class GpuLane {
   // Before the first batch. Errors are the device's.
   absl::Status Reserve(int64_t num_table_blocks);
 
-  // Rows of the batch, which outlives its way, as they enter the first layer.
+  // Rows of the batch as they enter its first layer; all outlive its way.
   void SetBatch(const RowBatch& batch, const PieceStates& pieces, Group* group);
+  // Rows that are wanted as they enter the layer (the number of layers: as they
+  // leave the last one), where `pieces` say so: waits.
+  void CaptureRows(int64_t layer);
   void RunBlock(int64_t layer, GpuBlock block);
 
   // Hands this rank's sums to the group, once the device has them: waits.
@@ -63,7 +66,9 @@ class GpuLane {
   // gpu_lane_attention.cc
   void RunAttention(int64_t layer);
   void ProjectHeads(const DeviceLayer& layer);
-  void FinishHeads(const DeviceLayer& layer);
+  void FinishHeads(int64_t layer);
+  // `factors` as BatchTables has them; nullptr: nothing is to be done.
+  void ScaleHeads(const float* factors, bool clears, int64_t layer, float* x);
   void StoreKeyValues(int64_t layer);
   void Attend(int64_t layer);
   void ProjectOutput(const DeviceLayer& layer);
@@ -92,6 +97,7 @@ class GpuLane {
 
   // Of the present batch.
   const RowBatch* batch_ = nullptr;
+  const PieceStates* pieces_ = nullptr;
   Group* group_ = nullptr;
   int* flag_ = nullptr;             // where products tell that they failed
   std::vector<int64_t> host_sums_;  // as the group takes them

@@ -10,9 +10,11 @@ void GpuLane::RunAttention(int64_t layer) {
   const DeviceLayer& weights = context_.weights->layers()[layer];
   NormRows(weights.attention_norm);
   ProjectHeads(weights);
-  FinishHeads(weights);
+  FinishHeads(layer);
   StoreKeyValues(layer);
   Attend(layer);
+  ScaleHeads(tables_.OutputFactorsOf(layer), /*clears=*/false, layer,
+             at_.mixed.x);
   ProjectOutput(weights);
 }
 
@@ -38,7 +40,8 @@ void GpuLane::ProjectHeads(const DeviceLayer& weights) {
 }
 
 // Norms and rotations, of all units at once.
-void GpuLane::FinishHeads(const DeviceLayer& weights) {
+void GpuLane::FinishHeads(int64_t layer) {
+  const DeviceLayer& weights = context_.weights->layers()[layer];
   const int64_t g = hyper_.heads_per_kv_head();
   const auto num_units = static_cast<int64_t>(weights.units.size());
   const int64_t num_keys = num_units * batch_->num_rows;
@@ -49,6 +52,9 @@ void GpuLane::FinishHeads(const DeviceLayer& weights) {
   };
   norm(weights.query_norm, at_.plain_queries, num_keys * g);
   norm(weights.key_norm, at_.plain_keys, num_keys);
+  // Scores of 0 are uniform attention over what the head sees.
+  ScaleHeads(tables_.QueryFactorsOf(layer), /*clears=*/true, layer,
+             at_.plain_queries);
   cuda::RotateHeadsArgs rotate;
   rotate.cosines = at_.cosines;
   rotate.sines = at_.sines;
@@ -70,6 +76,22 @@ void GpuLane::FinishHeads(const DeviceLayer& weights) {
   queue_.RunItems<cuda::RotateHeads>(rotate);
 }
 
+void GpuLane::ScaleHeads(const float* factors, bool clears, int64_t layer,
+                         float* x) {
+  if (factors == nullptr) return;
+  cuda::ScaleHeadsArgs args;
+  args.x = x;
+  args.factors = factors;
+  args.piece_of_row = tables_.piece_of_row;
+  args.clears = clears;
+  args.head_dim = hyper_.head_dim;
+  args.g = hyper_.heads_per_kv_head();
+  args.num_rows = batch_->num_rows;
+  args.num_pieces = tables_.num_pieces();
+  args.num_items = num_units(layer) * args.num_rows * args.g * args.head_dim;
+  queue_.RunItems<cuda::ScaleHeads>(args);
+}
+
 void GpuLane::StoreKeyValues(int64_t layer) {
   const int64_t count = num_units(layer) * batch_->num_rows;
   cuda::ListAppendsArgs list;
@@ -85,33 +107,33 @@ void GpuLane::StoreKeyValues(int64_t layer) {
   queue_.Run<cuda::Append>({at_.appends}, count);
 }
 
-// Ranges in waves: as many at once as the partials have room for.
+// Parts in waves: as many at once as the partials have room for.
 void GpuLane::Attend(int64_t layer) {
-  const int64_t g = hyper_.heads_per_kv_head();
   const int64_t num_units = this->num_units(layer);
   cuda::ListAttendsArgs list;
   list.tables = tables_.BlocksOf(layer);
+  list.wave.views = tables_.ViewsOf(layer);
   list.wave.width = tables_.wave_width();
   list.wave.part_out = at_.part_out;
   list.wave.part_lse = at_.part_lse;
-  list.wave.visible_end = tables_.visible_end;
   list.wave.num_rows = batch_->num_rows;
-  list.wave.g = g;
+  list.wave.g = hyper_.heads_per_kv_head();
   list.pieces = tables_.pieces;
+  list.visible_end = tables_.visible_end;
   list.queries = at_.queries;
   list.out = at_.attends;
   list.num_items = num_units * list.wave.width * tables_.num_pieces();
   const int64_t num_blocks =
-      num_units * list.wave.width * tables_.blocks_per_range();
-  for (int64_t first = 0; first < tables_.num_ranges();
-       first += list.wave.width) {
-    list.wave.first_range = first;
+      num_units * list.wave.width * tables_.blocks_per_part();
+  const int64_t num_parts = tables_.num_parts(layer);
+  for (int64_t first = 0; first < num_parts; first += list.wave.width) {
+    list.wave.first_part = first;
     queue_.RunItems<cuda::ListAttends>(list);
     queue_.Run<cuda::Attend>(
         {at_.attends, tables_.first_attends, list.num_items}, num_blocks);
-    queue_.Run<cuda::MergeRanges>(
-        {list.wave, hyper_.head_dim, at_.mixed.x, at_.lse},
-        num_units * batch_->num_rows * g);
+    queue_.Run<cuda::MergeParts>({list.wave, tables_.piece_of_row,
+                                  hyper_.head_dim, at_.mixed.x, at_.lse},
+                                 num_units * batch_->num_rows * list.wave.g);
   }
 }
 

@@ -32,15 +32,16 @@ struct ProductCall {
 using KernelCall =
     std::variant<ProductCall, Call<RmsNorm>, Call<Quantize>, Call<RopeAngles>,
                  Call<SiluMultiply>, Call<AddFixedPoint>, Call<AddBias>,
-                 Call<RotateHeads>, Call<ListAppends>, Call<Append>,
-                 Call<ListAttends>, Call<Attend>, Call<MergeRanges>>;
+                 Call<ScaleHeads>, Call<RotateHeads>, Call<ListAppends>,
+                 Call<Append>, Call<ListAttends>, Call<Attend>,
+                 Call<MergeParts>>;
 
 // For errors, in the order of the alternatives.
 inline constexpr const char* kKernelNames[] = {
-    "matmul",        "rms_norm",        "quantize",     "rope_angles",
-    "silu_multiply", "add_fixed_point", "add_bias",     "rotate_heads",
-    "list_appends",  "append",          "list_attends", "attend",
-    "merge_ranges"};
+    "matmul",        "rms_norm",        "quantize", "rope_angles",
+    "silu_multiply", "add_fixed_point", "add_bias", "scale_heads",
+    "rotate_heads",  "list_appends",    "append",   "list_attends",
+    "attend",        "merge_parts"};
 static_assert(std::size(kKernelNames) == std::variant_size_v<KernelCall>);
 
 inline const char* NameOf(const KernelCall& call) {

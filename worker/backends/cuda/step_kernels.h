@@ -29,6 +29,34 @@ struct AddBias : ItemKernel<AddBias, AddBiasArgs> {
   }
 };
 
+// Multiplies heads by factors of their own, or makes those 0 whose factor is
+// not
+// 1. What has the factor 1 is not touched; an item is an element.
+struct ScaleHeadsArgs {
+  float* x = nullptr;                     // [units][rows][g][head_dim]
+  const float* factors = nullptr;         // [units][pieces][g]
+  const int64_t* piece_of_row = nullptr;  // [rows]
+  bool clears = false;
+  int64_t head_dim = 0;
+  int64_t g = 0;
+  int64_t num_rows = 0;
+  int64_t num_pieces = 0;
+  int64_t num_items = 0;  // units * rows * g * head_dim
+};
+
+struct ScaleHeads : ItemKernel<ScaleHeads, ScaleHeadsArgs> {
+  HEADWISE_ANYWHERE static void Item(const Args& args, int64_t i) {
+    const int64_t head = i / args.head_dim;
+    const int64_t row = head / args.g;  // of [units][rows]
+    const int64_t piece = args.piece_of_row[row % args.num_rows];
+    const float factor =
+        args.factors[(row / args.num_rows * args.num_pieces + piece) * args.g +
+                     head % args.g];
+    if (factor == 1.0f) return;
+    args.x[i] = args.clears ? 0.0f : args.x[i] * factor;
+  }
+};
+
 // Rotates heads, as worker/executor/rotation.h does, and multiplies them by
 // `scale`; an item is an element.
 struct RotateHeadsArgs {
@@ -125,66 +153,110 @@ HEADWISE_ANYWHERE int64_t BeginOfRange(int64_t index) {
                            : (index - num_short + 1) * kLongRange;
 }
 
-// Ranges [first_range, first_range + width) of a layer's contexts.
-struct RangeWave {
-  int64_t first_range = 0;
+// What the rows of a piece see in a unit, as parts that are merged in order:
+// ranges of the sinks, then ranges of the rest. Row r of the [rows of the
+// piece][g] sees, of the sinks, those below bounds[sinks_end + r]; of the rest
+// what lies from bounds[begin + r] on, up to its own position.
+struct UnitView {
+  int64_t num_parts = 0;
+  int64_t num_sink_ranges = 0;
+  int64_t num_sinks = 0;
+  int64_t sinks_end = 0;    // in the bounds; if there are sinks
+  int64_t first_range = 0;  // of the rest
+  int64_t begin = -1;       // in the bounds; -1: rows see everything
+  // Parts are merged into an empty row; else the first is taken as it is.
+  bool starts_empty = false;
+};
+
+struct ViewTables {
+  const UnitView* views = nullptr;
+  const int64_t* view_of = nullptr;  // [units][pieces] of this layer
+  const int64_t* bounds = nullptr;
+  int64_t num_pieces = 0;
+
+  HEADWISE_ANYWHERE const UnitView& Of(int64_t unit, int64_t piece) const {
+    return views[view_of[unit * num_pieces + piece]];
+  }
+};
+
+// Parts [first_part, first_part + width) of every unit and piece of a layer.
+struct PartWave {
+  ViewTables views;
+  int64_t first_part = 0;
   int64_t width = 0;
   float* part_out = nullptr;  // [units][width][rows][g][head_dim]
   float* part_lse = nullptr;  // [units][width][rows][g]
-  // [rows][g], positions; of rows that see all before it.
-  const int64_t* visible_end = nullptr;
   int64_t num_rows = 0;
   int64_t g = 0;
 };
 
-// The calls of attention of a wave, by unit, range and piece. A context that
-// has no such range gives empty partials.
+// The calls of attention of a wave, by unit, part and piece. A piece that has
+// no such part gives empty partials.
 struct ListAttendsArgs {
   BlockTables tables;
-  RangeWave wave;
+  PartWave wave;
   const DevicePiece* pieces = nullptr;
-  const float* queries = nullptr;  // [units][rows][g][head_dim]
-  AttendArgs* out = nullptr;       // [units][width][pieces]
-  int64_t num_items = 0;           // units * width * pieces
+  const int64_t* visible_end = nullptr;  // [rows][g]: position + 1
+  const float* queries = nullptr;        // [units][rows][g][head_dim]
+  AttendArgs* out = nullptr;             // [units][width][pieces]
+  int64_t num_items = 0;                 // units * width * pieces
 };
 
 struct ListAttends : ItemKernel<ListAttends, ListAttendsArgs> {
   HEADWISE_ANYWHERE static void Item(const Args& args, int64_t i) {
-    const RangeWave& wave = args.wave;
+    const PartWave& wave = args.wave;
     const int64_t p = i % args.tables.num_pieces;
     const int64_t part = i / args.tables.num_pieces;  // of [units][width]
     const int64_t unit = part / wave.width;
     const DevicePiece& piece = args.pieces[p];
     const int64_t dim = args.tables.layout.head_dim;
-    const int64_t begin = BeginOfRange(wave.first_range + part % wave.width);
-    const int64_t end = RangeEnd(begin);
     const int64_t first = piece.first_row * wave.g;
     AttendArgs call;
     call.layout = args.tables.layout;
     call.blocks = args.tables.Of(unit, p);
-    call.begin = begin;
-    call.end = end < piece.context_len ? end : piece.context_len;
     call.queries = args.queries + (unit * wave.num_rows * wave.g + first) * dim;
-    call.visible_end = wave.visible_end + first;
+    call.visible_end = args.visible_end + first;
     call.num_rows = piece.num_rows * wave.g;
     const int64_t at = part * wave.num_rows * wave.g + first;
     call.out = wave.part_out + at * dim;
     call.lse = wave.part_lse + at;
+    SetPositions(wave.views.Of(unit, p), wave.first_part + part % wave.width,
+                 wave.views.bounds, piece.context_len, &call);
     args.out[i] = call;
+  }
+
+ private:
+  HEADWISE_ANYWHERE static void SetPositions(const UnitView& view, int64_t k,
+                                             const int64_t* bounds,
+                                             int64_t context_len,
+                                             AttendArgs* call) {
+    if (k >= view.num_parts) return;  // of no positions
+    const bool of_sinks = k < view.num_sink_ranges;
+    const int64_t last = of_sinks ? view.num_sinks : context_len;
+    call->begin = BeginOfRange(
+        of_sinks ? k : view.first_range + k - view.num_sink_ranges);
+    const int64_t end = RangeEnd(call->begin);
+    call->end = end < last ? end : last;
+    if (of_sinks) {
+      call->visible_end = bounds + view.sinks_end;
+    } else if (view.begin >= 0) {
+      call->visible_begin = bounds + view.begin;
+    }
   }
 };
 
-// Merges the partials of a wave into (out, lse) in the order of the ranges; the
-// first range of a context is taken as it is. A block a (unit, row, head).
-struct MergeRangesArgs {
-  RangeWave wave;
+// Merges the partials of a wave into (out, lse) in the order of the parts. A
+// block a (unit, row, head).
+struct MergePartsArgs {
+  PartWave wave;
+  const int64_t* piece_of_row = nullptr;  // [rows]
   int64_t head_dim = 0;
   float* out = nullptr;  // [units][rows][g][head_dim]
   float* lse = nullptr;  // [units][rows][g]
 };
 
-struct MergeRanges {
-  using Args = MergeRangesArgs;
+struct MergeParts {
+  using Args = MergePartsArgs;
   using Shared = NoShared;
   static constexpr int kNumThreads = 128;
   static constexpr int kNumPhases = 0;
@@ -206,19 +278,22 @@ struct MergeRanges {
  private:
   // Merges element d of a row into *out; returns the new lse.
   HEADWISE_ANYWHERE static float MergeElement(const Args& args, int64_t block,
-                                       int64_t d, float* out) {
-    const RangeWave& wave = args.wave;
+                                              int64_t d, float* out) {
+    const PartWave& wave = args.wave;
     const int64_t width = wave.num_rows * wave.g;
     const int64_t unit = block / width;
     const int64_t row = block % width;  // of [rows][g]
-    const int64_t left = NumRanges(wave.visible_end[row]) - wave.first_range;
+    const UnitView& view = wave.views.Of(unit, args.piece_of_row[row / wave.g]);
+    const int64_t left = view.num_parts - wave.first_part;
     const int64_t count = left < wave.width ? left : wave.width;
-    float lse = wave.first_range == 0 ? 0.0f : args.lse[block];
+    const bool is_first = wave.first_part == 0;
+    if (is_first) *out = 0.0f;
+    float lse = is_first ? NegativeInfinity() : args.lse[block];
     for (int64_t k = 0; k < count; ++k) {
       const int64_t part = (unit * wave.width + k) * width + row;
       const float value = wave.part_out[part * args.head_dim + d];
       const float part_lse = wave.part_lse[part];
-      if (wave.first_range + k == 0) {
+      if (is_first && k == 0 && !view.starts_empty) {
         *out = value;
         lse = part_lse;
       } else if (part_lse != NegativeInfinity()) {
