@@ -31,6 +31,7 @@ GpuEngine::LogitsBuffers GpuEngine::LogitsBuffers::Take(
   b.normed = DeviceRows::Take(kMaxBatchRows, options.lane.model_dim, carver);
   b.logits = carver->Take<float>(options.num_vocab_tiles * kMaxBatchRows *
                                  kVocabTileWidth);
+  b.products = ProductRoom::Take(options.num_vocab_tiles, carver);
   return b;
 }
 
@@ -179,23 +180,23 @@ absl::Status GpuEngine::StartLogits(int64_t lane,
   queue_.Run<cuda::RmsNorm>({logits_.residual, weights_->output_norm(),
                              hyper_.norm_epsilon, n, logits_.normed.x},
                             count);
-  const QuantizedRow& q = logits_.normed.q;
-  queue_.RunItems<cuda::Quantize>({logits_.normed.x, q, count * n / 32});
-  int64_t tile = 0;
+  queue_.RunItems<cuda::Quantize>(
+      {logits_.normed.x, logits_.normed.q, count * n / 32});
+  std::vector<MatMulArgs> products;
+  float* out = logits_.logits;
   for (const PackedMatrix& weights : weights_->vocab_tiles()) {
-    MatMulArgs args;
-    weights.Describe(&args);
-    args.last_group = weights.num_groups();
-    args.rows = {q.q, q.scale, q.scaled_sum, q.half_offset, n};
-    args.x = logits_.normed.x;
-    args.x_stride = n;
-    args.num_tokens = count;
-    args.out = logits_.logits + tile++ * count * kVocabTileWidth;
-    args.out_stride = kVocabTileWidth;
-    queue_.Launch(cuda::ProductCall{args});
+    MatMulArgs& product =
+        products.emplace_back(ProductOf(weights, logits_.normed, count));
+    product.out = out;
+    product.out_stride = kVocabTileWidth;
+    out += count * kVocabTileWidth;
   }
+  ProductLister lister(logits_.products);
+  const ProductList list = lister.Add(products);
+  lister.Upload(queue_);
+  RunProducts(list, queue_);
   num_logits_rows_ = count;
-  host_logits_.resize(static_cast<size_t>(tile * count * kVocabTileWidth));
+  host_logits_.resize(static_cast<size_t>(out - logits_.logits));
   queue_.CopyOut(host_logits_.data(), logits_.logits,
                  static_cast<int64_t>(host_logits_.size()));
   return queue_.status();

@@ -73,6 +73,7 @@ class GpuEngine final : public StepEngine, public BlockMemory {
     float* residual = nullptr;  // [rows][model_dim]
     DeviceRows normed;          // [rows][model_dim]
     float* logits = nullptr;    // [tiles][rows][kVocabTileWidth]
+    ProductRoom products;
     static LogitsBuffers Take(const GpuEngineOptions& options, Carver* carver);
   };
 

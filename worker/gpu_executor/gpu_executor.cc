@@ -62,6 +62,7 @@ GpuEngineOptions EngineOptionsOf(const Model& model, const Shard& shard,
       lane.batch.units.push_back({static_cast<int64_t>(l), kv_head});
     }
     lane.batch.max_units = std::max(lane.batch.max_units, count);
+    lane.num_products += 4 * count + 3 * num_tiles;
     lane.hidden_width =
         std::max(lane.hidden_width, num_tiles * grid.mlp_tile_width);
   }

@@ -41,6 +41,7 @@ void GpuLane::SetBatch(const RowBatch& batch, const PieceStates& pieces,
   group_ = group;
   is_started_ = false;
   tables_.Upload(batch, pieces);
+  ListProducts();
   EnterRows();
 }
 
@@ -87,67 +88,23 @@ void GpuLane::NormRows(const float* weight) {
   Quantize(at_.normed, num_sums());
 }
 
-void GpuLane::Multiply(const PackedMatrix& weights, const DeviceRows& in,
-                       float* out, int64_t out_stride) {
-  MatMulArgs args;
-  weights.Describe(&args);
-  args.last_group = weights.num_groups();
-  args.rows = {in.q.q, in.q.scale, in.q.scaled_sum, in.q.half_offset, in.n};
-  args.x = in.x;
-  args.x_stride = in.n;
-  args.num_tokens = batch_->num_rows;
-  args.out = out;
-  args.out_stride = out_stride;
-  queue_.Launch(cuda::ProductCall{args});
-}
-
-void GpuLane::MultiplyAndAdd(const PackedMatrix& weights,
-                             const DeviceRows& in) {
-  MatMulArgs args;
-  weights.Describe(&args);
-  args.last_group = weights.num_groups();
-  args.rows = {in.q.q, in.q.scale, in.q.scaled_sum, in.q.half_offset, in.n};
-  args.x = in.x;
-  args.x_stride = in.n;
-  args.num_tokens = batch_->num_rows;
-  args.sink = ProductSink::kAddExact;
-  args.acc = at_.sums;
-  args.out_stride = shape_.model_dim;
-  args.not_exact = flag_;
-  queue_.Launch(cuda::ProductCall{args});
-}
-
 void GpuLane::RunBlock(int64_t layer, GpuBlock block) {
   queue_.Zero(at_.sums, num_sums() + 1);
-  // In a group the flag travels with the sums, as their last value.
-  flag_ = group_->world_size() > 1
-              ? reinterpret_cast<int*>(at_.sums + num_sums())
-              : at_.flags + layer * kNumGpuBlocks + static_cast<int64_t>(block);
   block == GpuBlock::kAttention ? RunAttention(layer) : RunMlp(layer);
 }
 
-// Tiles lie one after the other, each with all its rows.
 void GpuLane::RunMlp(int64_t layer) {
-  const DeviceLayer& weights = context_.weights->layers()[layer];
-  const int64_t rows = batch_->num_rows;
-  NormRows(weights.mlp_norm);
-  int64_t at = 0;
-  for (const DeviceMlpTile& tile : weights.mlp_tiles) {
-    Multiply(tile.gate, at_.normed, at_.gate + at, tile.width);
-    Multiply(tile.up, at_.normed, at_.up + at, tile.width);
-    at += rows * tile.width;
-  }
-  queue_.RunItems<cuda::SiluMultiply>({at_.gate, at_.up, at_.hidden.x, at});
-  Quantize(at_.hidden, at);
-  at = 0;
-  for (const DeviceMlpTile& tile : weights.mlp_tiles) {
-    MultiplyAndAdd(tile.down, at_.hidden.From(at, tile.width));
-    at += rows * tile.width;
-  }
+  const LayerProducts& products = products_[layer];
+  NormRows(context_.weights->layers()[layer].mlp_norm);
+  RunProducts(products.gate_ups, queue_);
+  queue_.RunItems<cuda::SiluMultiply>(
+      {at_.gate, at_.up, at_.hidden.x, products.num_hidden});
+  Quantize(at_.hidden, products.num_hidden);
+  RunProducts(products.downs, queue_);
 }
 
 absl::Status GpuLane::StartSums() {
-  if (group_->world_size() == 1) return queue_.status();
+  if (!flags_travel()) return queue_.status();
   host_sums_.resize(static_cast<size_t>(num_sums() + 1));
   queue_.CopyOut(host_sums_.data(), at_.sums, num_sums() + 1);
   HEADWISE_RETURN_IF_ERROR(queue_.status());
@@ -159,7 +116,7 @@ absl::Status GpuLane::StartSums() {
 }
 
 absl::Status GpuLane::FinishSums(int64_t layer) {
-  if (group_->world_size() > 1) {
+  if (flags_travel()) {
     const absl::Time start = Clock::Monotonic().Now();
     is_started_ = false;
     const absl::Status status = group_->FinishSum(absl::MakeSpan(host_sums_));

@@ -16,8 +16,14 @@
 #include "worker/gpu_executor/device_queue.h"
 #include "worker/gpu_executor/device_weights.h"
 #include "worker/gpu_executor/lane_buffers.h"
+#include "worker/gpu_executor/product_list.h"
 
 namespace headwise {
+
+// `in` times the weights, for `num_rows` rows; what becomes of the result is
+// the caller's.
+MatMulArgs ProductOf(const PackedMatrix& weights, const DeviceRows& in,
+                     int64_t num_rows);
 
 // One batch on its way: the arithmetic, in its order, of LayerRunner for units
 // that have a view (unit_views.h). Calls only enqueue, but for those that say
@@ -65,18 +71,31 @@ class GpuLane {
 
   // gpu_lane_attention.cc
   void RunAttention(int64_t layer);
-  void ProjectHeads(const DeviceLayer& layer);
+  void ProjectHeads(int64_t layer);
   void FinishHeads(int64_t layer);
   // `factors` as BatchTables has them; nullptr: nothing is to be done.
   void ScaleHeads(const float* factors, bool clears, int64_t layer, float* x);
   void StoreKeyValues(int64_t layer);
   void Attend(int64_t layer);
-  void ProjectOutput(const DeviceLayer& layer);
+  void ProjectOutput(int64_t layer);
+
+  // gpu_lane_products.cc
+  struct LayerProducts {
+    ProductList heads, outputs, gate_ups, downs;
+    int64_t num_hidden = 0;  // elements of the MLP's hidden rows
+  };
+  void ListProducts();
+  void ListAttention(const DeviceLayer& weights, int* flag,
+                     ProductLister* lister, LayerProducts* out) const;
+  void ListMlp(const DeviceLayer& weights, int* flag, ProductLister* lister,
+               LayerProducts* out) const;
+  MatMulArgs SumOf(const PackedMatrix& weights, const DeviceRows& in,
+                   int* flag) const;
+  // Where products tell that a value was out of range.
+  int* FlagOf(int64_t layer, GpuBlock block) const;
+  bool flags_travel() const { return group_->world_size() > 1; }
 
   void RunMlp(int64_t layer);
-  void Multiply(const PackedMatrix& weights, const DeviceRows& in, float* out,
-                int64_t out_stride);
-  void MultiplyAndAdd(const PackedMatrix& weights, const DeviceRows& in);
   void Quantize(const DeviceRows& rows, int64_t count);
 
   int64_t num_sums() const { return batch_->num_rows * shape_.model_dim; }
@@ -98,8 +117,10 @@ class GpuLane {
   // Of the present batch.
   const RowBatch* batch_ = nullptr;
   const PieceStates* pieces_ = nullptr;
+  std::vector<LayerProducts> products_;  // [layers], for listed_rows_ rows
+  int64_t listed_rows_ = 0;
+  bool listed_flags_ = false;  // flags_travel()
   Group* group_ = nullptr;
-  int* flag_ = nullptr;             // where products tell that they failed
   std::vector<int64_t> host_sums_;  // as the group takes them
   bool is_started_ = false;         // they are with the group
   std::vector<float> embeddings_;   // [rows][model_dim]

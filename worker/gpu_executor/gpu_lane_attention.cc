@@ -7,35 +7,32 @@
 namespace headwise {
 
 void GpuLane::RunAttention(int64_t layer) {
-  const DeviceLayer& weights = context_.weights->layers()[layer];
-  NormRows(weights.attention_norm);
-  ProjectHeads(weights);
+  NormRows(context_.weights->layers()[layer].attention_norm);
+  ProjectHeads(layer);
   FinishHeads(layer);
   StoreKeyValues(layer);
   Attend(layer);
   ScaleHeads(tables_.OutputFactorsOf(layer), /*clears=*/false, layer,
              at_.mixed.x);
-  ProjectOutput(weights);
+  ProjectOutput(layer);
 }
 
-void GpuLane::ProjectHeads(const DeviceLayer& weights) {
+void GpuLane::ProjectHeads(int64_t layer) {
   const int64_t rows = batch_->num_rows;
   const int64_t dim = hyper_.head_dim;
   const int64_t width = hyper_.heads_per_kv_head() * dim;
-  for (size_t i = 0; i < weights.units.size(); ++i) {
-    const DeviceUnit& unit = weights.units[i];
-    const auto u = static_cast<int64_t>(i);
-    float* query = at_.plain_queries + u * rows * width;
-    float* key = at_.plain_keys + u * rows * dim;
-    float* value = at_.values + u * rows * dim;
-    Multiply(unit.query, at_.normed, query, width);
-    Multiply(unit.key, at_.normed, key, dim);
-    Multiply(unit.value, at_.normed, value, dim);
-    if (unit.query_bias == nullptr) continue;
+  RunProducts(products_[layer].heads, queue_);
+  int64_t first_row = 0;
+  for (const DeviceUnit& unit : context_.weights->layers()[layer].units) {
+    if (unit.query_bias == nullptr) return;
+    queue_.RunItems<cuda::AddBias>({unit.query_bias, width,
+                                    at_.plain_queries + first_row * width,
+                                    rows * width});
     queue_.RunItems<cuda::AddBias>(
-        {unit.query_bias, width, query, rows * width});
-    queue_.RunItems<cuda::AddBias>({unit.key_bias, dim, key, rows * dim});
-    queue_.RunItems<cuda::AddBias>({unit.value_bias, dim, value, rows * dim});
+        {unit.key_bias, dim, at_.plain_keys + first_row * dim, rows * dim});
+    queue_.RunItems<cuda::AddBias>(
+        {unit.value_bias, dim, at_.values + first_row * dim, rows * dim});
+    first_row += rows;
   }
 }
 
@@ -137,15 +134,13 @@ void GpuLane::Attend(int64_t layer) {
   }
 }
 
-void GpuLane::ProjectOutput(const DeviceLayer& weights) {
+void GpuLane::ProjectOutput(int64_t layer) {
   const int64_t width = hyper_.heads_per_kv_head() * hyper_.head_dim;
-  const int64_t of_unit = batch_->num_rows * width;
-  const auto num_units = static_cast<int64_t>(weights.units.size());
   // Else its weights are floats.
-  if (width % 32 == 0) Quantize(at_.mixed, num_units * of_unit);
-  for (int64_t u = 0; u < num_units; ++u) {
-    MultiplyAndAdd(weights.units[u].output, at_.mixed.From(u * of_unit, width));
+  if (width % 32 == 0) {
+    Quantize(at_.mixed, num_units(layer) * batch_->num_rows * width);
   }
+  RunProducts(products_[layer].outputs, queue_);
 }
 
 }  // namespace headwise

@@ -29,6 +29,7 @@ LaneBuffers LaneBuffers::Take(const LaneShape& shape, Carver* carver) {
   b.up = carver->Take<float>(rows * shape.hidden_width);
   b.hidden = DeviceRows::Take(rows, shape.hidden_width, carver);
   b.sums = carver->Take<int64_t>(rows * shape.model_dim + 1);
+  b.products = ProductRoom::Take(shape.num_products, carver);
   b.flags = carver->Take<int>(shape.num_layers * kNumGpuBlocks);
   return b;
 }

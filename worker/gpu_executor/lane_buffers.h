@@ -8,6 +8,7 @@
 #include "worker/backends/cpu/kernels.h"
 #include "worker/gpu_executor/batch_tables.h"
 #include "worker/gpu_executor/device_queue.h"
+#include "worker/gpu_executor/product_list.h"
 
 namespace headwise {
 
@@ -18,6 +19,7 @@ struct LaneShape {
   int64_t model_dim = 0;
   int64_t num_pairs = 0;     // rotary_dim / 2
   int64_t hidden_width = 0;  // the most MLP columns of a layer on this rank
+  int64_t num_products = 0;  // matrices of all layers on this rank
 };
 
 // A layer's two blocks, each with a sum over ranks.
@@ -77,6 +79,7 @@ struct LaneBuffers {
   float* up = nullptr;             // the same
   DeviceRows hidden;               // the same
   int64_t* sums = nullptr;         // [rows][model_dim], then one flag
+  ProductRoom products;
   int* flags = nullptr;  // [layers][kNumGpuBlocks]: a value was out of range
 
   static LaneBuffers Take(const LaneShape& shape, Carver* carver);

@@ -14,12 +14,11 @@ namespace headwise::cuda {
 inline constexpr int kAttendRows = 4;  // of a block
 inline constexpr int64_t kMaxHeadDim = 1024;
 
-// Calls as those of the CPU's `attend`, all at once; `scratch` is not used. The
-// blocks of call c are [first_blocks[c], first_blocks[c + 1]): one for each
-// kAttendRows rows.
+// Calls as those of the CPU's `attend`, all at once; `scratch` is not used. A
+// block (CallOf) for each kAttendRows rows.
 struct AttendManyArgs {
   const AttendArgs* calls = nullptr;      // [num_calls]
-  const int64_t* first_blocks = nullptr;  // [num_calls + 1], ascending from 0
+  const int64_t* first_blocks = nullptr;  // [num_calls + 1]
   int64_t num_calls = 0;
 };
 
@@ -49,14 +48,15 @@ struct Attend {
   };
 
   HEADWISE_ANYWHERE static int64_t NumRounds(const Args& args, int64_t block) {
-    const AttendArgs& call = args.calls[CallOf(args, block)];
+    const AttendArgs& call =
+        args.calls[CallOf(args.first_blocks, args.num_calls, block)];
     const int64_t chunks =
         (call.end - call.begin + kAttendChunk - 1) / kAttendChunk;
     return chunks < 0 ? 0 : chunks;
   }
 
   HEADWISE_ANYWHERE static void Begin(const At<Args>& at, Shared& shared) {
-    const int64_t c = CallOf(at.args, at.block);
+    const int64_t c = CallOf(at.args.first_blocks, at.args.num_calls, at.block);
     const AttendArgs& call = at.args.calls[c];
     const int64_t first_row =
         (at.block - at.args.first_blocks[c]) * kAttendRows;
@@ -118,17 +118,6 @@ struct Attend {
   }
 
  private:
-  // The last call whose blocks begin at or before `block`.
-  HEADWISE_ANYWHERE static int64_t CallOf(const Args& args, int64_t block) {
-    int64_t low = 0;
-    int64_t high = args.num_calls;
-    while (high - low > 1) {
-      const int64_t middle = (low + high) / 2;
-      (args.first_blocks[middle] <= block ? low : high) = middle;
-    }
-    return low;
-  }
-
   HEADWISE_ANYWHERE static Row NewRow(const AttendArgs& call, int64_t r) {
     Row row;
     row.seen_begin = call.visible_begin == nullptr ? 0 : call.visible_begin[r];

@@ -38,6 +38,19 @@ struct At {
 // For kernels without rounds.
 struct NoShared {};
 
+// Of calls that run as one launch, the one that a block belongs to: the blocks
+// of call c are [first_blocks[c], first_blocks[c + 1]), ascending from 0.
+HEADWISE_ANYWHERE int64_t CallOf(const int64_t* first_blocks, int64_t num_calls,
+                                 int64_t block) {
+  int64_t low = 0;
+  int64_t high = num_calls;
+  while (high - low > 1) {
+    const int64_t middle = (low + high) / 2;
+    (first_blocks[middle] <= block ? low : high) = middle;
+  }
+  return low;
+}
+
 }  // namespace headwise::cuda
 
 #endif  // HEADWISE_WORKER_BACKENDS_CUDA_KERNEL_H_

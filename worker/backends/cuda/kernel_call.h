@@ -24,13 +24,15 @@ struct Call {
   int64_t num_blocks = 0;  // none: nothing is to be done
 };
 
-// The matrix product of whatever format the weights have.
-struct ProductCall {
-  MatMulArgs args;
+// Matrix products of whatever format all of their weights have.
+struct ProductsCall {
+  PackedFormat format = PackedFormat::kFp32;
+  MatMulManyArgs args;
+  int64_t num_blocks = 0;
 };
 
 using KernelCall =
-    std::variant<ProductCall, Call<RmsNorm>, Call<Quantize>, Call<RopeAngles>,
+    std::variant<ProductsCall, Call<RmsNorm>, Call<Quantize>, Call<RopeAngles>,
                  Call<SiluMultiply>, Call<AddFixedPoint>, Call<AddBias>,
                  Call<ScaleHeads>, Call<RotateHeads>, Call<ListAppends>,
                  Call<Append>, Call<ListAttends>, Call<Attend>,
@@ -53,9 +55,9 @@ template <class Run>
 void WithKernelOf(const KernelCall& call, const Run& run) {
   std::visit(
       [&run]<class C>(const C& c) {
-        if constexpr (std::is_same_v<C, ProductCall>) {
-          WithProductOf(c.args.format, [&]<class K>() {
-            run.template operator()<K>(c.args, NumProductBlocks(c.args));
+        if constexpr (std::is_same_v<C, ProductsCall>) {
+          WithProductOf(c.format, [&]<class K>() {
+            run.template operator()<ManyProducts<K>>(c.args, c.num_blocks);
           });
         } else {
           run.template operator()<typename C::Kernel>(c.args, c.num_blocks);

@@ -48,7 +48,7 @@ HEADWISE_ANYWHERE void SinkResult(const MatMulArgs& args,
       return;
     case ProductSink::kAddExact:
       if (Abs(result) < 0x1p19f) {
-        args.acc[at] += ToFixedPoint(result);
+        AddAtomically(args.acc + at, ToFixedPoint(result));
       } else {  // NaN as well
         *args.not_exact = 1;
       }
@@ -209,6 +209,49 @@ struct FloatProduct {
     } else {
       return BrainToFloat(reinterpret_cast<const uint16_t*>(group)[i]);
     }
+  }
+};
+
+// Products of one format, all at once; those that add may add to the same
+// sums, exactly.
+struct MatMulManyArgs {
+  const MatMulArgs* calls = nullptr;      // [num_calls]
+  const int64_t* first_blocks = nullptr;  // [num_calls + 1], as CallOf's
+  int64_t num_calls = 0;
+};
+
+template <class Product>
+struct ManyProducts {
+  using Args = MatMulManyArgs;
+  static constexpr int kNumThreads = Product::kNumThreads;
+  static constexpr int kNumPhases = Product::kNumPhases;
+  struct Shared {
+    int64_t call;
+    typename Product::Shared product;
+  };
+
+  HEADWISE_ANYWHERE static int64_t NumRounds(const Args& args, int64_t block) {
+    const int64_t c = CallOf(args.first_blocks, args.num_calls, block);
+    return Product::NumRounds(args.calls[c], block - args.first_blocks[c]);
+  }
+  HEADWISE_ANYWHERE static void Begin(const At<Args>& at, Shared& shared) {
+    const int64_t c = CallOf(at.args.first_blocks, at.args.num_calls, at.block);
+    if (at.thread == 0) shared.call = c;
+    Product::Begin(Within(at, c), shared.product);
+  }
+  template <int kPhase>
+  HEADWISE_ANYWHERE static void Phase(const At<Args>& at, Shared& shared) {
+    Product::template Phase<kPhase>(Within(at, shared.call), shared.product);
+  }
+  HEADWISE_ANYWHERE static void End(const At<Args>& at, Shared& shared) {
+    Product::End(Within(at, shared.call), shared.product);
+  }
+
+ private:
+  HEADWISE_ANYWHERE static At<MatMulArgs> Within(const At<Args>& at,
+                                                 int64_t c) {
+    return {at.args.calls[c], at.block - at.args.first_blocks[c], at.thread,
+            at.round};
   }
 };
 

@@ -178,6 +178,17 @@ HEADWISE_ANYWHERE float FromFixedPoint(int64_t acc) {
   return static_cast<float>(static_cast<double>(acc) * 0x1p-32);
 }
 
+// *to += x, with whoever else adds.
+HEADWISE_ANYWHERE void AddAtomically(int64_t* to, int64_t x) {
+#if defined(__CUDA_ARCH__)
+  static_assert(sizeof(unsigned long long) == sizeof(int64_t));
+  atomicAdd(reinterpret_cast<unsigned long long*>(to),
+            static_cast<unsigned long long>(x));
+#else
+  *to += x;
+#endif
+}
+
 HEADWISE_ANYWHERE float HalfToFloat(uint16_t bits) {
 #if defined(__CUDA_ARCH__)
   return __half2float(__ushort_as_half(bits));
