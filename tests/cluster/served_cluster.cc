@@ -44,6 +44,8 @@ bool HasRetryInfo(const grpc::Status& status) {
   return false;
 }
 
+ServedCluster::ServedCluster() = default;
+
 void ServedCluster::StartServer(int min_workers, Started how) {
   how.flags.insert(how.flags.end(),
                    {"--min-workers", std::to_string(min_workers),

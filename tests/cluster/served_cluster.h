@@ -24,6 +24,8 @@ namespace headwise {
 
 class ServedCluster : public ProcessCluster {
  protected:
+  ServedCluster();
+
   // With metrics and stubs. `flags` and the rest come beside them.
   void StartServer(int min_workers, Started how = {});
   // The same, of a worker w0 that is reached through proxy_ alone.

@@ -37,6 +37,7 @@ class ProcessCluster : public testing::Test {
     std::vector<std::string> prefix;  // a command that runs it, such as env
     std::string host = "127.0.0.1";   // where it listens
     std::optional<BuildInfo> build;   // that it says it is
+    std::string program;              // instead of the usual one
   };
 
   // Until it answers; `flags` come beside addresses and model.
@@ -107,9 +108,13 @@ class ProcessCluster : public testing::Test {
     std::vector<std::string> command = how.prefix;
     const std::string program =
         name == "coordinator" ? "headwise-coordinator" : "headwise-worker";
-    for (const std::string& word :
-         CommandOf(HEADWISE_BINARY_DIR, program, how.build)) {
-      command.push_back(word);
+    if (how.program.empty()) {
+      for (const std::string& word :
+           CommandOf(HEADWISE_BINARY_DIR, program, how.build)) {
+        command.push_back(word);
+      }
+    } else {
+      command.push_back(how.program);
     }
     command.insert(command.end(), {"--listen", how.host + ":0"});
     command.insert(command.end(), flags.begin(), flags.end());
