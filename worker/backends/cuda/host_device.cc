@@ -104,10 +104,12 @@ absl::Status HostDevice::Zero(uint8_t* to, int64_t num_bytes) {
 
 absl::Status HostDevice::Launch(const KernelCall& call) {
   HEADWISE_RETURN_IF_ERROR(Count(NameOf(call)));
-  WithKernelOf(call,
-               []<class K>(const typename K::Args& args, int64_t num_blocks) {
-                 RunOnHost<K>(args, num_blocks);
-               });
+  const HostOrder order =
+      runs_backwards_ ? HostOrder::kBackwards : HostOrder::kForwards;
+  WithKernelOf(
+      call, [order]<class K>(const typename K::Args& args, int64_t num_blocks) {
+        RunOnHost<K>(args, num_blocks, order);
+      });
   return absl::OkStatus();
 }
 

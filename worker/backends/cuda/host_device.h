@@ -23,6 +23,8 @@ class HostDevice final : public Device {
   // The n-th call from now on fails, and all after it; n = 1: the next. Frees
   // are not counted and work. 0: none fails.
   void FailCall(int64_t n) { fail_at_ = n == 0 ? 0 : num_calls_ + n; }
+  // Blocks and threads from the last to the first, from now on.
+  void RunBackwards() { runs_backwards_ = true; }
   int64_t num_calls() const { return num_calls_; }
   int64_t allocated_bytes() const { return allocated_bytes_; }
   // Of the allocation of so many bytes, of which there must be one.
@@ -53,6 +55,7 @@ class HostDevice final : public Device {
   int64_t allocated_bytes_ = 0;
   int64_t num_calls_ = 0;
   int64_t fail_at_ = 0;
+  bool runs_backwards_ = false;
 };
 
 }  // namespace headwise::cuda
