@@ -278,7 +278,9 @@ TEST_P(MisdeedTest, NeitherEndsTheCoordinatorNorPassesForAnAnswer) {
   for (const HeardAnswer& answer : history_.answers()) {
     num_whole += answer.is_whole() ? 1 : 0;
   }
-  if (!GetParam().may_answer) EXPECT_EQ(num_whole, 0);
+  if (!GetParam().may_answer) {
+    EXPECT_EQ(num_whole, 0);
+  }
   EXPECT_THAT(history_.CheckEnds(), testing::IsEmpty());
   StartWorker("good");
   ASSERT_TRUE(WaitForWorldSize(1)) << Logs();
