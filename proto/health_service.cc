@@ -46,7 +46,7 @@ class HealthService::WatchStream final
       over_ = over_ || !ok;
       next = DecideLocked(std::nullopt);
     }
-    Do(next);
+    if (next.any()) Do(next);
   }
 
   void OnCancel() override {
@@ -62,10 +62,11 @@ class HealthService::WatchStream final
 
  private:
   // What is to be done once the lock is released; without one of the two,
-  // another thread may have finished the call.
+  // another thread may have finished the call: `this` may be gone.
   struct Next {
     bool write = false;
     bool finish = false;
+    bool any() const { return write || finish; }
   };
 
   void OnAlarm() {
@@ -79,7 +80,7 @@ class HealthService::WatchStream final
       if (!over_) SetAlarmLocked();
       next = DecideLocked(now);
     }
-    Do(next);
+    if (next.any()) Do(next);
   }
 
   // The callback comes from a thread of gRPC, never from within Set or Cancel.

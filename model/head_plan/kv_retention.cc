@@ -94,7 +94,8 @@ int64_t MaxBlocksHeld(const UnitPolicy& policy, int64_t length,
                          1;
   const int64_t dropping = std::min(all, steady);
   if (!KeepsPrompt(policy)) return dropping;
-  const int64_t prompt_end = std::min(prompt_len + kRowsBeforeDrop, length);
+  const int64_t prompt_end =
+      std::min(std::min(prompt_len, length) + kRowsBeforeDrop, length);
   return std::max(BlocksOf(prompt_end), dropping);
 }
 

@@ -41,7 +41,7 @@ void PrepareStream::OnWriteDone(bool ok) {
     broken_ = broken_ || !ok;
     next = DecideLocked();
   }
-  Do(next);
+  if (next.any()) Do(next);
 }
 
 void PrepareStream::OnCancel() {
@@ -63,7 +63,7 @@ bool PrepareStream::OnProgress(double value) {
     has_news_ = true;
     next = DecideLocked();
   }
-  Do(next);
+  if (next.any()) Do(next);
   return true;
 }
 
@@ -78,7 +78,7 @@ void PrepareStream::OnPrepared(absl::StatusOr<PreparedShard> prepared) {
     if (alarm_ != nullptr) alarm_->Cancel();
     next = DecideLocked();
   }
-  Do(next);
+  if (next.any()) Do(next);
 }
 
 void PrepareStream::OnAlarm() {
@@ -93,7 +93,7 @@ void PrepareStream::OnAlarm() {
     }
     next = DecideLocked();
   }
-  Do(next);
+  if (next.any()) Do(next);
 }
 
 // The callback comes from a thread of gRPC, never from within Set or Cancel.

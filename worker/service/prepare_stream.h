@@ -47,11 +47,12 @@ class PrepareStream final
 
  private:
   // What is to be done once the lock is released. Without one of the two,
-  // another thread may have finished the call: nothing of ours may be touched.
+  // another thread may have finished the call: `this` may be gone.
   struct Next {
     bool write = false;
     bool finish = false;
     absl::Status status;
+    bool any() const { return write || finish; }
   };
 
   // Whether somebody still waits for the answer.
