@@ -37,6 +37,7 @@ const char* FloatTypeName(FloatType type) {
 }
 
 void ReadFloats(FloatType type, const uint8_t* bytes, int64_t n, float* out) {
+  if (n == 0) return;
   if (type == FloatType::kFp32) {
     std::memcpy(out, bytes, static_cast<size_t>(n) * 4);
     return;
@@ -45,6 +46,7 @@ void ReadFloats(FloatType type, const uint8_t* bytes, int64_t n, float* out) {
 }
 
 void WriteFloats(FloatType type, const float* x, int64_t n, uint8_t* bytes) {
+  if (n == 0) return;
   if (type == FloatType::kFp32) {
     std::memcpy(bytes, x, static_cast<size_t>(n) * 4);
     return;
