@@ -86,9 +86,9 @@ class PrepareCall final
 // gRPC 1.51 joins the threads of its callbacks when the last channel that uses
 // them goes. If it goes within a callback, a thread joins itself and the
 // process aborts, so one channel uses them for ever: a lame one, whose calls
-// fail at once.
+// fail at once. `used`: or nothing would point to it, and it would be a leak.
 void KeepCallbackThreads() {
-  static const auto* const kept = [] {
+  [[gnu::used]] static const auto* const kept = [] {
     auto* channel = new std::shared_ptr<grpc::Channel>(
         grpc::CreateChannel("", /*creds=*/nullptr));
     worker::v1::Worker::Stub stub(*channel);
@@ -99,7 +99,6 @@ void KeepCallbackThreads() {
     done.WaitForNotification();
     return channel;
   }();
-  static_cast<void>(kept);
 }
 
 }  // namespace
