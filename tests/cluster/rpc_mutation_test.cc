@@ -12,6 +12,8 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "headwise/v1/attention.grpc.pb.h"
+#include "headwise/v1/neural_memory.grpc.pb.h"
 #include "headwise/v1/sessions.grpc.pb.h"
 #include "model/files/test_model_writer.h"
 #include "tests/cluster/client_seeds.h"
@@ -56,19 +58,39 @@ class RpcMutationTest : public ServedCluster {
 
   void ExpectSeedsAreGood();
   void RunRounds(int num_rounds);
-  // That uploads left behind.
-  void DeletePromptSessions() {
-    const auto sessions = v1::Sessions::NewStub(channel_);
-    v1::ListPromptSessionsResponse list;
-    EXPECT_TRUE(sessions->ListSessions(Context().get(), {}, &list).ok());
-    for (const v1::PromptSession& session : list.sessions()) {
-      v1::DeletePromptSessionRequest request;
-      request.set_session_id(session.session_id());
-      v1::DeletePromptSessionResponse response;
-      EXPECT_TRUE(sessions->Delete(Context().get(), request, &response).ok());
-    }
-  }
+  // What requests have made, so that the next ones find room.
+  void DeleteWhatIsHeld();
 };
+
+void RpcMutationTest::DeleteWhatIsHeld() {
+  const auto prompts = v1::Sessions::NewStub(channel_);
+  v1::ListPromptSessionsResponse prompt_list;
+  EXPECT_TRUE(prompts->ListSessions(Context().get(), {}, &prompt_list).ok());
+  for (const v1::PromptSession& session : prompt_list.sessions()) {
+    v1::DeletePromptSessionRequest request;
+    request.set_session_id(session.session_id());
+    v1::DeletePromptSessionResponse response;
+    EXPECT_TRUE(prompts->Delete(Context().get(), request, &response).ok());
+  }
+  const auto attention = v1::Attention::NewStub(channel_);
+  v1::ListSessionsResponse session_list;
+  EXPECT_TRUE(attention->ListSessions(Context().get(), {}, &session_list).ok());
+  for (const v1::AttentionSession& session : session_list.sessions()) {
+    v1::DeleteSessionRequest request;
+    request.set_session_id(session.session_id());
+    v1::DeleteSessionResponse response;
+    EXPECT_TRUE(attention->Delete(Context().get(), request, &response).ok());
+  }
+  const auto memories = v1::NeuralMemory::NewStub(channel_);
+  v1::ListMemoriesResponse memory_list;
+  EXPECT_TRUE(memories->ListMemories(Context().get(), {}, &memory_list).ok());
+  for (const v1::Memory& memory : memory_list.memories()) {
+    v1::DeleteMemoryRequest request;
+    request.set_memory_id(memory.memory_id());
+    v1::DeleteMemoryResponse response;
+    EXPECT_TRUE(memories->Delete(Context().get(), request, &response).ok());
+  }
+}
 
 std::vector<std::string> Serialized(const RpcSeed& seed) {
   std::vector<std::string> messages;
@@ -161,13 +183,13 @@ void RpcMutationTest::RunRounds(int num_rounds) {
     storm.Finish();
     ASSERT_TRUE(coordinator_->IsRunning()) << "round " << round << Logs();
     ASSERT_TRUE(workers_[0]->IsRunning()) << "round " << round << Logs();
+    DeleteWhatIsHeld();
   }
   EXPECT_GE(num_sent, num_rounds * 1000);
   EXPECT_GT(num_ok, 0);
   EXPECT_THAT(refused, testing::IsEmpty());
   AskUntilWhole(Request(20), {});
   EXPECT_THAT(history_.CheckTokens(fault_free_), testing::IsEmpty());
-  DeletePromptSessions();
   EXPECT_TRUE(WaitForKvFreed(absl::Seconds(30)));
 }
 
