@@ -112,7 +112,7 @@ TEST_F(SchedulerQuotasTest, TokensAreOfPromptsAndAnswers) {
               HasSubstr("-7 tokens are left, 10 come a second"));
   Submit(Of("calm", Generate(100, 10)));
   now_ += absl::Milliseconds(799);
-  Refusal(Of("flood", Generate(1, 1)));
+  EXPECT_FALSE(Refusal(Of("flood", Generate(1, 1))).ok());
   now_ += absl::Milliseconds(1);
   Submit(Of("flood", Generate(1, 1)));
 }
@@ -120,7 +120,7 @@ TEST_F(SchedulerQuotasTest, TokensAreOfPromptsAndAnswers) {
 TEST_F(SchedulerQuotasTest, ARefusalTakesNothing) {
   Limit({.max_waiting = 1, .tokens_per_second = 10, .burst_tokens = 25});
   Submit(Of("flood", Generate(10, 1)));
-  Refusal(Of("flood", Generate(20, 1)));
+  EXPECT_FALSE(Refusal(Of("flood", Generate(20, 1))).ok());
   Next();
   Submit(Of("flood", Generate(14, 1)));
 }

@@ -22,6 +22,7 @@
 #include "tests/cluster/rpc_seeds.h"
 #include "tests/cluster/rpc_storm.h"
 #include "tests/cluster/served_cluster.h"
+#include "tests/support/address_space.h"
 #include "worker/memory_parts/memory_fixture.h"
 #include "worker/memory_wire/memory_wire.h"
 #include "worker/step_wire/message_checksum.h"
@@ -49,10 +50,8 @@ class HostileCoordinatorTest : public ServedCluster {
   void StartLimitedWorker() {
     UseTinyModel();
     ASSERT_FALSE(HasFatalFailure());
-    StartWorkerWith(
-        "w0",
-        {.flags = {"--memory-bytes", "268435456"},
-         .prefix = {"/bin/sh", "-c", "ulimit -v 4194304; exec \"$0\" \"$@\""}});
+    StartWorkerWith("w0", {.flags = {"--memory-bytes", "268435456"},
+                           .prefix = WithAddressSpace(4)});
     worker_address_ = WaitForWorkerAddress("w0");
     channel_ = grpc::CreateChannel(worker_address_,
                                    grpc::InsecureChannelCredentials());

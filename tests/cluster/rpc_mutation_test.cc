@@ -21,6 +21,7 @@
 #include "tests/cluster/rpc_seeds.h"
 #include "tests/cluster/rpc_storm.h"
 #include "tests/cluster/served_cluster.h"
+#include "tests/support/address_space.h"
 
 namespace headwise {
 namespace {
@@ -44,16 +45,12 @@ class RpcMutationTest : public ServedCluster {
         1, {.flags = {"--selection-state", folder_.Path("jobs"), "--input-root",
                       "corpus=" + folder_.Path("corpus"), "--output-root",
                       folder_.Path("out")},
-            .prefix = Limited()});
+            .prefix = WithAddressSpace(6)});
     ASSERT_FALSE(HasFatalFailure());
     StartWorkerWith("w0", {.flags = {"--memory-bytes", "268435456",
                                      "--park-dir", folder_.Path("park")},
-                           .prefix = Limited()});
+                           .prefix = WithAddressSpace(6)});
     ASSERT_TRUE(WaitForWorldSize(1)) << Logs();
-  }
-  // What is allocated on a lie fails here and not the machine.
-  static std::vector<std::string> Limited() {
-    return {"/bin/sh", "-c", "ulimit -v 6291456; exec \"$0\" \"$@\""};
   }
 
   void ExpectSeedsAreGood();
