@@ -42,6 +42,12 @@ class FakeNccl::Communicator final : public NcclCommunicator {
     const int64_t size = type == NcclType::kInt64 ? 8 : 4;
     return nccl_.Call(rank_, {"AllReduceSum", begin, num_values * size, size});
   }
+  absl::Status SumOnDevice(int64_t* values, int64_t num_values) override {
+    return nccl_.Call(rank_, {.name = "AllReduceSum",
+                              .num_bytes = num_values * 8,
+                              .argument = 8,
+                              .memory = reinterpret_cast<uint8_t*>(values)});
+  }
   absl::Status AllGather(int64_t begin, int64_t num_bytes,
                          int64_t to) override {
     return nccl_.Call(rank_, {"AllGather", begin, num_bytes, to});
@@ -110,6 +116,7 @@ absl::Status FakeNccl::Call(int rank, Operation operation, bool is_enqueued) {
   if (!is_enqueued) return absl::OkStatus();
   mine.fails_later |= fails && plan_.failure == Failure::kLater;
   operation.never_ends = fails && plan_.failure == Failure::kNever;
+  operation.is_wrong = fails && plan_.failure == Failure::kWrong;
   mine.queue.push_back(std::move(operation));
   return absl::OkStatus();
 }
@@ -217,17 +224,22 @@ void FakeNccl::Execute(const Operation& operation) {
 
 template <typename T>
 void FakeNccl::Sum(const Operation& operation) {
-  for (int64_t at = operation.begin; at < operation.begin + operation.num_bytes;
-       at += sizeof(T)) {
-    T sum = 0;
-    for (const Rank& rank : ranks_) {
+  std::vector<uint8_t*> of_rank;
+  T error = 0;
+  for (Rank& rank : ranks_) {
+    uint8_t* const memory = rank.queue.front().memory;
+    if (rank.queue.front().is_wrong) error = 1;
+    of_rank.push_back(memory != nullptr ? memory
+                                        : rank.device.data() + operation.begin);
+  }
+  for (int64_t at = 0; at < operation.num_bytes; at += sizeof(T)) {
+    T sum = error;
+    for (const uint8_t* memory : of_rank) {
       T value;
-      std::memcpy(&value, rank.device.data() + at, sizeof(T));
+      std::memcpy(&value, memory + at, sizeof(T));
       sum += value;
     }
-    for (Rank& rank : ranks_) {
-      std::memcpy(rank.device.data() + at, &sum, sizeof(T));
-    }
+    for (uint8_t* memory : of_rank) std::memcpy(memory + at, &sum, sizeof(T));
   }
 }
 

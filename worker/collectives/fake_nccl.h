@@ -27,6 +27,7 @@ class FakeNccl {
     kAtOnce,  // the call says so
     kLater,   // Poll says so
     kNever,   // what the call began does not end
+    kWrong,   // the sum that it began is off by one, on all ranks
   };
   // The `call`-th call of `rank`, from 1; Poll and Abort do not count.
   struct Plan {
@@ -58,6 +59,8 @@ class FakeNccl {
     int64_t num_bytes = 0;
     int64_t argument = 0;  // root, peer, type or place
     bool never_ends = false;
+    bool is_wrong = false;
+    uint8_t* memory = nullptr;  // of SumOnDevice
 
     bool IsSameAs(const Operation& other) const {
       return name == other.name && begin == other.begin &&

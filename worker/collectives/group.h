@@ -42,6 +42,12 @@ class Group {
   virtual absl::Status StartSum(absl::Span<int64_t> values);
   virtual absl::Status FinishSum(absl::Span<int64_t> values);
 
+  // AllReduceSum of values in the memory of this rank's GPU; what writes them
+  // must have ended. Unimplemented, and the group lives on, unless
+  // sums_on_device(), which is equal on all ranks.
+  virtual bool sums_on_device() const { return false; }
+  virtual absl::Status SumOnDevice(int64_t* values, int64_t num_values);
+
   // The same as AllReduceSum for fp32 sums: equal on all ranks, but its bits
   // depend on world_size. Only --reduction=fast uses it.
   virtual absl::Status AllReduceSum(absl::Span<float> values) = 0;
@@ -67,6 +73,9 @@ class Group {
   virtual void Abort(absl::Status reason) = 0;
 };
 
+inline absl::Status Group::SumOnDevice(int64_t*, int64_t) {
+  return absl::UnimplementedError("sums in a GPU's memory");
+}
 inline absl::Status Group::StartSum(absl::Span<int64_t>) {
   return absl::OkStatus();
 }

@@ -1,32 +1,13 @@
 #include "worker/collectives/group_factory.h"
 
 #include <cstdint>
-#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "base/status_macros.h"
-#include "worker/collectives/nccl_group.h"
 #include "worker/collectives/pending_gloo_group.h"
 #include "worker/collectives/shared_memory_group.h"
 
 namespace headwise {
-namespace {
-
-// A decode step's sums are some KiB; more than this gains no bandwidth.
-constexpr int64_t kNcclPieceBytes = int64_t{4} << 20;
-
-absl::StatusOr<std::unique_ptr<PendingGroup>> OpenNcclGroup(
-    const GroupSpec& spec) {
-  HEADWISE_ASSIGN_OR_RETURN(
-      auto communicator,
-      OpenNcclCommunicator(spec.device,
-                           kNcclPieceBytes * (spec.world_size + 1)));
-  return PrepareNcclGroup(spec, std::move(communicator));
-}
-
-}  // namespace
-
 absl::StatusOr<std::unique_ptr<PendingGroup>> PendingGroup::Prepare(
     const GroupSpec& spec) {
   if (spec.world_size < 1 || spec.world_size > kMaxWorldSize) {
@@ -50,7 +31,8 @@ absl::StatusOr<std::unique_ptr<PendingGroup>> PendingGroup::Prepare(
     case GroupKind::kGloo:
       return PrepareGlooGroup(spec);
     case GroupKind::kNccl:
-      return OpenNcclGroup(spec);
+      return absl::UnimplementedError(
+          "a group over NCCL: this worker has no GPU, or no NCCL");
   }
   return absl::InvalidArgumentError(
       absl::StrCat("unknown kind of group ", static_cast<int>(spec.kind)));

@@ -40,16 +40,15 @@ struct GroupSpec {
   // Gloo only: address or name of an interface of this host that all peers can
   // reach. Loopback serves tests and groups of one host.
   std::string bind_address = "127.0.0.1";
-  int device = 0;  // NCCL only: CUDA's number of the GPU
 };
 
 // Not thread-safe. Dropped before Join, it leaves nothing behind.
 class PendingGroup {
  public:
-  // InvalidArgument for a spec outside the ranges above, an address that is no
-  // interface of this host or a GPU that is not there; ResourceExhausted or
-  // Unavailable if the system gives no memory or no socket; Unimplemented for
-  // kNccl in a build without CUDA.
+  // InvalidArgument for a spec outside the ranges above or an address that is
+  // no interface of this host; ResourceExhausted or Unavailable if the system
+  // gives no memory or no socket; Unimplemented for kNccl, which needs a GPU
+  // (PrepareNcclGroup).
   static absl::StatusOr<std::unique_ptr<PendingGroup>> Prepare(
       const GroupSpec& spec);
   virtual ~PendingGroup() = default;

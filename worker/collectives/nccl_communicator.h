@@ -6,7 +6,9 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -48,6 +50,8 @@ class NcclCommunicator {
   // Sums over ranks, in place; of int64 modulo 2^64.
   virtual absl::Status AllReduceSum(NcclType type, int64_t begin,
                                     int64_t num_values) = 0;
+  // The same for int64 in the device's memory outside the staging memory.
+  virtual absl::Status SumOnDevice(int64_t* values, int64_t num_values) = 0;
   // The bytes of rank r go to `to` + r * num_bytes.
   virtual absl::Status AllGather(int64_t begin, int64_t num_bytes,
                                  int64_t to) = 0;
@@ -63,8 +67,22 @@ class NcclCommunicator {
   virtual void Abort() = 0;
 };
 
+// Opens a communicator with so many bytes of staging memory.
+using NcclOpener =
+    std::function<absl::StatusOr<std::unique_ptr<NcclCommunicator>>(
+        int64_t staging_bytes)>;
+
+// What a worker tells of the GPU that it is on, before any group.
+struct NcclOffer {
+  std::string gpu_id;  // of the GPU as a whole, equal in all containers
+  int version = 0;     // of the library that runs, as NCCL_VERSION_CODE
+};
+
+// For CUDA's GPU number `device`. Unimplemented in a build without NCCL.
+absl::StatusOr<NcclOffer> OfferNccl(int device);
+
 // On CUDA's GPU number `device`; takes `staging_bytes` > 0 of it and as many of
-// pinned memory. Unimplemented in a build without CUDA;
+// pinned memory. Unimplemented in a build without NCCL;
 // FailedPrecondition if there is no driver; InvalidArgument naming how many
 // GPUs there are if this one is not; ResourceExhausted naming the bytes.
 absl::StatusOr<std::unique_ptr<NcclCommunicator>> OpenNcclCommunicator(

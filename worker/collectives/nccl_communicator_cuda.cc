@@ -2,6 +2,7 @@
 #include <nccl.h>
 
 #include <cstring>
+#include <fstream>
 #include <string>
 #include <utility>
 
@@ -103,6 +104,13 @@ class CudaNcclCommunicator final : public NcclCommunicator {
                       ncclSum, communicator_, stream_));
   }
 
+  absl::Status SumOnDevice(int64_t* values, int64_t num_values) override {
+    HEADWISE_RETURN_IF_ERROR(Select());
+    return NcclStatus("ncclAllReduce",
+                      ncclAllReduce(values, values, num_values, ncclInt64,
+                                    ncclSum, communicator_, stream_));
+  }
+
   absl::Status AllGather(int64_t begin, int64_t num_bytes,
                          int64_t to) override {
     HEADWISE_RETURN_IF_ERROR(Select());
@@ -187,7 +195,29 @@ class CudaNcclCommunicator final : public NcclCommunicator {
   ncclComm_t communicator_ = nullptr;
 };
 
+// The kernel's, which containers share.
+constexpr char kBootId[] = "/proc/sys/kernel/random/boot_id";
+
 }  // namespace
+
+absl::StatusOr<NcclOffer> OfferNccl(int device) {
+  // As NCCL itself tells GPUs apart; instances of one (MIG) are one to it.
+  char bus_id[32];
+  HEADWISE_RETURN_IF_ERROR(
+      CudaStatus(absl::StrCat("PCI address of GPU ", device),
+                 cudaDeviceGetPCIBusId(bus_id, sizeof(bus_id), device)));
+  std::string boot_id;
+  if (!(std::ifstream(kBootId) >> boot_id)) {
+    return absl::NotFoundError(absl::StrCat(kBootId, " is not readable"));
+  }
+  int version = 0;
+  const ncclResult_t result = ncclGetVersion(&version);
+  if (result != ncclSuccess) {
+    return absl::InternalError(
+        absl::StrCat("ncclGetVersion: ", ncclGetErrorString(result)));
+  }
+  return NcclOffer{absl::StrCat(boot_id, "/", bus_id), version};
+}
 
 absl::StatusOr<std::unique_ptr<NcclCommunicator>> OpenNcclCommunicator(
     int device, int64_t staging_bytes) {

@@ -10,6 +10,12 @@
 namespace headwise {
 namespace {
 
+TEST(NcclOfferTest, AGpuThatIsNotThereHasNone) {
+  const absl::Status status = OfferNccl(1 << 20).status();
+  EXPECT_THAT(std::string(status.message()),
+              testing::HasSubstr("PCI address of GPU 1048576"));
+}
+
 TEST(NcclCommunicatorTest, AGpuThatIsNotThereIsNamed) {
   const absl::Status status = OpenNcclCommunicator(1 << 20, 1024).status();
   const std::string message(status.message());

@@ -40,7 +40,13 @@ absl::StatusOr<std::unique_ptr<Group>> NcclGroup::Join(
       group->Run("joining", spec.join_timeout, [&]() -> absl::Status {
         return group->communicator_->Init(id, spec.rank, spec.world_size);
       }));
-  return group;
+  int64_t sum = spec.rank + 1;
+  HEADWISE_RETURN_IF_ERROR(group->AllReduceSum(absl::MakeSpan(&sum, 1)));
+  const int64_t wanted = int64_t{spec.world_size} * (spec.world_size + 1) / 2;
+  if (sum == wanted) return group;
+  return group->Fail(absl::DataLossError(
+      absl::StrCat("rank ", spec.rank, " of ", spec.world_size,
+                   " added up over NCCL to ", sum, " instead of ", wanted)));
 }
 
 // A gather needs a piece of each rank beside its own.
@@ -85,6 +91,14 @@ absl::Status NcclGroup::AllReduceSum(absl::Span<int64_t> values) {
 
 absl::Status NcclGroup::AllReduceSum(absl::Span<float> values) {
   return AllReduce(NcclType::kFloat, values);
+}
+
+absl::Status NcclGroup::SumOnDevice(int64_t* values, int64_t num_values) {
+  HEADWISE_RETURN_IF_ERROR(StartCall());
+  if (num_values == 0) return absl::OkStatus();
+  return Run("all_reduce", spec_.options.timeout, [&]() -> absl::Status {
+    return communicator_->SumOnDevice(values, num_values);
+  });
 }
 
 absl::Status NcclGroup::StartCall(absl::Status arguments) {

@@ -20,15 +20,16 @@
 
 namespace headwise {
 
-// The caller's memory is the host's; what it hands in goes through the staging
-// memory in pieces. NCCL does not tell for whom a rank waits, so
-// DeadlineExceeded names the call and no rank; it has no deadlines of its own,
-// so each call here polls until the group's. AllReduceSum of floats is in
-// NCCL's order.
+// What the caller hands in of the host's memory goes through the staging memory
+// in pieces; sums may lie on the device. NCCL does not tell for whom a rank
+// waits, so DeadlineExceeded names the call and no rank; it has no deadlines of
+// its own, so each call here polls until the group's. AllReduceSum of floats is
+// in NCCL's order.
 class NcclGroup final : public Group {
  public:
-  // Meets the other ranks of `spec` within its join_timeout.
-  // DeadlineExceeded if one of them does not come.
+  // Meets the other ranks of `spec` within its join_timeout, and sees them add
+  // up. DeadlineExceeded if one of them does not come, DataLoss naming the sum
+  // if it is wrong.
   static absl::StatusOr<std::unique_ptr<Group>> Join(
       const GroupSpec& spec, std::unique_ptr<NcclCommunicator> communicator,
       const NcclId& id);
@@ -41,6 +42,8 @@ class NcclGroup final : public Group {
 
   absl::Status AllReduceSum(absl::Span<int64_t> values) override;
   absl::Status AllReduceSum(absl::Span<float> values) override;
+  bool sums_on_device() const override { return true; }
+  absl::Status SumOnDevice(int64_t* values, int64_t num_values) override;
   absl::Status AllGather(absl::Span<const uint8_t> mine,
                          absl::Span<uint8_t> all) override;
   absl::Status Broadcast(absl::Span<uint8_t> data, int root) override;
@@ -78,11 +81,12 @@ class NcclGroup final : public Group {
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);
 };
 
-// As PendingGroup::Prepare, on `communicator`. Rank 0's endpoint carries the
-// id; each carries the version of its NCCL, which Join wants equal on all
-// ranks: FailedPrecondition names rank and versions.
+// As PendingGroup::Prepare, of a `spec` in its ranges, on a communicator that
+// `open` gives. Rank 0's endpoint carries the id; each carries the version of
+// its NCCL, which Join wants equal on all ranks: FailedPrecondition names rank
+// and versions.
 absl::StatusOr<std::unique_ptr<PendingGroup>> PrepareNcclGroup(
-    const GroupSpec& spec, std::unique_ptr<NcclCommunicator> communicator);
+    const GroupSpec& spec, const NcclOpener& open);
 
 }  // namespace headwise
 

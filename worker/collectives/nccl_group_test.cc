@@ -35,6 +35,11 @@ GroupSpec SpecOf(int rank, int world_size, absl::Duration timeout) {
           .join_timeout = timeout};
 }
 
+// Opens the rank's communicator, once.
+NcclOpener OpenerOf(FakeNccl& nccl, int rank, int version = 22809) {
+  return [&nccl, rank, version](int64_t) { return nccl.Open(rank, version); };
+}
+
 using Body = std::function<absl::Status(Group&)>;
 
 // What each rank's Prepare, Join and body ended with; a rank whose Prepare
@@ -45,8 +50,8 @@ std::vector<absl::Status> EndsOf(FakeNccl& nccl, int world_size,
   std::vector<std::unique_ptr<PendingGroup>> pending(world_size);
   std::vector<std::string> endpoints(world_size);
   for (int rank = 0; rank < world_size; ++rank) {
-    auto mine =
-        PrepareNcclGroup(SpecOf(rank, world_size, timeout), nccl.Open(rank));
+    auto mine = PrepareNcclGroup(SpecOf(rank, world_size, timeout),
+                                 OpenerOf(nccl, rank));
     if (!mine.ok()) return {mine.status()};
     endpoints[rank] = (*mine)->endpoint();
     pending[rank] = *std::move(mine);
@@ -71,7 +76,10 @@ absl::Status CheckSums(Group& group, int64_t num_values) {
     values[i] = (int64_t{1} << 62) + i * (group.rank() + 1);
     floats[i] = static_cast<float>(i % 100 + group.rank());
   }
+  std::vector<int64_t> on_device = values;
   HEADWISE_RETURN_IF_ERROR(group.AllReduceSum(absl::MakeSpan(values)));
+  HEADWISE_RETURN_IF_ERROR(group.SumOnDevice(on_device.data(), num_values));
+  if (on_device != values) return Wrong("sum on the device");
   HEADWISE_RETURN_IF_ERROR(group.AllReduceSum(absl::MakeSpan(floats)));
   const int w = group.world_size();
   const int rank_sum = w * (w - 1) / 2;
@@ -199,14 +207,25 @@ INSTANTIATE_TEST_SUITE_P(Kinds, NcclFailureTest,
 TEST(NcclGroupTest, ARankThatDoesNotComeIsADeadline) {
   FakeNccl nccl(2, StagingBytes(2));
   const auto mine =
-      PrepareNcclGroup(SpecOf(0, 2, absl::Milliseconds(50)), nccl.Open(0));
+      PrepareNcclGroup(SpecOf(0, 2, absl::Milliseconds(50)), OpenerOf(nccl, 0));
   const auto other =
-      PrepareNcclGroup(SpecOf(1, 2, absl::Milliseconds(50)), nccl.Open(1));
+      PrepareNcclGroup(SpecOf(1, 2, absl::Milliseconds(50)), OpenerOf(nccl, 1));
   ASSERT_TRUE(mine.ok() && other.ok());
   const auto group = (*mine)->Join({(*mine)->endpoint(), (*other)->endpoint()});
   EXPECT_TRUE(absl::IsDeadlineExceeded(group.status()));
   EXPECT_THAT(std::string(group.status().message()),
               HasSubstr("waited 50ms in joining in epoch 7"));
+}
+
+// As peer-to-peer copies through a bad bridge do.
+TEST(NcclGroupTest, ASumThatIsWrongEndsTheJoin) {
+  // After Version and Init of rank 1, and its copy to the device.
+  FakeNccl nccl(2, StagingBytes(2), {FakeNccl::Failure::kWrong, 1, 4});
+  for (const absl::Status& end : EndsOf(nccl, 2, kLong, CheckAll)) {
+    EXPECT_TRUE(absl::IsDataLoss(end)) << end;
+    EXPECT_THAT(std::string(end.message()),
+                HasSubstr("of 2 added up over NCCL to 4 instead of 3"));
+  }
 }
 
 TEST(NcclGroupTest, AbortFromAnotherThreadEndsAWait) {
@@ -244,7 +263,7 @@ TEST(NcclGroupTest, WrongArgumentsEndTheGroupByName) {
 absl::Status JoinedWith(int version, absl::string_view location) {
   FakeNccl nccl(2, StagingBytes(2));
   const auto mine =
-      PrepareNcclGroup(SpecOf(1, 2, kLong), nccl.Open(1, version));
+      PrepareNcclGroup(SpecOf(1, 2, kLong), OpenerOf(nccl, 1, version));
   if (!mine.ok()) return mine.status();
   return (*mine)
       ->Join({absl::StrCat(

@@ -16,6 +16,10 @@ namespace {
 
 constexpr absl::string_view kNoId = "-";
 
+// Of staging memory: a decode step's logits are some 100 KiB a rank; more than
+// this gains no bandwidth.
+constexpr int64_t kPieceBytes = int64_t{4} << 20;
+
 // What a rank says of itself: "22809,<the id in hexadecimal digits, or ->".
 struct Location {
   int version = 0;
@@ -96,7 +100,9 @@ class PendingNcclGroup final : public PendingGroup {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<PendingGroup>> PrepareNcclGroup(
-    const GroupSpec& spec, std::unique_ptr<NcclCommunicator> communicator) {
+    const GroupSpec& spec, const NcclOpener& open) {
+  HEADWISE_ASSIGN_OR_RETURN(auto communicator,
+                            open(kPieceBytes * (spec.world_size + 1)));
   Location mine;
   HEADWISE_ASSIGN_OR_RETURN(mine.version, communicator->Version());
   if (spec.rank == 0) {

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -11,6 +12,8 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "worker/backends/cuda/host_device.h"
+#include "worker/collectives/fake_nccl.h"
+#include "worker/collectives/nccl_group.h"
 #include "worker/gpu_executor/gpu_executor_fixture.h"
 
 namespace headwise {
@@ -150,15 +153,44 @@ std::string GgufWithBadToken() {
   return file;
 }
 
+// Of all ranks, over a NCCL of the test's.
+std::vector<std::unique_ptr<Group>> NcclGroups(FakeNccl& nccl, int world_size) {
+  std::vector<std::unique_ptr<PendingGroup>> pending;
+  std::vector<std::string> endpoints;
+  for (int rank = 0; rank < world_size; ++rank) {
+    const GroupSpec spec = {.kind = GroupKind::kNccl,
+                            .rank = rank,
+                            .world_size = world_size,
+                            .options = {.timeout = absl::Seconds(30)}};
+    pending.push_back(
+        *PrepareNcclGroup(spec, [&](int64_t) { return nccl.Open(rank); }));
+    endpoints.push_back(pending.back()->endpoint());
+  }
+  std::vector<std::unique_ptr<Group>> groups(world_size);
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < world_size; ++rank) {
+    threads.emplace_back(
+        [&, rank] { groups[rank] = *pending[rank]->Join(endpoints); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  return groups;
+}
+
 // The second batch of rows has its sums with the group when the first fails.
 TEST(GpuExecutorFaultTest, RowsThatAreNotFiniteFailTheStepAndNotTheGroup) {
   const TinyModel model(GgufWithBadToken());
   const std::vector<int32_t> good = SomeTokens(200);
   Cluster fresh(*model, 1, Options());
   const Scored expected = ScoreIn(fresh, good, 200, 0);
-  for (const char* ranks : {"g", "cg"}) {
+  for (const std::string ranks : {"g", "cg", "gg"}) {
     for (const size_t bad_row : {5, 150}) {
+      SCOPED_TRACE(absl::StrCat(ranks, ", row ", bad_row));
+      FakeNccl nccl(2, /*staging_bytes=*/3 << 16);
+      const auto groups = NcclGroups(nccl, 2);
       MixedCluster cluster(*model, ranks, Options());
+      for (int rank = 0; ranks == "gg" && rank < 2; ++rank) {
+        cluster->rank(rank).SetGroup(groups[rank].get());
+      }
       std::vector<int32_t> bad = good;
       bad[bad_row] = 310;
       Step step;

@@ -105,6 +105,7 @@ void GpuLane::RunMlp(int64_t layer) {
 
 absl::Status GpuLane::StartSums() {
   if (!flags_travel()) return queue_.status();
+  if (group_->sums_on_device()) return ReadFlag().status();
   host_sums_.resize(static_cast<size_t>(num_sums() + 1));
   queue_.CopyOut(host_sums_.data(), at_.sums, num_sums() + 1);
   HEADWISE_RETURN_IF_ERROR(queue_.status());
@@ -117,18 +118,34 @@ absl::Status GpuLane::StartSums() {
 
 absl::Status GpuLane::FinishSums(int64_t layer) {
   if (flags_travel()) {
+    const bool on_device = group_->sums_on_device();
     const absl::Time start = Clock::Monotonic().Now();
     is_started_ = false;
-    const absl::Status status = group_->FinishSum(absl::MakeSpan(host_sums_));
-    collective_use_.bytes += static_cast<int64_t>(host_sums_.size()) * 8;
+    const absl::Status status =
+        on_device ? group_->SumOnDevice(at_.sums, num_sums() + 1)
+                  : group_->FinishSum(absl::MakeSpan(host_sums_));
+    collective_use_.bytes += (num_sums() + 1) * 8;
     collective_use_.time += Clock::Monotonic().Now() - start;
     ++collective_use_.count;
     HEADWISE_RETURN_IF_ERROR(status);
-    if (host_sums_.back() != 0) return ValueOutOfRange(layer);
-    queue_.CopyIn(at_.sums, host_sums_.data(), num_sums());
+    int64_t flag = 0;
+    if (on_device) {
+      HEADWISE_ASSIGN_OR_RETURN(flag, ReadFlag());
+    } else {
+      flag = host_sums_.back();
+      queue_.CopyIn(at_.sums, host_sums_.data(), num_sums());
+    }
+    if (flag != 0) return ValueOutOfRange(layer);
   }
   queue_.RunItems<cuda::AddFixedPoint>({at_.sums, at_.residual, num_sums()});
   return queue_.status();
+}
+
+absl::StatusOr<int64_t> GpuLane::ReadFlag() {
+  int64_t flag = 0;
+  queue_.CopyOut(&flag, at_.sums + num_sums(), 1);
+  HEADWISE_RETURN_IF_ERROR(queue_.status());
+  return flag;
 }
 
 void GpuLane::CloseSums() {

@@ -98,6 +98,9 @@ class GpuLane {
   void RunMlp(int64_t layer);
   void Quantize(const DeviceRows& rows, int64_t count);
 
+  // The one behind the sums: waits for the device.
+  absl::StatusOr<int64_t> ReadFlag();
+
   int64_t num_sums() const { return batch_->num_rows * shape_.model_dim; }
   int64_t num_units(int64_t layer) const {
     return static_cast<int64_t>(context_.weights->layers()[layer].units.size());
