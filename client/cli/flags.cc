@@ -38,7 +38,7 @@ void AddNumberFlags(CLI::App& command, const std::string& group,
       ->capture_default_str()
       ->group(group);
   command.add_option("--group", flags.group, "How the workers exchange sums")
-      ->check(CLI::IsMember({"in-process", "shm", "gloo", "auto"}))
+      ->check(CLI::IsMember({"in-process", "shm", "gloo", "nccl", "auto"}))
       ->capture_default_str()
       ->group(group);
   command

@@ -75,9 +75,10 @@ void AddClusterFlags(CLI::App& app, CoordinatorFlags& flags) {
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
   app.add_option("--group", flags.group,
-                 "how workers add up: shm, gloo, or auto (shm if all are on "
-                 "one host); the bits are the same")
-      ->check(CLI::IsMember({"auto", "shm", "shared-memory", "gloo"}))
+                 "how workers add up: shm, gloo, nccl, or auto (nccl if each "
+                 "has a GPU of its own, else shm if all are on one host); the "
+                 "bits are the same")
+      ->check(CLI::IsMember({"auto", "shm", "shared-memory", "gloo", "nccl"}))
       ->capture_default_str();
   app.add_option("--ranks-per-context", flags.ranks_per_context,
                  "workers that the context of every full head is cut over, so "

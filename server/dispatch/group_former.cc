@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "server/dispatch/gather.h"
+#include "server/dispatch/group_choice.h"
 #include "server/placement/context_cut.h"
 
 namespace headwise {
@@ -107,17 +108,6 @@ std::vector<uint64_t> RegistrationsOf(const std::vector<Member>& members) {
   std::vector<uint64_t> ids;
   for (const Member& member : members) ids.push_back(member.registration_id);
   return ids;
-}
-
-GroupChoice ResolveGroup(GroupChoice choice,
-                         const std::vector<Member>& members) {
-  if (choice != GroupChoice::kAuto) return choice;
-  const std::string& host = members.front().info.host_id;
-  if (host.empty()) return GroupChoice::kGloo;
-  for (const Member& member : members) {
-    if (member.info.host_id != host) return GroupChoice::kGloo;
-  }
-  return GroupChoice::kSharedMemory;
 }
 
 std::string DescribeGroup(const FormedGroup& group) {
@@ -257,6 +247,10 @@ absl::Status GroupFormer::JoinAll(const FormedGroup& group,
   if (status.ok() || cancelled_) return status;
   // Who fails to join may only have waited for the one that is gone.
   failure->silent = FindSilent(group.links);
+  // All are well, but not their NCCL: peer-to-peer or network between them.
+  if (group.group == GroupChoice::kNccl && failure->silent.empty()) {
+    without_nccl_ = RegistrationsOf(group.members);
+  }
   return status;
 }
 
@@ -280,6 +274,16 @@ std::vector<size_t> GroupFormer::FindSilent(
   return silent;
 }
 
+// The host's way, once these members were seen to be unable to join over NCCL.
+absl::StatusOr<GroupChoice> GroupFormer::ChooseGroup(
+    const std::vector<Member>& members) const {
+  if (options_.group == GroupChoice::kAuto &&
+      RegistrationsOf(members) == without_nccl_) {
+    return HostGroup(members);
+  }
+  return ResolveGroup(options_.group, members);
+}
+
 absl::StatusOr<FormedGroup> GroupFormer::Form(
     uint64_t membership_epoch, std::vector<Member> members,
     std::vector<std::shared_ptr<WorkerLink>> links, FormationFailure* failure) {
@@ -287,7 +291,6 @@ absl::StatusOr<FormedGroup> GroupFormer::Form(
   group.membership_epoch = membership_epoch;
   group.members = std::move(members);
   group.links = std::move(links);
-  group.group = ResolveGroup(options_.group, group.members);
   group.protocol = CommonProtocols(OwnBuild().protocols, group.members).newest;
   std::vector<WorkerCapacity> workers;
   for (const Member& member : group.members) {
@@ -305,6 +308,11 @@ absl::StatusOr<FormedGroup> GroupFormer::Form(
         options_.shape, workers,
         std::min(options_.ranks_per_context, static_cast<int>(workers.size())),
         &*plan);
+  }
+  if (status.ok()) {
+    const absl::StatusOr<GroupChoice> choice = ChooseGroup(group.members);
+    status = choice.status();
+    group.group = choice.value_or(GroupChoice::kAuto);
   }
   if (status.ok()) {
     group.plan = *std::move(plan);

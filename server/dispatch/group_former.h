@@ -92,10 +92,6 @@ KvCapacity KvCapacityOf(const PlacementPlan& plan,
 // By rank.
 std::vector<uint64_t> RegistrationsOf(const std::vector<Member>& members);
 
-// `choice`, or what kAuto means for these members.
-GroupChoice ResolveGroup(GroupChoice choice,
-                         const std::vector<Member>& members);
-
 // One caller at a time; Cancel from any thread. Remembers what each member
 // loaded, so that the next group moves little.
 class GroupFormer {
@@ -121,9 +117,13 @@ class GroupFormer {
   absl::StatusOr<WorkerConfig> ConfigFor(const FormedGroup& group,
                                          size_t rank) const;
   absl::StatusOr<int64_t> PlanKvTokens(const PlacementPlan& plan) const;
+  absl::StatusOr<GroupChoice> ChooseGroup(
+      const std::vector<Member>& members) const;
 
   const GroupFormerOptions options_;
   HeldShards held_;  // what members were last told to load
+  // Registrations, by rank, of a group of kAuto that could not join over NCCL.
+  std::vector<uint64_t> without_nccl_;
   std::atomic<bool> cancelled_ = false;
 };
 

@@ -15,6 +15,8 @@ MemberInfo ParseWorkerInfo(const worker::v1::WorkerInfo& info) {
                .protocols = {info.oldest_protocol(), info.newest_protocol()},
                .numerics = info.numerics()};
   out.process_id = info.process_id();
+  out.gpu_id = info.gpu_id();
+  out.nccl_version = info.nccl_version();
   return out;
 }
 

@@ -88,6 +88,7 @@ absl::Status Membership::Validate(const MemberInfo& info) const {
   HEADWISE_RETURN_IF_ERROR(CheckText("address", info.address));
   HEADWISE_RETURN_IF_ERROR(CheckText("host id", info.host_id));
   HEADWISE_RETURN_IF_ERROR(CheckText("isa", info.isa));
+  HEADWISE_RETURN_IF_ERROR(CheckText("gpu id", info.gpu_id));
   HEADWISE_RETURN_IF_ERROR(CheckVersion(info.build.version));
   if (info.build.numerics != options_.build.numerics) {
     return absl::FailedPreconditionError(absl::StrCat(

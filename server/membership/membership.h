@@ -32,6 +32,10 @@ struct MemberInfo {
   std::string isa;
   BuildInfo build = OwnBuild();
   uint64_t process_id = 0;
+  // See WorkerInfo of worker.proto: equal for workers on one GPU, and NCCL's
+  // version there, 0: none.
+  std::string gpu_id;
+  uint32_t nccl_version = 0;
 };
 
 // Process ids are of a host: without the host's id they tell nothing.

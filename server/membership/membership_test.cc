@@ -212,6 +212,9 @@ TEST_F(MembershipTest, FieldsOutOfRangeAreRefused) {
   info = Worker("a");
   info.host_id = std::string(257, 'h');
   EXPECT_EQ(code(info), absl::StatusCode::kInvalidArgument);
+  info = Worker("a");
+  info.gpu_id = std::string(257, 'g');
+  EXPECT_EQ(code(info), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(Epoch(), 100u);
 }
 

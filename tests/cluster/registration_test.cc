@@ -333,9 +333,13 @@ TEST_F(RegistrationTest, StaticWorkerThatRegistersItselfIsOneMember) {
   options.info = Info("s");
   options.info.set_host_id("host");
   options.info.set_process_id(1);
+  options.info.set_gpu_id("gpu");
+  options.info.set_nccl_version(22809);
   auto server = WorkerServer::Start(options, node).value();
   auto registrar = Register(server->info());
   ASSERT_TRUE(WaitForMembers(1));
+  EXPECT_EQ(membership_.view()->members[0].info.gpu_id, "gpu");
+  EXPECT_EQ(membership_.view()->members[0].info.nccl_version, 22809u);
   const uint64_t id = membership_.view()->members[0].registration_id;
   StaticWorkersOptions workers;
   workers.addresses = {server->info().address()};

@@ -34,6 +34,11 @@ TEST(DeviceChoiceTest, WithoutALimitThereIsWhatTheDeviceHas) {
   options.memory_bytes = 77;
   ASSERT_TRUE(RunOnDevice(device, &options).ok());
   EXPECT_EQ(options.memory_bytes, 77);
+  options = {};
+  options.open_nccl = [](int64_t) { return absl::UnimplementedError(""); };
+  cuda::HostDevice large(kNcclBytes + 12345);
+  ASSERT_TRUE(RunOnDevice(large, &options).ok());
+  EXPECT_EQ(options.memory_bytes, 12345);
   options.park_dir = "/tmp";
   EXPECT_TRUE(absl::IsUnimplemented(RunOnDevice(device, &options)));
 }

@@ -197,7 +197,7 @@ absl::Status CheckConfig(const WorkerConfig& config) {
   }
   if (config.group == GroupChoice::kAuto) {
     return absl::InvalidArgumentError(
-        "group is auto, allowed in-process, shared-memory, gloo");
+        "group is auto, allowed in-process, shared-memory, gloo, nccl");
   }
   HEADWISE_RETURN_IF_ERROR(
       CheckRange("group_timeout_ms",

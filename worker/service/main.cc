@@ -145,10 +145,14 @@ void AddFlags(CLI::App& app, Flags& flags) {
   AddInsecureFlag(app, flags.insecure);
 }
 
-// `device` outlives the node; null for the CPU.
+struct Gpu {
+  std::unique_ptr<cuda::Device> device;  // null for the CPU
+  NcclOffer nccl;
+};
+
+// `gpu` outlives the node.
 absl::StatusOr<WorkerNodeOptions> MakeNodeOptions(
-    const Flags& flags, const WorkerAddresses& addresses,
-    std::unique_ptr<cuda::Device>* device) {
+    const Flags& flags, const WorkerAddresses& addresses, Gpu* gpu) {
   WorkerNodeOptions options;
   options.num_threads = flags.threads;
   if (options.num_threads == 0) {
@@ -163,15 +167,17 @@ absl::StatusOr<WorkerNodeOptions> MakeNodeOptions(
   options.park_dir = flags.park_dir;
   options.bind_address = addresses.group_address;
   options.log = [](const std::string& line) { spdlog::info("{}", line); };
-  HEADWISE_ASSIGN_OR_RETURN(*device, OpenDevice(flags.device));
-  if (*device != nullptr) {
-    HEADWISE_RETURN_IF_ERROR(RunOnDevice(**device, &options));
+  HEADWISE_ASSIGN_OR_RETURN(gpu->device, OpenDevice(flags.device));
+  HEADWISE_ASSIGN_OR_RETURN(gpu->nccl, UseNccl(flags.device, &options));
+  if (gpu->device != nullptr) {
+    HEADWISE_RETURN_IF_ERROR(RunOnDevice(*gpu->device, &options));
   }
   return options;
 }
 
 worker::v1::WorkerInfo MakeInfo(const Flags& flags,
-                                const WorkerNodeOptions& options) {
+                                const WorkerNodeOptions& options,
+                                const NcclOffer& nccl) {
   worker::v1::WorkerInfo info;
   info.set_name(flags.name);
   // Without a host id the coordinator takes TCP between workers.
@@ -182,6 +188,8 @@ worker::v1::WorkerInfo MakeInfo(const Flags& flags,
   info.set_isa(IsaName(options.isa));
   info.set_process_id(
       ProcessNumber(OwnIdentity().value_or(ProcessIdentity{getpid(), 0})));
+  info.set_gpu_id(nccl.gpu_id);
+  info.set_nccl_version(static_cast<uint32_t>(nccl.version));
   return info;
 }
 
@@ -290,12 +298,15 @@ void LogStart(const Flags& flags, const worker::v1::WorkerInfo& info,
               const WorkerNodeOptions& options) {
   spdlog::info(
       "worker {} listens on {}, group address {}, {} threads, {}, device {}, "
-      "{}",
+      "NCCL {}, {}",
       info.name(), info.address(), options.bind_address, options.num_threads,
-      IsaName(options.isa), flags.device, TextOf(OwnBuild()));
+      IsaName(options.isa), flags.device,
+      info.nccl_version() == 0 ? "none" : absl::StrCat(info.nccl_version()),
+      TextOf(OwnBuild()));
 }
 
 int Run(const Flags& flags) {
+  SetNcclDefaults();
   StopSignal stop;
   LogToStderr(flags.log);
   const absl::StatusOr<TransportSecurity> security =
@@ -313,9 +324,9 @@ int Run(const Flags& flags) {
     spdlog::error("{}", addresses.status().ToString());
     return 2;
   }
-  std::unique_ptr<cuda::Device> device;
+  Gpu gpu;
   absl::StatusOr<WorkerNodeOptions> options =
-      MakeNodeOptions(flags, *addresses, &device);
+      MakeNodeOptions(flags, *addresses, &gpu);
   if (!options.ok()) {
     spdlog::error("{}", options.status().ToString());
     return 2;
@@ -330,7 +341,7 @@ int Run(const Flags& flags) {
   server_options.listen = flags.listen;
   server_options.security = *security;
   server_options.advertise_host = addresses->advertise_host;
-  server_options.info = MakeInfo(flags, *options);
+  server_options.info = MakeInfo(flags, *options, gpu.nccl);
   server_options.services = {&attention, &memory_service};
   server_options.probes = health.GrpcProbes();
   absl::StatusOr<std::unique_ptr<WorkerServer>> server =

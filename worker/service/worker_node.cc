@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/pulse.h"
 #include "base/status_macros.h"
+#include "worker/collectives/nccl_group.h"
 #include "worker/service/input_checks.h"
 #include "worker/step/step_errors.h"
 
@@ -37,8 +38,22 @@ absl::StatusOr<std::shared_ptr<const Model>> OpenModel(
   return std::shared_ptr<const Model>(std::move(model));
 }
 
+GroupKind KindOf(GroupChoice choice) {
+  switch (choice) {
+    case GroupChoice::kGloo:
+      return GroupKind::kGloo;
+    case GroupChoice::kNccl:
+      return GroupKind::kNccl;
+    default:
+      return GroupKind::kSharedMemory;
+  }
+}
+
 absl::StatusOr<std::unique_ptr<PendingGroup>> PrepareGroup(
-    GroupChoice kind, const GroupSpec& spec) {
+    const NcclOpener& open_nccl, GroupChoice kind, const GroupSpec& spec) {
+  if (kind == GroupChoice::kNccl && open_nccl) {
+    return PrepareNcclGroup(spec, open_nccl);
+  }
   if (kind == GroupChoice::kInProcess) {
     return absl::InvalidArgumentError(
         "an in-process group needs all ranks in one process");
@@ -52,7 +67,11 @@ WorkerNode::WorkerNode(WorkerNodeOptions options)
     : options_(std::move(options)) {
   if (!options_.open_model) options_.open_model = OpenModel;
   if (!options_.create_executor) options_.create_executor = Executor::Create;
-  if (!options_.prepare_group) options_.prepare_group = PrepareGroup;
+  if (!options_.prepare_group) {
+    options_.prepare_group = [this](GroupChoice kind, const GroupSpec& spec) {
+      return PrepareGroup(options_.open_nccl, kind, spec);
+    };
+  }
   engine_ = std::thread([this] { EngineLoop(); });
 }
 
@@ -254,8 +273,7 @@ absl::StatusOr<PreparedShard> WorkerNode::DoPrepare(const WorkerConfig& config,
   HEADWISE_RETURN_IF_ERROR(CheckWanted(config.membership_epoch));
   HEADWISE_RETURN_IF_ERROR(loaded);
   GroupSpec spec;
-  spec.kind = config.group == GroupChoice::kGloo ? GroupKind::kGloo
-                                                 : GroupKind::kSharedMemory;
+  spec.kind = KindOf(config.group);
   spec.rank = config.rank;
   spec.world_size = config.world_size;
   spec.membership_epoch = config.membership_epoch;

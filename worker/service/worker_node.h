@@ -22,6 +22,7 @@
 #include "model/model.h"
 #include "worker/collectives/group.h"
 #include "worker/collectives/group_factory.h"
+#include "worker/collectives/nccl_communicator.h"
 #include "worker/executor/executor.h"
 #include "worker/executor/held_weights.h"
 #include "worker/step/step.h"
@@ -44,11 +45,13 @@ struct WorkerNodeOptions {
   SpinMode spin = SpinMode::kAuto;
   std::string bind_address = "127.0.0.1";  // of Gloo's sockets
   absl::Duration join_timeout = absl::Seconds(10);
+  // Of groups over NCCL, on this worker's GPU; empty: it can form none.
+  NcclOpener open_nccl;
   // One line for operators, from the engine thread; empty: none.
   std::function<void(const std::string&)> log;
 
   // Injected; the defaults, where empty, are Model::Open, Executor::Create and
-  // PendingGroup::Prepare.
+  // PendingGroup::Prepare or PrepareNcclGroup.
   std::function<absl::StatusOr<std::shared_ptr<const Model>>(
       const std::string& path)>
       open_model;

@@ -34,8 +34,10 @@ absl::StatusOr<GroupChoice> ParseGroupChoice(const std::string& text) {
     return GroupChoice::kSharedMemory;
   }
   if (text == "gloo") return GroupChoice::kGloo;
-  return absl::InvalidArgumentError(absl::StrCat(
-      "group kind \"", text, "\" is none of auto, in-process, shm, gloo"));
+  if (text == "nccl") return GroupChoice::kNccl;
+  return absl::InvalidArgumentError(
+      absl::StrCat("group kind \"", text,
+                   "\" is none of auto, in-process, shm, gloo, nccl"));
 }
 
 const char* GroupChoiceName(GroupChoice choice) {
@@ -48,6 +50,8 @@ const char* GroupChoiceName(GroupChoice choice) {
       return "shared-memory";
     case GroupChoice::kGloo:
       return "gloo";
+    case GroupChoice::kNccl:
+      return "nccl";
   }
   return "unknown";
 }

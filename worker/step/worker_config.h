@@ -52,11 +52,11 @@ struct Shard {
   int64_t num_mlp_tiles() const;
 };
 
-// kAuto: shared memory if all workers are on one host, else Gloo; the
-// coordinator decides, a worker is never told so.
-enum class GroupChoice { kAuto, kInProcess, kSharedMemory, kGloo };
+// kAuto: the coordinator decides (server/dispatch/group_choice.h), a worker is
+// never told so.
+enum class GroupChoice { kAuto, kInProcess, kSharedMemory, kGloo, kNccl };
 
-// "auto", "in-process", "shm" or "shared-memory", "gloo".
+// "auto", "in-process", "shm" or "shared-memory", "gloo", "nccl".
 absl::StatusOr<GroupChoice> ParseGroupChoice(const std::string& text);
 const char* GroupChoiceName(GroupChoice choice);
 

@@ -8,7 +8,7 @@ namespace {
 TEST(GroupChoiceTest, NamesAreReadBack) {
   for (const GroupChoice choice :
        {GroupChoice::kAuto, GroupChoice::kInProcess, GroupChoice::kSharedMemory,
-        GroupChoice::kGloo}) {
+        GroupChoice::kGloo, GroupChoice::kNccl}) {
     const auto parsed = ParseGroupChoice(GroupChoiceName(choice));
     ASSERT_TRUE(parsed.ok());
     EXPECT_EQ(*parsed, choice);

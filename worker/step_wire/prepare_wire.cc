@@ -27,6 +27,8 @@ worker::v1::GroupKind ToWire(GroupChoice choice) {
       return worker::v1::GROUP_KIND_SHARED_MEMORY;
     case GroupChoice::kGloo:
       return worker::v1::GROUP_KIND_GLOO;
+    case GroupChoice::kNccl:
+      return worker::v1::GROUP_KIND_NCCL;
     case GroupChoice::kAuto:
       break;
   }
@@ -42,10 +44,12 @@ absl::StatusOr<GroupChoice> ParseGroup(worker::v1::GroupKind kind) {
       return GroupChoice::kSharedMemory;
     case worker::v1::GROUP_KIND_GLOO:
       return GroupChoice::kGloo;
+    case worker::v1::GROUP_KIND_NCCL:
+      return GroupChoice::kNccl;
     default:
       return absl::InvalidArgumentError(
           absl::StrCat("group_kind ", static_cast<int>(kind),
-                       " is none of in-process, shared memory, gloo"));
+                       " is none of in-process, shared memory, gloo, nccl"));
   }
 }
 

@@ -121,8 +121,8 @@ TEST(PrepareWireTest, EveryFieldComesBack) {
 
 TEST(PrepareWireTest, EveryKindOfGroupComesBack) {
   for (const GroupChoice group :
-       {GroupChoice::kInProcess, GroupChoice::kSharedMemory,
-        GroupChoice::kGloo}) {
+       {GroupChoice::kInProcess, GroupChoice::kSharedMemory, GroupChoice::kGloo,
+        GroupChoice::kNccl}) {
     WorkerConfig config = GoodConfig();
     config.group = group;
     worker::v1::PrepareRequest request;
