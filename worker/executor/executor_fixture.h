@@ -45,6 +45,43 @@ class TinyModel {
   std::unique_ptr<Model> model_;
 };
 
+// A tiny model that tests of an executor run, under a name for gtest.
+struct NamedModel {
+  const char* name;
+  TinyModelOptions options;
+};
+
+inline std::vector<NamedModel> NamedModels() {
+  std::vector<NamedModel> models;
+  models.push_back({"llama", {}});
+  TinyModelOptions qwen2;  // with biases
+  qwen2.architecture = Architecture::kQwen2;
+  models.push_back({"qwen2", qwen2});
+  TinyModelOptions qwen3;  // with norms of queries and keys
+  qwen3.architecture = Architecture::kQwen3;
+  qwen3.head_dim = 32;
+  qwen3.tied_embeddings = false;
+  models.push_back({"qwen3", qwen3});
+  TinyModelOptions odd;  // three query heads per KV head, several vocab tiles
+  odd.num_heads = 9;
+  odd.num_kv_heads = 3;
+  odd.head_dim = 32;
+  odd.ffn_dim = 288;
+  odd.vocab_size = 2500;
+  odd.rope_scaling.kind = RopeScalingKind::kLinear;
+  odd.rope_scaling.factor = 2.0;
+  models.push_back({"odd", odd});
+  TinyModelOptions quantized = odd;
+  quantized.dtype = DType::kQ4_1;
+  quantized.embedding_dtype = DType::kQ8_0;
+  models.push_back({"quantized", quantized});
+  return models;
+}
+
+inline std::string NameOfModel(const testing::TestParamInfo<NamedModel>& info) {
+  return info.param.name;
+}
+
 // Everything dealt round robin.
 inline Shard ShardOf(const Model& model, int rank, int world_size) {
   const WorkGrid grid = MakeWorkGrid(model.hyperparameters());

@@ -12,37 +12,7 @@
 namespace headwise {
 namespace {
 
-struct ShapeParam {
-  const char* name;
-  TinyModelOptions options;
-};
-
-std::vector<ShapeParam> Shapes() {
-  std::vector<ShapeParam> shapes;
-  shapes.push_back({"llama", {}});
-  TinyModelOptions qwen2;  // with biases
-  qwen2.architecture = Architecture::kQwen2;
-  shapes.push_back({"qwen2", qwen2});
-  TinyModelOptions qwen3;  // with norms of queries and keys
-  qwen3.architecture = Architecture::kQwen3;
-  qwen3.head_dim = 32;
-  qwen3.tied_embeddings = false;
-  shapes.push_back({"qwen3", qwen3});
-  TinyModelOptions odd;  // three query heads per KV head, several vocab tiles
-  odd.num_heads = 9;
-  odd.num_kv_heads = 3;
-  odd.head_dim = 32;
-  odd.ffn_dim = 288;
-  odd.vocab_size = 2500;
-  odd.rope_scaling.kind = RopeScalingKind::kLinear;
-  odd.rope_scaling.factor = 2.0;
-  odd.dtype = DType::kQ4_1;
-  odd.embedding_dtype = DType::kQ8_0;
-  shapes.push_back({"quantized", odd});
-  return shapes;
-}
-
-class GpuExecutorTest : public testing::TestWithParam<ShapeParam> {};
+class GpuExecutorTest : public testing::TestWithParam<NamedModel> {};
 
 // One answer, whoever computes it and in whatever company.
 TEST_P(GpuExecutorTest, BitsAreThoseOfTheCpu) {
@@ -64,11 +34,8 @@ TEST_P(GpuExecutorTest, BitsAreThoseOfTheCpu) {
   }
 }
 
-std::string ShapeName(const testing::TestParamInfo<ShapeParam>& info) {
-  return info.param.name;
-}
-INSTANTIATE_TEST_SUITE_P(Shapes, GpuExecutorTest, testing::ValuesIn(Shapes()),
-                         ShapeName);
+INSTANTIATE_TEST_SUITE_P(Shapes, GpuExecutorTest,
+                         testing::ValuesIn(NamedModels()), NameOfModel);
 
 TEST(GpuExecutorKvTest, EveryTypeHasTheBitsOfTheCpu) {
   const TinyModel model(TinyModelOptions{});
