@@ -7,9 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/crc32c.h"
-#include "google/protobuf/descriptor.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
-#include "google/protobuf/unknown_field_set.h"
 
 namespace headwise {
 namespace {
@@ -54,9 +52,7 @@ uint32_t ChecksumOf(const google::protobuf::MessageLite& message,
   return sum.sum();
 }
 
-bool HasChecksumLast(const google::protobuf::Message& message) {
-  if (!message.GetReflection()->GetUnknownFields(message).empty()) return false;
-  const google::protobuf::Descriptor& type = *message.GetDescriptor();
+bool HasChecksumLast(const google::protobuf::Descriptor& type) {
   const int checksum = type.FindFieldByName("crc32c")->number();
   for (int i = 0; i < type.field_count(); ++i) {
     if (type.field(i)->number() > checksum) return false;

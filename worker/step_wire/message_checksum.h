@@ -11,7 +11,9 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
+#include "google/protobuf/descriptor.h"
 #include "google/protobuf/message.h"
+#include "google/protobuf/unknown_field_set.h"
 
 namespace headwise {
 
@@ -27,8 +29,9 @@ inline constexpr size_t kChecksumFieldBytes = 5;  // none if it is 0
 uint32_t ChecksumOf(const google::protobuf::MessageLite& message,
                     size_t num_bytes, uint32_t before);
 
-// Whether its crc32c is written behind all other fields that it has.
-bool HasChecksumLast(const google::protobuf::Message& message);
+// Whether crc32c has the highest number of the fields of the type, and so is
+// written last unless the message has others that its reader does not know.
+bool HasChecksumLast(const google::protobuf::Descriptor& type);
 
 // Internal: who sent it may be well.
 absl::Status ChangedOnItsWay(const google::protobuf::MessageLite& message,
@@ -48,8 +51,9 @@ void WriteChecksum(Message* message, uint32_t before = 0) {
 // ChangedOnItsWay if the message is not what was written.
 template <typename Message>
 absl::Status CheckChecksum(const Message& message, uint32_t before = 0) {
+  static const bool is_last = HasChecksumLast(*Message::descriptor());
   uint32_t sum = 0;
-  if (HasChecksumLast(message)) {
+  if (is_last && message.GetReflection()->GetUnknownFields(message).empty()) {
     const size_t field = message.crc32c() == 0 ? 0 : kChecksumFieldBytes;
     sum = ChecksumOf(message, message.ByteSizeLong() - field, before);
   } else {
