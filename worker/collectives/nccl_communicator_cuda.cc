@@ -221,13 +221,7 @@ absl::StatusOr<NcclOffer> OfferNccl(int device) {
 
 absl::StatusOr<std::unique_ptr<NcclCommunicator>> OpenNcclCommunicator(
     int device, int64_t staging_bytes) {
-  int num_devices = 0;
-  HEADWISE_RETURN_IF_ERROR(
-      CudaStatus("looking for GPUs", cudaGetDeviceCount(&num_devices)));
-  if (device < 0 || device >= num_devices) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "GPU ", device, " is not there: this host has ", num_devices));
-  }
+  HEADWISE_RETURN_IF_ERROR(CheckGpuIsThere(device));
   auto communicator = std::make_unique<CudaNcclCommunicator>(device);
   HEADWISE_RETURN_IF_ERROR(communicator->Allocate(staging_bytes));
   return communicator;

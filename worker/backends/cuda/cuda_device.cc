@@ -162,13 +162,7 @@ absl::Status CudaDevice::Launch(const KernelCall& call) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Device>> OpenCudaDevice(int ordinal) {
-  int count = 0;
-  HEADWISE_RETURN_IF_ERROR(
-      CudaStatus("looking for GPUs", cudaGetDeviceCount(&count)));
-  if (ordinal < 0 || ordinal >= count) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "GPU ", ordinal, " is not there; this machine has ", count));
-  }
+  HEADWISE_RETURN_IF_ERROR(CheckGpuIsThere(ordinal));
   auto device = std::make_unique<CudaDevice>(ordinal);
   HEADWISE_RETURN_IF_ERROR(device->Open());
   return device;

@@ -37,6 +37,17 @@ inline absl::Status CudaStatus(absl::string_view call, cudaError_t error) {
   }
 }
 
+// FailedPrecondition without a driver; InvalidArgument, naming how many GPUs
+// there are, if number `ordinal` is not.
+inline absl::Status CheckGpuIsThere(int ordinal) {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error != cudaSuccess) return CudaStatus("looking for GPUs", error);
+  if (0 <= ordinal && ordinal < count) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("GPU ", ordinal, " is not there; this machine has ", count));
+}
+
 }  // namespace headwise
 
 #endif  // HEADWISE_WORKER_BACKENDS_CUDA_CUDA_STATUS_H_
