@@ -105,6 +105,7 @@ void GpuLane::RunMlp(int64_t layer) {
 
 absl::Status GpuLane::StartSums() {
   if (!flags_travel()) return queue_.status();
+  // To wait: FinishSums has the group add up what must be there by then.
   if (group_->sums_on_device()) return ReadFlag().status();
   host_sums_.resize(static_cast<size_t>(num_sums() + 1));
   queue_.CopyOut(host_sums_.data(), at_.sums, num_sums() + 1);

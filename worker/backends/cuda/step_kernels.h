@@ -30,8 +30,7 @@ struct AddBias : ItemKernel<AddBias, AddBiasArgs> {
 };
 
 // Multiplies heads by factors of their own, or makes those 0 whose factor is
-// not
-// 1. What has the factor 1 is not touched; an item is an element.
+// other than 1. What has the factor 1 is not touched; an item is an element.
 struct ScaleHeadsArgs {
   float* x = nullptr;                     // [units][rows][g][head_dim]
   const float* factors = nullptr;         // [units][pieces][g]
